@@ -1,0 +1,260 @@
+// The addon: its whole surface as one interface, and nothing of its meaning. Finding and loading it is lib/load-addon.ts.
+
+import { OutriderError } from "./errors.ts";
+import { loadAddon } from "./load-addon.ts";
+
+// ---------------------------------------------------------------- what a decoder is
+
+/** Rotary embedding table shared by the layers that name it. Angles are `f32(position) * invFreq[i]`. */
+export interface RopeSpec {
+  /** `rotaryDim / 2` inverse frequencies, already scaled for linear, llama3 or yarn. */
+  invFreq: Float32Array;
+  /** Multiplier of cos and sin (yarn's attention factor). 1 for the other kinds. */
+  magnitude: number;
+  /** false: pairs are (i, i + rotaryDim / 2), "half-split"; true: pairs are (2i, 2i + 1). */
+  interleaved: boolean;
+}
+
+/** What differs between layers of one model. */
+export interface LayerSpec {
+  /** Index into {@link DecoderSpec.ropes}; -1: no positional encoding in this layer (NoPE). */
+  rope: number;
+  /** Sliding window in tokens including the query itself; 0: full attention. */
+  window: number;
+}
+
+/**
+ * One decoder-only transformer as plain numbers: all that the native step needs to know about a family.
+ * Which norms and biases exist follows from the weights that are present.
+ */
+export interface DecoderSpec {
+  family: string;
+  hidden: number;
+  /** Width of the gated MLP. */
+  ffn: number;
+  vocab: number;
+  heads: number;
+  kvHeads: number;
+  headDim: number;
+  contextLength: number;
+  normEps: number;
+  activation: "silu" | "gelu_tanh" | "gelu";
+  /** "head": q_norm/k_norm weights are [headDim]; "full": [heads * headDim] and [kvHeads * headDim], before the split into heads. */
+  qkNorm: "none" | "head" | "full";
+  /** Multiplies the embedding rows. 1 for most families. */
+  embeddingScale: number;
+  /** Multiplies each branch before it is added to the residual stream. 1 for most families. */
+  residualScale: number;
+  /** Multiplies q . k before the soft cap. Usually 1 / sqrt(headDim). */
+  attentionScale: number;
+  /** cap * tanh(score / cap); 0: off. */
+  attentionSoftCap: number;
+  /** Multiplies the logits (granite: 1 / logits_scaling). */
+  logitScale: number;
+  /** cap * tanh(logit / cap), after logitScale; 0: off. */
+  logitSoftCap: number;
+  ropes: RopeSpec[];
+  layers: LayerSpec[];
+}
+
+// ---------------------------------------------------------------- where its weights lie
+
+/** A run of bytes in `files[file]`. The addon checks it against the size of the mapped file. */
+export interface Span {
+  file: number;
+  offset: number;
+  byteLength: number;
+}
+
+export type DenseFormat = "f32" | "f16" | "bf16";
+export type GgufBlockFormat = "q4_0" | "q4_1" | "q5_0" | "q5_1" | "q8_0" | "q2_k" | "q3_k" | "q4_k" | "q5_k" | "q6_k";
+
+/** A matrix `[rows, cols]` = `[outputs, inputs]`, or a run of rows of a fused one. */
+export interface MatrixSource {
+  format: DenseFormat | GgufBlockFormat | "affine";
+  /** Rows taken. */
+  rows: number;
+  cols: number;
+  /** First row taken of the stored matrix. @default 0 */
+  rowStart?: number;
+  /** Rows of the stored matrix. @default rows */
+  storedRows?: number;
+  /**
+   * Head count whose rows were interleaved for GGUF's RoPE (row (h, 2 i + j) holds row (h, i + j * D / 2)); undone while packing.
+   * @default 0, not permuted
+   */
+  permutedHeads?: number;
+  /** Dense values, GGUF blocks, or affine codes: row-major, ceil(cols * bits / 8) bytes a row, lowest bits first. */
+  data: Span;
+  /** affine only: 2, 4 or 8. */
+  bits?: number;
+  /** affine only: inputs per group; the last group of a row may be short. `cols` or more: one group a row. */
+  group?: number;
+  /** affine only: `[storedRows, ceil(cols / group)]` each; w = scale * code + zero. */
+  scale?: Span;
+  zero?: Span;
+  /** affine only. */
+  scaleFormat?: "f16" | "f32";
+}
+
+/** A vector of `length` values, kept as f32. */
+export interface VectorSource {
+  format: DenseFormat;
+  length: number;
+  /** First element taken of the stored vector (a run of a fused bias). @default 0 */
+  start?: number;
+  /** Elements of the stored vector. @default length */
+  storedLength?: number;
+  /** As in {@link MatrixSource.permutedHeads}, for biases. @default 0 */
+  permutedHeads?: number;
+  /** Added to each element (gemma stores norm weights minus one). @default 0 */
+  add?: number;
+  data: Span;
+}
+
+/** Weights of one layer. Absent members are not computed. */
+export interface LayerWeights {
+  q: MatrixSource; k: MatrixSource; v: MatrixSource; o: MatrixSource;
+  gate: MatrixSource; up: MatrixSource; down: MatrixSource;
+  qBias?: VectorSource; kBias?: VectorSource; vBias?: VectorSource; oBias?: VectorSource;
+  gateBias?: VectorSource; upBias?: VectorSource; downBias?: VectorSource;
+  /** RMSNorm before attention / after attention and before the residual add / before the MLP / after the MLP. */
+  attentionNorm?: VectorSource; attentionPostNorm?: VectorSource; mlpNorm?: VectorSource; mlpPostNorm?: VectorSource;
+  qNorm?: VectorSource; kNorm?: VectorSource;
+}
+
+export interface ModelWeights {
+  embedding: MatrixSource;
+  /** Absent: tied to the embedding. */
+  head?: MatrixSource;
+  finalNorm: VectorSource;
+  layers: LayerWeights[];
+}
+
+// ---------------------------------------------------------------- engine objects
+
+/** Work on an engine thread. `promise` gives null if the work was aborted. */
+export interface NativeJob<T> {
+  promise: Promise<T | null>;
+  abort(): void;
+}
+
+/** What a row of a batch is evaluated for; add to combine. The order of bits is that of native/model/batch.h. */
+export const want = { logits: 1, topk: 2, target: 4, sample: 8, hidden: 16 } as const;
+
+/** Key and value formats of the KV cache. */
+export type KvFormat = "f16" | "bf16" | "f32";
+
+/** The engine batch (native/model/batch.h). Arrays have one entry per row unless said otherwise. */
+export interface NativeBatch {
+  sequences: NativeSequence[];
+  /** One per sequence. */
+  samplers?: (NativeSampler | undefined)[];
+  tokens?: Int32Array;
+  /** `[rows, hidden]`, in place of tokens. */
+  embeddings?: Float32Array;
+  /** Index into `sequences`. */
+  sequence: Int32Array;
+  /** Trees: an earlier row of the same sequence, or -1 for a child of the last committed token. */
+  parents?: Int32Array;
+  wants: Uint8Array;
+  /** Token whose log-probability `want.target` asks for. */
+  targets?: Int32Array;
+  /** true: rows are tree nodes kept aside until `commit`; false: rows are appended to their sequences. */
+  scratch?: boolean;
+  topK?: number;
+  layerBegin?: number;
+  layerEnd?: number;
+  /** One flag per layer. */
+  skipAttention?: Uint8Array;
+  skipMlp?: Uint8Array;
+  /** Quantise activations to int8 for affine weights. */
+  int8: boolean;
+  threads: number;
+  /** `[rows wanting logits, vocab]`, overwritten. */
+  logits?: Float32Array;
+}
+
+/** Results, each in the order of the rows that wanted it. */
+export interface NativeBatchResult {
+  /** Time the engine worked on this batch. */
+  seconds: number;
+  scratchBytes: number;
+  sampled: Int32Array;
+  /** Under the raw logits; NaN for rows that did not also want topk. */
+  sampledLogprob?: Float32Array;
+  topkIds?: Int32Array;
+  topkValues?: Float32Array;
+  logsumexp?: Float32Array;
+  targetLogprob?: Float32Array;
+  hidden?: Float32Array;
+}
+
+/** The KV cache of one sequence. */
+export interface NativeSequence {
+  readonly length: number;
+  readonly bytes: number;
+  readonly busy: boolean;
+  truncate(length: number): void;
+  fork(): NativeSequence;
+  commit(rows: Int32Array): void;
+  save(fingerprint: bigint): NativeJob<true> & { bytes: Uint8Array };
+  restore(fingerprint: bigint, bytes: Uint8Array, maxTokens: number): NativeJob<true>;
+  dispose(): void;
+}
+
+/** Sampling parameters and history of one generation. */
+export type NativeSampler = object;
+
+/** Constructor options of {@link NativeSampler}; native/ops/sample/sample.h documents them. */
+export interface NativeSamplerOptions {
+  vocab: number;
+  temperature: number;
+  topK: number;
+  topP: number;
+  minP: number;
+  typicalP: number;
+  repetitionPenalty: number;
+  frequencyPenalty: number;
+  presencePenalty: number;
+  seed: bigint;
+  history: Int32Array;
+  penaltyWindow: number;
+  biasIds: Int32Array;
+  bias: Float32Array;
+  suppressed: Int32Array;
+  suppressedEarly: Int32Array;
+  minPosition: number;
+}
+
+/** Loaded weights. */
+export interface NativeModel {
+  info(): { bytes: number; fingerprint: bigint };
+  sequence(kv: KvFormat): NativeSequence;
+  run(batch: NativeBatch): NativeJob<NativeBatchResult>;
+  dispose(): void;
+}
+
+/** CPU levels, best last. */
+export type Level = "ref" | "avx2" | "avx512";
+
+// ---------------------------------------------------------------- the addon
+
+/** The addon's whole surface. */
+export interface NativeAddon {
+  setErrorClass(errorClass: typeof OutriderError): void;
+  cpu(): { level: Level; reason: string; levels: Level[]; threads: number };
+  probeBandwidth(threads: number): NativeJob<number>;
+  loadModel(options: {
+    spec: DecoderSpec;
+    weights: ModelWeights;
+    files: string[];
+    key: string;
+    threads: number;
+  }): NativeJob<NativeModel> & { progress(): number };
+  NativeSampler: new (options: NativeSamplerOptions) => NativeSampler;
+}
+
+/** The loaded addon. Every other module reaches native code through this one value. */
+export const native: NativeAddon = loadAddon() as NativeAddon;
+native.setErrorClass(OutriderError);

@@ -1,0 +1,39 @@
+// Memory for weights, KV pages and scratch: 64-byte aligned, allocation failure is a null pointer and not an exception.
+#pragma once
+
+#include <cstddef>
+#include <utility>
+
+namespace outrider {
+
+// Owns `bytes` bytes, zeroed. From 1 MiB on the pages come from the kernel and go back to it when freed, so that a
+// disposed model leaves the process as small as it was (malloc would keep them).
+class Buffer {
+ public:
+  Buffer() = default;
+  explicit Buffer(std::size_t bytes);
+  ~Buffer();
+  Buffer(Buffer&& other) noexcept { swap(other); }
+  Buffer& operator=(Buffer&& other) noexcept {
+    swap(other);
+    return *this;
+  }
+  Buffer(const Buffer&) = delete;
+  Buffer& operator=(const Buffer&) = delete;
+
+  [[nodiscard]] std::byte* data() const { return data_; }
+  [[nodiscard]] std::size_t size() const { return size_; }
+  template <typename T>
+  [[nodiscard]] T* as() const { return reinterpret_cast<T*>(data_); }
+  explicit operator bool() const { return data_ != nullptr; }
+
+ private:
+  void swap(Buffer& other) {
+    std::swap(data_, other.data_);
+    std::swap(size_, other.size_);
+  }
+  std::byte* data_ = nullptr;
+  std::size_t size_ = 0;
+};
+
+}  // namespace outrider

@@ -1,0 +1,35 @@
+// A file mapped read-only. Weights are packed straight from it, so no second copy of a model is ever held.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <string>
+
+#include "base/status.h"
+
+namespace outrider {
+
+class MappedFile {
+ public:
+  MappedFile() = default;
+  ~MappedFile();
+  MappedFile(MappedFile&& other) noexcept;
+  MappedFile& operator=(MappedFile&& other) noexcept;
+
+  // Maps a regular file. `path` is UTF-8. An empty file maps to no bytes.
+  Result open(const std::string& path);
+
+  [[nodiscard]] const std::uint8_t* data() const { return data_; }
+  [[nodiscard]] std::size_t size() const { return size_; }
+  // Device, inode, size and time of change: what makes this file this file, for sharing weights between loads.
+  [[nodiscard]] const std::string& identity() const { return identity_; }
+  // Tells the kernel that a range has been read and need not stay in memory.
+  void forget(std::size_t offset, std::size_t bytes) const;
+
+ private:
+  const std::uint8_t* data_ = nullptr;
+  std::size_t size_ = 0;
+  std::string identity_;
+};
+
+}  // namespace outrider

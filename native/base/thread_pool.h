@@ -1,0 +1,32 @@
+// One pool of workers for the whole process, shared by every model.
+#pragma once
+
+namespace outrider {
+
+// Upper bound of `threads` anywhere in outrider.
+constexpr int kMaxThreads = 256;
+
+// Runs task(context, index, count) for index 0 .. count-1, index 0 on the calling thread, and returns when all are done.
+// Calls from different threads take turns. Workers spin for a moment between tasks and then sleep, so an idle model costs
+// nothing and a busy one does not pay a wake-up per operation. Tasks must not call parallel_run themselves.
+using ParallelTask = void (*)(void* context, int index, int count);
+void parallel_run(int count, ParallelTask task, void* context);
+
+// The same for a callable: parallel(count, [&](int index, int count) { ... }).
+template <typename F>
+void parallel(int count, F&& body) {
+  parallel_run(
+      count, [](void* context, int index, int n) { (*static_cast<F*>(context))(index, n); },
+      const_cast<void*>(static_cast<const void*>(&body)));
+}
+
+// Threads this process may use: the affinity mask, at least 1.
+int available_threads();
+
+// The contiguous share of `items` that thread `index` of `count` takes, in multiples of `step`.
+struct Share {
+  long begin, end;
+};
+Share share_of(long items, int index, int count, long step = 1);
+
+}  // namespace outrider

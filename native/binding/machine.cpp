@@ -1,0 +1,63 @@
+// cpu(), probeBandwidth(), setErrorClass().
+#include <napi.h>
+
+#include "base/thread_pool.h"
+#include "binding/job.h"
+#include "binding/read.h"
+#include "cpu/bandwidth.h"
+#include "cpu/level.h"
+
+namespace outrider::binding {
+namespace {
+
+Napi::Value cpu(const Napi::CallbackInfo& info) {
+  const Napi::Env env = info.Env();
+  Napi::Object out = Napi::Object::New(env);
+  out.Set("level", level_name(level_chosen()));
+  out.Set("reason", level_reason());
+  out.Set("threads", available_threads());
+  Napi::Array levels = Napi::Array::New(env);
+  for (int i = 0; i < kLevels; ++i) {
+    const auto level = static_cast<Level>(i);
+    if (level_available(level)) levels.Set(levels.Length(), level_name(level));
+  }
+  out.Set("levels", levels);
+  return out;
+}
+
+class ProbeJob final : public PromiseJob {
+ public:
+  ProbeJob(Napi::Env env, int threads) : PromiseJob(env), threads_(threads) {}
+
+ private:
+  Result work(Workspace&, bool*) override {
+    rate_ = probe_bandwidth(threads_);
+    return {};
+  }
+  Napi::Value value(Napi::Env env) override { return Napi::Number::New(env, rate_); }
+
+  int threads_;
+  double rate_ = 0;
+};
+
+// (threads) => { promise: Promise<GB/s>, abort }
+Napi::Value probe(const Napi::CallbackInfo& info) {
+  const double threads = info[0].IsNumber() ? info[0].As<Napi::Number>().DoubleValue() : 0;
+  if (!(threads >= 1 && threads <= kMaxThreads)) wrong(info.Env(), "1 to 256", "threads");
+  return PromiseJob::start(info.Env(), Engine::compute(), std::make_shared<ProbeJob>(info.Env(), static_cast<int>(threads)), info[0]);
+}
+
+void set_error_class(const Napi::CallbackInfo& info) {
+  if (!info[0].IsFunction()) wrong(info.Env(), "a class", "error class");
+  Environment::of(info.Env()).error_class = Napi::Persistent(info[0].As<Napi::Function>());
+}
+
+}  // namespace
+
+void export_machine(Napi::Env env, Napi::Object exports) {
+  exports.Set("cpu", Napi::Function::New(env, cpu, "cpu"));
+  exports.Set("probeBandwidth", Napi::Function::New(env, probe, "probeBandwidth"));
+  exports.Set("setErrorClass", Napi::Function::New(env, set_error_class, "setErrorClass"));
+}
+
+}  // namespace outrider::binding

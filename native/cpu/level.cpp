@@ -1,0 +1,82 @@
+#include "cpu/level.h"
+
+#include <cstdlib>
+#include <cstring>
+
+#ifdef __x86_64__
+#include <cpuid.h>
+#endif
+
+namespace outrider {
+namespace {
+
+constexpr const char* kNames[kLevels] = {"ref", "avx2", "avx512"};
+
+struct Features {
+  bool avx2 = false;
+  bool avx512 = false;
+};
+
+// CPUID says what the processor has; XGETBV says which registers the operating system saves. Both must agree.
+Features detect() {
+  Features features;
+#ifdef __x86_64__
+  unsigned a = 0, b = 0, c = 0, d = 0;
+  if (__get_cpuid(1, &a, &b, &c, &d) == 0) return features;
+  const bool fma = (c >> 12) & 1u, osxsave = (c >> 27) & 1u, f16c = (c >> 29) & 1u;
+  if (!osxsave) return features;
+  unsigned xcr0 = 0, xcr0_high = 0;
+  __asm__ volatile("xgetbv" : "=a"(xcr0), "=d"(xcr0_high) : "c"(0));
+  const bool saves_ymm = (xcr0 & 0x6u) == 0x6u, saves_zmm = (xcr0 & 0xE6u) == 0xE6u;
+  if (__get_cpuid_count(7, 0, &a, &b, &c, &d) == 0) return features;
+  const bool avx2 = (b >> 5) & 1u;
+  const bool f = (b >> 16) & 1u, dq = (b >> 17) & 1u, bw = (b >> 30) & 1u, vl = (b >> 31) & 1u, vnni = (c >> 11) & 1u;
+  features.avx2 = saves_ymm && avx2 && fma && f16c;
+  features.avx512 = features.avx2 && saves_zmm && f && dq && bw && vl && vnni;
+#endif
+  return features;
+}
+
+struct Choice {
+  Level level;
+  const char* reason;
+};
+
+Choice choose() {
+  Level best = Level::kRef;
+  for (int i = 0; i < kLevels; ++i) {
+    if (level_available(static_cast<Level>(i))) best = static_cast<Level>(i);
+  }
+  const char* forced = std::getenv("OUTRIDER_ISA");
+  if (forced == nullptr || *forced == '\0') return {best, "best available"};
+  for (int i = 0; i < kLevels; ++i) {
+    if (std::strcmp(forced, kNames[i]) != 0) continue;
+    if (level_available(static_cast<Level>(i))) return {static_cast<Level>(i), "OUTRIDER_ISA"};
+    return {best, "OUTRIDER_ISA names a level this machine cannot run; using the best available"};
+  }
+  return {best, "OUTRIDER_ISA names no known level (ref, avx2, avx512); using the best available"};
+}
+
+const Choice& choice() {
+  static const Choice chosen = choose();
+  return chosen;
+}
+
+}  // namespace
+
+const char* level_name(Level level) { return kNames[static_cast<int>(level)]; }
+
+bool level_available(Level level) {
+  static const Features features = detect();
+  switch (level) {
+    case Level::kRef: return true;
+    case Level::kAvx2: return features.avx2;
+    case Level::kAvx512: return features.avx512;
+  }
+  return false;
+}
+
+Level level_chosen() { return choice().level; }
+const char* level_reason() { return choice().reason; }
+
+}  // namespace outrider

@@ -1,0 +1,127 @@
+#include "formats/packed.h"
+
+#include <cstring>
+
+#include "base/half.h"
+
+namespace outrider {
+namespace {
+
+void store_parameter(const PackedLayout& layout, std::byte* at, long lane, float value) {
+  if (layout.f32_scales) {
+    reinterpret_cast<float*>(at)[lane] = value;
+  } else {
+    reinterpret_cast<f16*>(at)[lane] = f32_to_f16(value);
+  }
+}
+
+float load_parameter(const PackedLayout& layout, const std::byte* at, long lane) {
+  return layout.f32_scales ? reinterpret_cast<const float*>(at)[lane]
+                           : f16_to_f32(reinterpret_cast<const f16*>(at)[lane]);
+}
+
+}  // namespace
+
+PackedLayout packed_layout(WeightFormat format, long rows, long cols, long group, bool f32_scales) {
+  PackedLayout layout;
+  layout.format = format;
+  layout.rows = rows;
+  layout.cols = cols;
+  layout.panels = (rows + kPanelRows - 1) / kPanelRows;
+  if (!is_affine(format)) {
+    const std::size_t element = format == WeightFormat::kF32 ? 4 : 2;
+    layout.group = cols;
+    layout.groups = 1;
+    layout.padded_cols = cols;
+    layout.group_stride = layout.panel_stride = static_cast<std::size_t>(cols * kPanelRows) * element;
+  } else {
+    const long block = codes_per_block(format);
+    layout.f32_scales = f32_scales;
+    layout.group = group <= 0 || group > cols ? cols : group;
+    layout.groups = (cols + layout.group - 1) / layout.group;
+    layout.group_blocks = (layout.group + block - 1) / block;
+    const long last = cols - (layout.groups - 1) * layout.group;
+    layout.last_blocks = (last + block - 1) / block;
+    layout.padded_cols = ((layout.groups - 1) * layout.group_blocks + layout.last_blocks) * block;
+    layout.header = 2 * kPanelRows * (f32_scales ? 4 : 2);
+    layout.group_stride = layout.header + static_cast<std::size_t>(layout.group_blocks) * 64;
+    layout.panel_stride = static_cast<std::size_t>(layout.groups - 1) * layout.group_stride + layout.header +
+                          static_cast<std::size_t>(layout.last_blocks) * 64;
+  }
+  layout.total = static_cast<std::size_t>(layout.panels) * layout.panel_stride;
+  return layout;
+}
+
+void pack_affine_panel(const PackedLayout& layout, const AffinePanelSource& source, std::byte* panel) {
+  std::memset(panel, 0, layout.panel_stride);
+  const int bits = code_bits(layout.format);
+  const long block = codes_per_block(layout.format);
+  for (long g = 0; g < layout.groups; ++g) {
+    std::byte* scales = panel + static_cast<std::size_t>(g) * layout.group_stride;
+    std::byte* zeros = scales + layout.header / 2;
+    auto* codes = reinterpret_cast<std::uint8_t*>(scales + layout.header);
+    const long first = g * layout.group;
+    const long count = first + layout.group <= layout.cols ? layout.group : layout.cols - first;
+    for (long r = 0; r < source.rows; ++r) {
+      store_parameter(layout, scales, r, source.scale[r * layout.groups + g]);
+      store_parameter(layout, zeros, r, source.zero[r * layout.groups + g]);
+      const std::uint8_t* row = source.codes + r * layout.cols + first;
+      for (long k = 0; k < count; ++k) {
+        const long within = k % block;
+        codes[k / block * 64 + r * 4 + within % 4] |= static_cast<std::uint8_t>(row[k] << (within / 4 * bits));
+      }
+    }
+  }
+}
+
+void pack_dense_panel(const PackedLayout& layout, const std::uint8_t* values, std::size_t row_bytes, long rows,
+                      std::byte* panel) {
+  std::memset(panel, 0, layout.panel_stride);
+  const std::size_t element = layout.format == WeightFormat::kF32 ? 4 : 2;
+  for (long r = 0; r < rows; ++r) {
+    const std::uint8_t* row = values + static_cast<std::size_t>(r) * row_bytes;
+    auto* out = reinterpret_cast<std::uint8_t*>(panel) + static_cast<std::size_t>(r) * element;
+    for (long k = 0; k < layout.cols; ++k) {
+      std::memcpy(out + static_cast<std::size_t>(k) * kPanelRows * element, row + static_cast<std::size_t>(k) * element,
+                  element);
+    }
+  }
+}
+
+void unpack_row(const PackedMatrix& matrix, long row, float* out) {
+  const PackedLayout& layout = matrix.layout;
+  const std::byte* panel = matrix.data + static_cast<std::size_t>(row / kPanelRows) * layout.panel_stride;
+  const long lane = row % kPanelRows;
+  if (layout.format == WeightFormat::kF32) {
+    const auto* values = reinterpret_cast<const float*>(panel);
+    for (long k = 0; k < layout.cols; ++k) out[k] = values[k * kPanelRows + lane];
+    return;
+  }
+  if (!is_affine(layout.format)) {
+    const auto* values = reinterpret_cast<const std::uint16_t*>(panel);
+    const bool half = layout.format == WeightFormat::kF16;
+    for (long k = 0; k < layout.cols; ++k) {
+      const std::uint16_t bits = values[k * kPanelRows + lane];
+      out[k] = half ? f16_to_f32(bits) : bf16_to_f32(bits);
+    }
+    return;
+  }
+  const int bits = code_bits(layout.format);
+  const long block = codes_per_block(layout.format);
+  const unsigned mask = (1u << bits) - 1;
+  for (long g = 0; g < layout.groups; ++g) {
+    const std::byte* scales = panel + static_cast<std::size_t>(g) * layout.group_stride;
+    const float scale = load_parameter(layout, scales, lane);
+    const float zero = load_parameter(layout, scales + layout.header / 2, lane);
+    const auto* codes = reinterpret_cast<const std::uint8_t*>(scales + layout.header) + lane * 4;
+    const long first = g * layout.group;
+    const long count = first + layout.group <= layout.cols ? layout.group : layout.cols - first;
+    for (long k = 0; k < count; ++k) {
+      const long within = k % block;
+      const unsigned code = (codes[k / block * 64 + within % 4] >> (within / 4 * bits)) & mask;
+      out[first + k] = scale * static_cast<float>(code) + zero;
+    }
+  }
+}
+
+}  // namespace outrider

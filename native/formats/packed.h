@@ -1,0 +1,71 @@
+// Weights in memory: 16 outputs side by side in vector lanes, inputs one after the other.
+//
+// A matrix [rows, cols] (outputs x inputs) is cut into panels of 16 rows. Dense formats store a panel as [cols][16] values.
+// Affine formats (w = scale * code + zero, code unsigned) store, for each group of inputs, in this order:
+//
+//   16 scales, 16 zeros      f16 or f32, lane r belongs to row r of the panel
+//   blocks of 64 bytes       lane r (32 bits) holds the codes of row r: byte b, bit field p of lane r is the code of
+//                            input  block * codes_per_block + 4 * p + b      (p = 0 for u8, 0..1 for u4, 0..3 for u2)
+//
+// So one 64-byte load feeds either four-way integer dot products (bytes of a lane are four consecutive inputs) or, byte by
+// byte, float multiply-adds in input order. Each group is padded to whole blocks with code 0, and activations with 0. Rows
+// past the end of the last panel have code, scale and zero 0. The obvious alternative, row-major codes, needs a horizontal
+// sum per output and a reduction order that depends on the vector width; here lanes never meet.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+namespace outrider {
+
+enum class WeightFormat : std::uint8_t { kF32, kF16, kBF16, kU2, kU4, kU8 };
+
+constexpr long kPanelRows = 16;
+
+constexpr bool is_affine(WeightFormat format) { return format >= WeightFormat::kU2; }
+constexpr int code_bits(WeightFormat format) {
+  return format == WeightFormat::kU2 ? 2 : format == WeightFormat::kU4 ? 4 : format == WeightFormat::kU8 ? 8 : 0;
+}
+// Inputs in one 64-byte block of an affine panel.
+constexpr long codes_per_block(WeightFormat format) { return 32 / code_bits(format); }
+
+// Where everything lies in a packed matrix. All sizes in bytes unless named otherwise.
+struct PackedLayout {
+  WeightFormat format = WeightFormat::kF32;
+  bool f32_scales = false;
+  long rows = 0, cols = 0;
+  long panels = 0;
+  long group = 0, groups = 0;        // affine: inputs per group and groups per row; dense: cols and 1
+  long group_blocks = 0, last_blocks = 0;  // affine: blocks in a whole group, in the last group
+  long padded_cols = 0;              // inputs per row of prepared activations
+  std::size_t header = 0;            // scales and zeros of one group
+  std::size_t group_stride = 0;      // from one group of a panel to the next
+  std::size_t panel_stride = 0;
+  std::size_t total = 0;
+};
+
+// `group` >= cols or 0 means one group a row. Dense formats ignore group and f32_scales.
+PackedLayout packed_layout(WeightFormat format, long rows, long cols, long group, bool f32_scales);
+
+struct PackedMatrix {
+  PackedLayout layout;
+  const std::byte* data = nullptr;
+};
+
+// Codes, scales and zeros of up to 16 consecutive rows, one code per byte.
+struct AffinePanelSource {
+  const std::uint8_t* codes;  // [rows, cols]
+  const float* scale;         // [rows, groups]
+  const float* zero;          // [rows, groups]
+  long rows;
+};
+void pack_affine_panel(const PackedLayout& layout, const AffinePanelSource& source, std::byte* panel);
+
+// Values of up to 16 consecutive rows in the layout's own element type; `row_bytes` from one row to the next.
+void pack_dense_panel(const PackedLayout& layout, const std::uint8_t* values, std::size_t row_bytes, long rows,
+                      std::byte* panel);
+
+// One row of a packed matrix as f32: [cols].
+void unpack_row(const PackedMatrix& matrix, long row, float* out);
+
+}  // namespace outrider

@@ -1,0 +1,69 @@
+// The engine batch: one structure for prefill, decode, tree evaluation, self-drafting rows and serving.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <vector>
+
+#include "model/sequence.h"
+#include "ops/sample/sample.h"
+
+namespace outrider {
+
+// What a row is evaluated for; a row may want several.
+enum Want : std::uint8_t {
+  kWantLogits = 1,   // the whole row of logits
+  kWantTopk = 2,     // the k best logits, and logsumexp
+  kWantTarget = 4,   // log-probability of a given token
+  kWantSample = 8,   // a token drawn by the sequence's sampler
+  kWantHidden = 16,  // the residual stream after the last layer that ran, before the final norm
+};
+
+// Sampling state of one sequence. Parameters are fixed; the history grows with committed tokens.
+struct Sampler {
+  ops::SampleParams params;
+  std::vector<std::int32_t> history;  // tokens the penalties see
+  long penalty_window = 0;            // last tokens of the history that count; 0: all
+  std::vector<std::int32_t> bias_ids;
+  std::vector<float> bias;
+  std::vector<std::int32_t> suppressed;        // at every position
+  std::vector<std::int32_t> suppressed_early;  // before min_position: stop tokens until minTokens
+  long min_position = 0;
+};
+
+struct Batch {
+  std::vector<std::shared_ptr<Sequence>> sequences;
+  std::vector<std::shared_ptr<Sampler>> samplers;  // per sequence, or null
+  // Rows. Without scratch the rows of a sequence are consecutive tokens that are appended to it. With scratch they are tree
+  // nodes: parent[i] is an earlier row of the same sequence or -1 for a child of the last committed token.
+  std::vector<std::int32_t> token;
+  std::vector<float> embeddings;  // [rows, hidden]; instead of tokens if not empty
+  std::vector<std::int32_t> sequence;
+  std::vector<std::int32_t> parent;  // scratch only
+  std::vector<std::uint8_t> wants;
+  std::vector<std::int32_t> target;  // rows with kWantTarget; empty if none
+  bool scratch = false;
+  long top_k = 0;
+  // Layers [layer_begin, layer_end); the head runs only if layer_end is the last layer. Skipped parts leave the residual
+  // stream as it is; a skipped attention writes no keys.
+  long layer_begin = 0, layer_end = 0;
+  std::vector<std::uint8_t> skip_attention, skip_mlp;  // per layer, or empty
+  bool int8 = false;                                   // activation mode for affine weights
+  int threads = 1;
+
+  [[nodiscard]] long rows() const { return static_cast<long>(sequence.size()); }
+};
+
+// Results in the order of the rows that wanted each.
+struct BatchOutput {
+  float* logits = nullptr;       // [rows wanting logits, V], given by the caller
+  std::vector<float> hidden;     // [rows wanting hidden, hidden]
+  std::vector<std::int32_t> topk_ids;  // [rows wanting topk, k]
+  std::vector<float> topk_values, logsumexp;
+  std::vector<float> target_logprob;
+  std::vector<std::int32_t> sampled;
+  std::vector<float> sampled_logprob;  // under the raw logits
+  std::size_t scratch_bytes = 0;       // largest workspace used
+};
+
+}  // namespace outrider

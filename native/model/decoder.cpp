@@ -1,0 +1,170 @@
+#include "model/decoder.h"
+
+#include <cmath>
+
+#include "model/decoder_chunk.h"
+
+namespace outrider {
+
+std::byte* Workspace::slot(int index, std::size_t bytes) {
+  Buffer& buffer = slots_[index];
+  if (buffer.size() < bytes || !buffer) {
+    total_ -= buffer.size();
+    buffer = Buffer();
+    buffer = Buffer(bytes + bytes / 4 + 64);  // a little more, so that growing prompts do not reallocate at each step
+    total_ += buffer.size();
+  }
+  return buffer.data();
+}
+
+void Workspace::clear() {
+  for (Buffer& buffer : slots_) buffer = Buffer();
+  total_ = 0;
+}
+
+Forward::Forward(std::shared_ptr<const Weights> weights, Batch batch, float* logits)
+    : weights_(std::move(weights)), batch_(std::move(batch)) {
+  output_.logits = logits;
+}
+
+Result Forward::begin() {
+  const DecoderSpec& spec = weights_->spec;
+  const auto bad = [](const char* what) { return Result::error(Status::kArgument, what); };
+  const long rows = batch_.rows(), layers = static_cast<long>(spec.layers.size());
+  const auto sequences = static_cast<long>(batch_.sequences.size());
+  const auto size = static_cast<std::size_t>(rows);
+  if (rows == 0) return bad("Expected at least one row in a batch");
+  if (batch_.layer_begin < 0 || batch_.layer_begin > batch_.layer_end || batch_.layer_end > layers) return bad("Expected a valid range of layers");
+  const bool embedded = !batch_.embeddings.empty();
+  if (embedded ? batch_.embeddings.size() != size * static_cast<std::size_t>(spec.hidden) : batch_.token.size() != size) {
+    return bad("Expected one token or one embedding for each row");
+  }
+  if (batch_.layer_begin > 0 && !embedded) return bad("Expected hidden states as input of a range that does not start at layer 0");
+  if (batch_.wants.size() != size || (batch_.scratch && batch_.parent.size() != size)) return bad("Expected wants and parents for each row");
+  if ((!batch_.skip_attention.empty() && batch_.skip_attention.size() != spec.layers.size()) ||
+      (!batch_.skip_mlp.empty() && batch_.skip_mlp.size() != spec.layers.size())) {
+    return bad("Expected one skip flag for each layer");
+  }
+  if (batch_.samplers.size() != batch_.sequences.size()) return bad("Expected one sampler or none for each sequence");
+  const KvShape shape = batch_.sequences.empty() ? KvShape{} : batch_.sequences[0]->shape();
+  for (const auto& sequence : batch_.sequences) {
+    if (!(sequence->shape() == shape) || shape.layers != layers || shape.kv_heads != spec.kv_heads || shape.head_dim != spec.head_dim) {
+      return bad("Expected sequences of this model, all with one KV format");
+    }
+  }
+  const bool head = batch_.layer_end == layers;
+  for (long i = 0; i < rows; ++i) {
+    const auto at = static_cast<std::size_t>(i);
+    if (batch_.sequence[at] < 0 || batch_.sequence[at] >= sequences) return bad("Expected a known sequence for each row");
+    if (!embedded && (batch_.token[at] < 0 || batch_.token[at] >= spec.vocab)) return bad("Expected token ids within the vocabulary");
+    const unsigned wants = batch_.wants[at];
+    if (!head && (wants & ~static_cast<unsigned>(kWantHidden)) != 0) return bad("Expected only hidden states to be wanted of a partial range of layers");
+    if ((wants & kWantTopk) != 0 && (batch_.top_k < 1 || batch_.top_k > spec.vocab)) return bad("Expected top_k between 1 and the vocabulary size");
+    if ((wants & kWantTarget) != 0 && (batch_.target.size() != size || batch_.target[at] < 0 || batch_.target[at] >= spec.vocab)) {
+      return bad("Expected a target within the vocabulary for each row that wants its log-probability");
+    }
+    if ((wants & kWantSample) != 0 && batch_.samplers[static_cast<std::size_t>(batch_.sequence[at])] == nullptr) {
+      return bad("Expected a sampler for each sequence that draws a token");
+    }
+    logits_rows_ += (wants & kWantLogits) != 0 ? 1 : 0;
+  }
+  if (logits_rows_ > 0 && output_.logits == nullptr) return bad("Expected memory for the logits");
+  return prepare_rows();
+}
+
+// Positions, scratch slots and KV pages of all rows.
+Result Forward::prepare_rows() {
+  const long rows = batch_.rows();
+  const std::size_t sequences = batch_.sequences.size();
+  position_.resize(static_cast<std::size_t>(rows));
+  slot_.resize(static_cast<std::size_t>(rows));
+  rows_of_.assign(sequences, {});
+  start_length_.clear();
+  history_before_.clear();
+  for (std::size_t s = 0; s < sequences; ++s) {
+    start_length_.push_back(batch_.sequences[s]->length());
+    history_before_.push_back(batch_.samplers[s] == nullptr ? 0 : batch_.samplers[s]->history.size());
+  }
+  for (long i = 0; i < rows; ++i) {
+    const auto at = static_cast<std::size_t>(i);
+    const auto s = static_cast<std::size_t>(batch_.sequence[at]);
+    std::vector<std::int32_t>& mine = rows_of_[s];
+    slot_[at] = static_cast<std::int32_t>(mine.size());
+    long position = start_length_[s] + static_cast<long>(mine.size());
+    if (batch_.scratch) {
+      const std::int32_t parent = batch_.parent[at];
+      if (parent < -1 || parent >= i || (parent >= 0 && batch_.sequence[static_cast<std::size_t>(parent)] != batch_.sequence[at])) {
+        return Result::error(Status::kArgument, "Expected the parent of row " + std::to_string(i) +
+                                                    " to be -1 or an earlier row of the same sequence, received " + std::to_string(parent));
+      }
+      position = parent < 0 ? start_length_[s] : position_[static_cast<std::size_t>(parent)] + 1;
+    }
+    if (position >= weights_->spec.context_length) {
+      return Result::error(Status::kContext, "Expected at most " + std::to_string(weights_->spec.context_length) + " tokens in the context");
+    }
+    position_[at] = static_cast<std::int32_t>(position);
+    mine.push_back(static_cast<std::int32_t>(i));
+  }
+  for (std::size_t s = 0; s < sequences; ++s) {
+    const auto count = static_cast<long>(rows_of_[s].size());
+    if (batch_.scratch && count > kMaxScratchRows) {
+      return Result::error(Status::kArgument, "Expected at most " + std::to_string(kMaxScratchRows) + " tree rows for a sequence");
+    }
+    const Status reserved = batch_.scratch ? batch_.sequences[s]->reserve_scratch(count) : batch_.sequences[s]->reserve(count);
+    if (reserved != Status::kOk) {
+      roll_back();
+      return Result::error(reserved, "Cannot allocate KV pages for " + std::to_string(count) + " tokens");
+    }
+  }
+  return {};
+}
+
+void Forward::roll_back() {
+  for (std::size_t s = 0; s < start_length_.size(); ++s) {
+    batch_.sequences[s]->truncate(start_length_[s]);
+    if (batch_.samplers[s] != nullptr) batch_.samplers[s]->history.resize(history_before_[s]);
+  }
+}
+
+Result Forward::step(Workspace& workspace, const std::atomic<bool>& abort, bool* done) {
+  Chunk chunk;
+  chunk.first = next_row_;
+  chunk.n = std::min(kChunkRows, batch_.rows() - next_row_);
+  for (long i = 0; i < chunk.n; ++i) {
+    const long sequence = batch_.sequence[static_cast<std::size_t>(chunk.first + i)];
+    if (chunk.runs.empty() || chunk.runs.back().sequence != sequence) chunk.runs.push_back({sequence, i, i});
+    chunk.runs.back().end = i + 1;
+  }
+  Result result = layers(chunk, workspace, abort);
+  if (result.ok() && !batch_.scratch) {
+    for (const Run& run : chunk.runs) {
+      const auto s = static_cast<std::size_t>(run.sequence);
+      batch_.sequences[s]->advance(run.end - run.begin);
+      if (batch_.samplers[s] == nullptr || batch_.token.empty()) continue;
+      for (long i = run.begin; i < run.end; ++i) {
+        batch_.samplers[s]->history.push_back(batch_.token[static_cast<std::size_t>(chunk.first + i)]);
+      }
+    }
+  }
+  if (result.ok()) result = head(chunk, workspace);
+  output_.scratch_bytes = std::max(output_.scratch_bytes, workspace.bytes());
+  if (!result.ok()) {
+    roll_back();
+    return result;
+  }
+  next_row_ += chunk.n;
+  *done = next_row_ == batch_.rows();
+  if (*done && batch_.scratch) {
+    for (std::size_t s = 0; s < rows_of_.size(); ++s) {
+      std::vector<std::int32_t> parents;  // as slots of the sequence
+      for (const std::int32_t row : rows_of_[s]) {
+        const std::int32_t parent = batch_.parent[static_cast<std::size_t>(row)];
+        parents.push_back(parent < 0 ? -1 : slot_[static_cast<std::size_t>(parent)]);
+      }
+      batch_.sequences[s]->set_scratch_parents(std::move(parents));
+    }
+  }
+  return {};
+}
+
+}  // namespace outrider

@@ -1,0 +1,65 @@
+// The decoder step: walks the layers of a model for the rows of a batch, calling ops. Knows no files and no JavaScript.
+#pragma once
+
+#include <atomic>
+
+#include "model/batch.h"
+#include "model/weights.h"
+
+namespace outrider {
+
+// Rows evaluated together. Bounds scratch memory; results do not depend on it.
+constexpr long kChunkRows = 256;
+// Scratch rows (tree nodes) a sequence may have.
+constexpr long kMaxScratchRows = 1024;
+
+// Memory reused from step to step. One per engine thread.
+class Workspace {
+ public:
+  // At least `bytes`, undefined content; null if memory ran out. One block per slot.
+  std::byte* slot(int index, std::size_t bytes);
+  [[nodiscard]] std::size_t bytes() const { return total_; }
+  // Gives the memory back.
+  void clear();
+
+ private:
+  static constexpr int kSlots = 24;
+  Buffer slots_[kSlots];
+  std::size_t total_ = 0;
+};
+
+// One batch on its way through the model, chunk by chunk, so that the engine can serve others in between.
+class Forward {
+ public:
+  Forward(std::shared_ptr<const Weights> weights, Batch batch, float* logits);
+
+  // Checks shapes, ranges and room; reserves KV pages. Call once, before step().
+  Result begin();
+  // Evaluates the next chunk. True in *done when none is left. Polls `abort` before every layer; an abort or an error puts
+  // all sequences back to where begin() found them.
+  Result step(Workspace& workspace, const std::atomic<bool>& abort, bool* done);
+
+  Batch& batch() { return batch_; }
+  BatchOutput& output() { return output_; }
+
+ private:
+  struct Run;  // consecutive rows of one sequence in a chunk
+  struct Chunk;
+  Result prepare_rows();
+  Result layers(Chunk& chunk, Workspace& workspace, const std::atomic<bool>& abort);
+  Result head(Chunk& chunk, Workspace& workspace);
+  Result outputs(const Chunk& chunk, long row, float* logits, Workspace& workspace);
+  void roll_back();
+
+  std::shared_ptr<const Weights> weights_;
+  Batch batch_;
+  BatchOutput output_;
+  std::vector<std::int32_t> position_;  // per row
+  std::vector<std::int32_t> slot_;      // per row: index among the scratch rows of its sequence
+  std::vector<long> start_length_;      // per sequence
+  std::vector<std::vector<std::int32_t>> rows_of_;  // scratch: batch rows of each sequence, in order
+  std::vector<std::size_t> history_before_;  // per sequence: history length of its sampler at begin()
+  long next_row_ = 0, logits_rows_ = 0;
+};
+
+}  // namespace outrider

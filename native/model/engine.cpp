@@ -1,0 +1,82 @@
+#include "model/engine.h"
+
+#include <chrono>
+#include <thread>
+
+namespace outrider {
+namespace {
+
+constexpr auto kKeepWorkspace = std::chrono::seconds(2);
+
+}  // namespace
+
+// Never destroyed: their threads outlive every static destructor.
+Engine& Engine::compute() {
+  static Engine* const engine = new Engine;
+  return *engine;
+}
+
+Engine& Engine::files() {
+  static Engine* const engine = new Engine;
+  return *engine;
+}
+
+void Engine::submit(std::shared_ptr<Job> job) {
+  const std::lock_guard<std::mutex> lock(mutex_);
+  if (!started_) {
+    started_ = true;
+    std::thread(&Engine::work, this).detach();
+  }
+  queue_.push_back(std::move(job));
+  wake_.notify_one();
+}
+
+void Engine::drain(const void* owner) {
+  std::deque<std::shared_ptr<Job>> dropped;  // destroyed after the lock is released
+  std::unique_lock<std::mutex> lock(mutex_);
+  for (auto it = queue_.begin(); it != queue_.end();) {
+    if ((*it)->owner == owner) {
+      dropped.push_back(std::move(*it));
+      it = queue_.erase(it);
+    } else {
+      ++it;
+    }
+  }
+  if (running_ != nullptr && running_->owner == owner) {
+    running_->abort = true;
+    idle_.wait(lock, [&] { return running_ == nullptr || running_->owner != owner; });
+    // An unfinished job put itself back before the wait ended.
+    std::erase_if(queue_, [&](const auto& job) { return job->owner == owner; });
+  }
+}
+
+void Engine::work() {
+  Workspace workspace;
+  std::unique_lock<std::mutex> lock(mutex_);
+  for (;;) {
+    if (queue_.empty() && !wake_.wait_for(lock, kKeepWorkspace, [&] { return !queue_.empty(); })) {
+      workspace.clear();
+      wake_.wait(lock, [&] { return !queue_.empty(); });
+    }
+    running_ = std::move(queue_.front());
+    queue_.pop_front();
+    lock.unlock();
+    const bool done = running_->step(workspace);
+    lock.lock();
+    std::shared_ptr<Job> last;
+    if (done) {
+      last = std::move(running_);
+    } else {
+      queue_.push_back(std::move(running_));  // behind the others: round robin
+    }
+    running_ = nullptr;
+    idle_.notify_all();
+    if (last != nullptr) {
+      lock.unlock();
+      last.reset();
+      lock.lock();
+    }
+  }
+}
+
+}  // namespace outrider

@@ -1,0 +1,47 @@
+// A thread that takes jobs in turn, one step of each: several generations on one or many models share it fairly.
+#pragma once
+
+#include <atomic>
+#include <condition_variable>
+#include <deque>
+#include <memory>
+#include <mutex>
+
+#include "model/decoder.h"
+
+namespace outrider {
+
+class Job {
+ public:
+  explicit Job(const void* owner) : owner(owner) {}
+  virtual ~Job() = default;
+  // A bounded piece of work. True when the job is finished; it has then delivered its result.
+  virtual bool step(Workspace& workspace) = 0;
+
+  const void* const owner;  // whose jobs drain() ends
+  std::atomic<bool> abort{false};
+};
+
+class Engine {
+ public:
+  // Steps of models. One for the process: two models that computed at once would only fight for the same cores.
+  static Engine& compute();
+  // Loading, saving and restoring, so that they do not hold up generations.
+  static Engine& files();
+
+  void submit(std::shared_ptr<Job> job);
+  // Drops the owner's waiting jobs, aborts its running one and returns when none of its steps runs any more.
+  void drain(const void* owner);
+
+ private:
+  Engine() = default;
+  void work();
+
+  std::mutex mutex_;
+  std::condition_variable wake_, idle_;
+  std::deque<std::shared_ptr<Job>> queue_;
+  std::shared_ptr<Job> running_;
+  bool started_ = false;
+};
+
+}  // namespace outrider

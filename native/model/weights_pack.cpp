@@ -1,0 +1,226 @@
+#include "model/weights_pack.h"
+
+#include <algorithm>
+#include <cstring>
+
+#include "base/half.h"
+#include "base/thread_pool.h"
+
+namespace outrider {
+namespace {
+
+constexpr std::size_t element_bytes(WeightFormat format) { return format == WeightFormat::kF32 ? 4 : 2; }
+
+bool span_fits(const std::vector<MappedFile>& files, const Span& span) {
+  if (span.file < 0 || span.file >= static_cast<int>(files.size())) return false;
+  const std::size_t size = files[static_cast<std::size_t>(span.file)].size();
+  return span.offset <= size && span.bytes <= size - span.offset;
+}
+
+const std::uint8_t* span_data(const std::vector<MappedFile>& files, const Span& span) {
+  return files[static_cast<std::size_t>(span.file)].data() + span.offset;
+}
+
+// Stored row that holds row `row` of what is taken. GGUF interleaves the two halves of each head: stored row
+// (h, 2 i + j) is row (h, i + j D / 2).
+long stored_row(long row, long rows, long permuted_heads) {
+  if (permuted_heads == 0) return row;
+  const long D = rows / permuted_heads, h = row / D, d = row % D;
+  return h * D + (d < D / 2 ? 2 * d : 2 * (d - D / 2) + 1);
+}
+
+std::size_t row_bytes(const MatrixSource& source) {
+  switch (source.kind) {
+    case SourceKind::kDense: return static_cast<std::size_t>(source.cols) * element_bytes(source.dense);
+    case SourceKind::kGguf: return gguf_row_bytes(source.gguf, static_cast<std::size_t>(source.cols));
+    case SourceKind::kAffine: return static_cast<std::size_t>((source.cols * source.bits + 7) / 8);
+  }
+  return 0;
+}
+
+PackedLayout layout_of(const MatrixSource& source, bool f32_scales) {
+  if (source.kind == SourceKind::kDense) return packed_layout(source.dense, source.rows, source.cols, 0, false);
+  int bits = source.bits;
+  long group = source.group;
+  if (source.kind == SourceKind::kGguf) {
+    const AffineShape shape = gguf_affine_shape(source.gguf);
+    bits = shape.bits;
+    group = shape.group;
+  }
+  const WeightFormat format = bits == 2 ? WeightFormat::kU2 : bits == 4 ? WeightFormat::kU4 : WeightFormat::kU8;
+  return packed_layout(format, source.rows, source.cols, group, f32_scales);
+}
+
+bool starts_wide(const MatrixSource& source) {
+  if (source.kind == SourceKind::kAffine) return source.f32_scales;
+  return source.kind == SourceKind::kGguf && source.gguf >= GgufType::kQ2K;
+}
+
+bool fits_f16(const float* values, long count) {
+  for (long i = 0; i < count; ++i) {
+    if (f16_to_f32(f32_to_f16(values[i])) != values[i]) return false;  // NaN too: it then stays in f32
+  }
+  return true;
+}
+
+void unpack_codes(const std::uint8_t* row, long cols, int bits, std::uint8_t* codes) {
+  const long per_byte = 8 / bits;
+  const auto mask = static_cast<std::uint8_t>((1 << bits) - 1);
+  for (long k = 0; k < cols; ++k) codes[k] = static_cast<std::uint8_t>(row[k / per_byte] >> (k % per_byte * bits)) & mask;
+}
+
+// Scratch of one thread while packing affine panels.
+struct PanelRows {
+  std::vector<std::uint8_t> codes;
+  std::vector<float> scale, zero;
+};
+
+void read_affine_rows(const std::vector<MappedFile>& files, const MatrixSource& source, const PackedLayout& layout, long first,
+                      long count, PanelRows* rows) {
+  const std::size_t stride = row_bytes(source);
+  for (long r = 0; r < count; ++r) {
+    const long stored = source.row_start + stored_row(first + r, source.rows, source.permuted_heads);
+    const std::uint8_t* data = span_data(files, source.data) + static_cast<std::size_t>(stored) * stride;
+    std::uint8_t* codes = rows->codes.data() + r * layout.cols;
+    float* scale = rows->scale.data() + r * layout.groups;
+    float* zero = rows->zero.data() + r * layout.groups;
+    if (source.kind == SourceKind::kGguf) {
+      gguf_decode_affine(source.gguf, data, static_cast<std::size_t>(layout.cols), codes, scale, zero);
+      continue;
+    }
+    unpack_codes(data, layout.cols, source.bits, codes);
+    const std::size_t size = source.f32_scales ? 4 : 2, at = static_cast<std::size_t>(stored * layout.groups) * size;
+    for (long g = 0; g < layout.groups; ++g) {
+      const std::uint8_t* s = span_data(files, source.scale) + at + static_cast<std::size_t>(g) * size;
+      const std::uint8_t* z = span_data(files, source.zero) + at + static_cast<std::size_t>(g) * size;
+      if (source.f32_scales) {
+        std::memcpy(scale + g, s, 4);
+        std::memcpy(zero + g, z, 4);
+      } else {
+        std::uint16_t bits;
+        std::memcpy(&bits, s, 2);
+        scale[g] = f16_to_f32(bits);
+        std::memcpy(&bits, z, 2);
+        zero[g] = f16_to_f32(bits);
+      }
+    }
+  }
+}
+
+void pack_dense(const std::vector<MappedFile>& files, const MatrixSource& source, const PackedLayout& layout, long panel,
+                std::vector<std::uint8_t>* rows, std::byte* out) {
+  const long first = panel * kPanelRows, count = std::min(kPanelRows, layout.rows - first);
+  const std::size_t stride = row_bytes(source);
+  rows->resize(static_cast<std::size_t>(kPanelRows) * stride);
+  for (long r = 0; r < count; ++r) {
+    const long stored = source.row_start + stored_row(first + r, source.rows, source.permuted_heads);
+    std::memcpy(rows->data() + static_cast<std::size_t>(r) * stride,
+                span_data(files, source.data) + static_cast<std::size_t>(stored) * stride, stride);
+  }
+  pack_dense_panel(layout, rows->data(), stride, count, out);
+}
+
+// False if f16 scales were asked for and some value needs f32.
+bool pack_panels(const std::vector<MappedFile>& files, const MatrixSource& source, const PackedLayout& layout, int threads,
+                 std::byte* memory) {
+  std::atomic<bool> exact{true};
+  parallel(threads, [&](int index, int count) {
+    const Share share = share_of(layout.panels, index, count);
+    PanelRows rows;
+    std::vector<std::uint8_t> dense;
+    if (is_affine(layout.format)) {
+      rows.codes.resize(static_cast<std::size_t>(kPanelRows * layout.cols));
+      rows.scale.resize(static_cast<std::size_t>(kPanelRows * layout.groups));
+      rows.zero.resize(static_cast<std::size_t>(kPanelRows * layout.groups));
+    }
+    for (long panel = share.begin; panel < share.end && exact.load(std::memory_order_relaxed); ++panel) {
+      std::byte* out = memory + static_cast<std::size_t>(panel) * layout.panel_stride;
+      if (!is_affine(layout.format)) {
+        pack_dense(files, source, layout, panel, &dense, out);
+        continue;
+      }
+      const long first = panel * kPanelRows, take = std::min(kPanelRows, layout.rows - first);
+      read_affine_rows(files, source, layout, first, take, &rows);
+      const long values = take * layout.groups;
+      if (!layout.f32_scales && !(fits_f16(rows.scale.data(), values) && fits_f16(rows.zero.data(), values))) {
+        exact = false;
+        return;
+      }
+      pack_affine_panel(layout, {rows.codes.data(), rows.scale.data(), rows.zero.data(), take}, out);
+    }
+  });
+  return exact;
+}
+
+}  // namespace
+
+std::size_t source_bytes(const MatrixSource& source) {
+  return row_bytes(source) * static_cast<std::size_t>(source.rows);
+}
+
+Result check_source(const std::vector<MappedFile>& files, const MatrixSource& s, const char* name) {
+  const auto bad = [name](const std::string& what) {
+    return Result::error(Status::kFormat, std::string("Expected ") + what + " for " + name);
+  };
+  constexpr long kLimit = 1L << 31;
+  if (s.rows <= 0 || s.cols <= 0 || s.rows >= kLimit || s.cols >= kLimit) return bad("positive rows and columns");
+  if (s.row_start < 0 || s.stored_rows >= kLimit || s.row_start + s.rows > s.stored_rows) return bad("rows inside the stored matrix");
+  if (s.permuted_heads != 0 && (s.permuted_heads < 0 || s.rows % (2 * s.permuted_heads) != 0)) return bad("rows divisible by twice the heads");
+  const std::size_t stride = row_bytes(s);
+  if (stride == 0) return bad("columns divisible by the block size");
+  if (s.data.bytes != stride * static_cast<std::size_t>(s.stored_rows) || !span_fits(files, s.data)) {
+    return bad(std::to_string(stride * static_cast<std::size_t>(s.stored_rows)) + " bytes inside the file");
+  }
+  if (s.kind == SourceKind::kAffine) {
+    if (s.bits != 2 && s.bits != 4 && s.bits != 8) return bad("2, 4 or 8 bits");
+    if (s.group <= 0) return bad("a positive group size");
+    const long groups = s.group >= s.cols ? 1 : (s.cols + s.group - 1) / s.group;
+    const std::size_t parameters = static_cast<std::size_t>(groups * s.stored_rows) * (s.f32_scales ? 4 : 2);
+    if (s.scale.bytes != parameters || s.zero.bytes != parameters || !span_fits(files, s.scale) || !span_fits(files, s.zero)) {
+      return bad(std::to_string(parameters) + " bytes of scales and of zeros inside the file");
+    }
+  }
+  return {};
+}
+
+Result pack_matrix(const std::vector<MappedFile>& files, const MatrixSource& source, const char* name, int threads, Matrix* out) {
+  if (Result checked = check_source(files, source, name); !checked.ok()) return checked;
+  for (bool wide = starts_wide(source);; wide = true) {
+    const PackedLayout layout = layout_of(source, wide);
+    Buffer memory(layout.total);
+    if (!memory) {
+      return Result::error(Status::kMemory, "Cannot allocate " + std::to_string(layout.total) + " bytes for " + name);
+    }
+    if (!pack_panels(files, source, layout, threads, memory.data())) continue;  // once: f32 scales always fit
+    files[static_cast<std::size_t>(source.data.file)].forget(source.data.offset, source.data.bytes);
+    out->packed = {layout, memory.data()};
+    out->memory = std::move(memory);
+    return {};
+  }
+}
+
+Result read_vector(const std::vector<MappedFile>& files, const VectorSource& s, const char* name, std::vector<float>* out) {
+  const std::size_t size = element_bytes(s.format);
+  const bool shape_ok = s.length > 0 && s.start >= 0 && s.stored_length < (1L << 31) && s.start + s.length <= s.stored_length &&
+                        (s.permuted_heads == 0 || (s.permuted_heads > 0 && s.length % (2 * s.permuted_heads) == 0));
+  if (!shape_ok || s.data.bytes != static_cast<std::size_t>(s.stored_length) * size || !span_fits(files, s.data)) {
+    return Result::error(Status::kFormat, "Expected a vector of " + std::to_string(s.length) + " values inside the file for " + name);
+  }
+  out->resize(static_cast<std::size_t>(s.length));
+  for (long i = 0; i < s.length; ++i) {
+    const long at = s.start + stored_row(i, s.length, s.permuted_heads);
+    const std::uint8_t* data = span_data(files, s.data) + static_cast<std::size_t>(at) * size;
+    float value = 0;
+    if (s.format == WeightFormat::kF32) {
+      std::memcpy(&value, data, 4);
+    } else {
+      std::uint16_t bits;
+      std::memcpy(&bits, data, 2);
+      value = s.format == WeightFormat::kF16 ? f16_to_f32(bits) : bf16_to_f32(bits);
+    }
+    (*out)[static_cast<std::size_t>(i)] = value + s.add;
+  }
+  return {};
+}
+
+}  // namespace outrider

@@ -1,0 +1,21 @@
+// One matrix or vector from mapped bytes to the form the kernels read.
+#pragma once
+
+#include <vector>
+
+#include "model/weights.h"
+
+namespace outrider {
+
+// Checks that every span of the source lies in its file and has the size its shape asks for.
+Result check_source(const std::vector<MappedFile>& files, const MatrixSource& source, const char* name);
+
+// Packs panels in parallel. Scales stay f16 where every scale and zero of the matrix is an f16; else all become f32.
+Result pack_matrix(const std::vector<MappedFile>& files, const MatrixSource& source, const char* name, int threads, Matrix* out);
+
+Result read_vector(const std::vector<MappedFile>& files, const VectorSource& source, const char* name, std::vector<float>* out);
+
+// Bytes of the source as stored, for progress.
+std::size_t source_bytes(const MatrixSource& source);
+
+}  // namespace outrider

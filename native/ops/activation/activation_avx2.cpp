@@ -1,0 +1,6 @@
+#include "ops/activation/activation.h"
+#ifdef __x86_64__
+#include "cpu/begin_avx2.h"
+#include "ops/activation/activation_simd.h"
+#include "cpu/end.h"
+#endif

@@ -1,0 +1,64 @@
+// Grouped-query attention over paged keys and values: decode, chunked prefill and token trees in one op.
+//
+//   out[n,h,:] = sum_j softmax_j(cap(scale * dot(q[n,h,:], k[j,g,:]))) * v[j,g,:]        g = h / (H / G)
+//   cap(s) = s, or soft_cap * tanh(s / soft_cap)
+//
+// j runs over absolute positions max(0, position[n] - window + 1) .. position[n]. Positions below `prefix` are in the
+// sequence's pages. Row n of a tree sees, above the prefix, its own path: position prefix + i is held by scratch slot
+// path[n][i], where path[n] lists the ancestors of n from the root down and n itself.
+//
+// Sources: arXiv:1805.02867, algorithm 3, for the one-pass softmax; arXiv:2305.09781, tree-based parallel decoding, for
+//          ancestors; formats/kv_page.h for the layout.
+// Dims:    N rows, H query heads, G kv heads, D head size.
+//
+// The walk is by blocks of 64 absolute positions with one rescaling per block, each row on its own: a row's result depends on
+// its query and on the keys and values at its positions, not on other rows, on chunking, or on which of its ancestors
+// were committed.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+#include "base/dtype.h"
+#include "cpu/level.h"
+#include "formats/kv_page.h"
+
+namespace outrider::ops {
+
+constexpr long kMaxHeadDim = 512;
+
+struct AttentionArgs {
+  const float* q;   // [N, H, D], rows q_stride apart
+  float* out;       // [N, H, D], rows out_stride apart; overwritten for kv heads [g_begin, g_end), rows [row_begin, row_end)
+  long q_stride, out_stride;
+  long H, G, D;
+  const std::byte* const* pages;  // page p of kv head 0 of this layer; kv head g lies head_bytes * g further
+  std::size_t head_bytes;
+  DType kv_type;                  // kF32, kF16 or kBF16
+  const std::int32_t* position;   // [N] absolute position of each row
+  long prefix;                    // positions below this one are in the pages
+  // Trees only. Slot s of kv head g: page s / 64 of `scratch` at head_bytes * g, slot s % 64.
+  const std::byte* const* scratch;
+  const std::int32_t* path;        // [N, path_stride]; row n has position[n] - prefix + 1 entries
+  long path_stride;
+  long window;      // 0: all positions
+  float scale;
+  float soft_cap;   // 0: off
+  long row_begin, row_end;
+  long g_begin, g_end;
+  std::byte* work;  // attention_work_bytes() for this call alone
+};
+
+// Scratch of one thread.
+std::size_t attention_work_bytes(long H, long G, long D);
+
+// Shapes are preconditions: D <= kMaxHeadDim, G divides H. Reentrant with separate work.
+// Cost: 4 D flops per row, head and visible position; each page is read once per tile of query rows.
+void attention(const AttentionArgs& args, Level level);
+unsigned attention_levels();
+
+}  // namespace outrider::ops
+
+namespace outrider::ref { void attention(const ops::AttentionArgs& args); }
+namespace outrider::avx2 { void attention(const ops::AttentionArgs& args); }
+namespace outrider::avx512 { void attention(const ops::AttentionArgs& args); }

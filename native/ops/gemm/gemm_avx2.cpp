@@ -1,0 +1,9 @@
+#include "ops/gemm/gemm.h"
+#ifdef __x86_64__
+#include "cpu/unroll.h"
+#include "cpu/begin_avx2.h"
+// 4 rows x 1 panel: 8 accumulators of the 16 registers.
+constexpr int kTileRows = 4, kTilePanels = 1;
+#include "ops/gemm/gemm_simd.h"
+#include "cpu/end.h"
+#endif

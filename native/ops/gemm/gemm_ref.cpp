@@ -1,0 +1,111 @@
+#include <cmath>
+
+#include "ops/gemm/gemm.h"
+
+namespace outrider::ref {
+namespace {
+
+float parameter(const PackedLayout& layout, const std::byte* at, long lane) {
+  return layout.f32_scales ? reinterpret_cast<const float*>(at)[lane]
+                           : f16_to_f32(reinterpret_cast<const f16*>(at)[lane]);
+}
+
+double dense_dot(const PackedLayout& layout, const std::byte* panel, long lane, const float* x) {
+  double sum = 0;
+  for (long k = 0; k < layout.cols; ++k) {
+    const long at = k * kPanelRows + lane;
+    float w = 0;
+    if (layout.format == WeightFormat::kF32) {
+      w = reinterpret_cast<const float*>(panel)[at];
+    } else {
+      const std::uint16_t bits = reinterpret_cast<const std::uint16_t*>(panel)[at];
+      w = layout.format == WeightFormat::kF16 ? f16_to_f32(bits) : bf16_to_f32(bits);
+    }
+    sum += static_cast<double>(w) * x[k];
+  }
+  return sum;
+}
+
+double affine_dot(const PackedLayout& layout, const std::byte* panel, long lane, const ops::GemmInput& in, long n) {
+  const int bits = code_bits(layout.format);
+  const long block = codes_per_block(layout.format);
+  const unsigned mask = (1u << bits) - 1;
+  double total = 0;
+  for (long g = 0; g < layout.groups; ++g) {
+    const std::byte* scales = panel + static_cast<std::size_t>(g) * layout.group_stride;
+    const auto* codes = reinterpret_cast<const std::uint8_t*>(scales + layout.header) + lane * 4;
+    const long blocks = g + 1 < layout.groups ? layout.group_blocks : layout.last_blocks;
+    const long first = n * in.padded_cols + g * layout.group_blocks * block;
+    double dot = 0;
+    for (long k = 0; k < blocks * block; ++k) {
+      const long within = k % block;
+      const unsigned code = (codes[k / block * 64 + within % 4] >> (within / 4 * bits)) & mask;
+      dot += static_cast<double>(code) * (in.int8 ? static_cast<double>(in.q[first + k]) : in.x[first + k]);
+    }
+    if (in.int8) dot *= in.scale[n * in.groups + g];
+    total += parameter(layout, scales, lane) * dot;
+    total += static_cast<double>(parameter(layout, scales + layout.header / 2, lane)) * in.sum[n * in.groups + g];
+  }
+  return total;
+}
+
+}  // namespace
+
+void gemm_prepare(const ops::GemmPrepareArgs& args) {
+  const PackedLayout& layout = *args.layout;
+  ops::GemmInput& in = *args.input;
+  const long padded_group = is_affine(layout.format) ? layout.group_blocks * codes_per_block(layout.format) : layout.cols;
+  for (long n = args.row_begin; n < args.row_end; ++n) {
+    for (long g = 0; g < layout.groups; ++g) {
+      const long first = g * layout.group;
+      const long count = first + layout.group <= layout.cols ? layout.group : layout.cols - first;
+      const long at = n * layout.padded_cols + g * padded_group;
+      const long padded = g + 1 < layout.groups ? padded_group : layout.padded_cols - g * padded_group;
+      double sum = 0;
+      float largest = 0;
+      bool finite = true;
+      for (long k = 0; k < count; ++k) {
+        const float x = load_float(args.x, args.x_type, static_cast<std::size_t>(n * args.x_stride + first + k));
+        sum += x;
+        largest = std::fmax(largest, std::fabs(x));
+        finite = finite && std::isfinite(x);
+      }
+      const float inverse = largest > 0 ? 127.0f / largest : 0.0f;
+      long integers = 0;
+      for (long k = 0; k < padded; ++k) {
+        const float x =
+            k < count ? load_float(args.x, args.x_type, static_cast<std::size_t>(n * args.x_stride + first + k)) : 0.0f;
+        if (in.int8) {
+          const long q = finite ? std::lrintf(x * inverse) : 0;
+          in.q[at + k] = static_cast<std::int8_t>(q);
+          integers += q;
+        } else {
+          in.x[at + k] = x;
+        }
+      }
+      const long row_group = n * layout.groups + g;
+      if (in.int8) {
+        const float scale = finite ? largest / 127.0f : __builtin_nanf("");
+        in.scale[row_group] = scale;
+        in.sum[row_group] = scale * static_cast<float>(integers);
+      } else {
+        in.sum[row_group] = static_cast<float>(sum);
+      }
+    }
+  }
+}
+
+void gemm(const ops::GemmArgs& args) {
+  const PackedLayout& layout = args.w->layout;
+  for (long n = 0; n < args.input->N; ++n) {
+    for (long m = args.panel_begin * kPanelRows; m < args.panel_end * kPanelRows && m < layout.rows; ++m) {
+      const std::byte* panel = args.w->data + static_cast<std::size_t>(m / kPanelRows) * layout.panel_stride;
+      const double sum = is_affine(layout.format)
+                             ? affine_dot(layout, panel, m % kPanelRows, *args.input, n)
+                             : dense_dot(layout, panel, m % kPanelRows, args.input->x + n * args.input->padded_cols);
+      args.out[n * args.out_stride + m] = static_cast<float>(sum + (args.bias == nullptr ? 0.0f : args.bias[m]));
+    }
+  }
+}
+
+}  // namespace outrider::ref

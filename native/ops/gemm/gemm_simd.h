@@ -1,0 +1,327 @@
+// The vector body, included inside a level's region by gemm_avx2.cpp and gemm_avx512.cpp, which define kTileRows.
+//
+// Panels are multiplied in tiles of R rows x P panels. One row takes four panels at a time: each is a stream of its own for
+// the memory system. Several rows take fewer panels and reuse each decoded weight R times. Accumulators of a group live in
+// registers; totals over groups are touched once per group. None of this changes the order of any output's sum.
+
+// Activations of one tile row.
+struct Row {
+  const float* x;
+  const std::int8_t* q;
+  const float* scale;
+  const float* sum;
+};
+
+template <bool kF32>
+static inline F parameter(const std::byte* at) {
+  return kF32 ? f_load(reinterpret_cast<const float*>(at)) : f_load_f16(reinterpret_cast<const std::uint16_t*>(at));
+}
+
+template <WeightFormat kFormat>
+static inline F dense_weight(const std::byte* panel, long k) {
+  if constexpr (kFormat == WeightFormat::kF32) return f_load(reinterpret_cast<const float*>(panel) + k * kPanelRows);
+  const auto* values = reinterpret_cast<const std::uint16_t*>(panel) + k * kPanelRows;
+  return kFormat == WeightFormat::kF16 ? f_load_f16(values) : f_load_bf16(values);
+}
+
+template <int R, int P>
+static inline void store_tile(const ops::GemmArgs& args, long n, long panel, const F (&total)[R][P]) {
+  OUTRIDER_UNROLL
+  for (int p = 0; p < P; ++p) {
+    const long m = (panel + p) * kPanelRows;
+    const long left = args.w->layout.rows - m;
+    OUTRIDER_UNROLL
+    for (int r = 0; r < R; ++r) {
+      float* out = args.out + (n + r) * args.out_stride + m;
+      if (left >= kLanes) {
+        f_store(out, args.bias == nullptr ? total[r][p] : f_add(total[r][p], f_load(args.bias + m)));
+      } else {
+        const F bias = args.bias == nullptr ? f_zero() : f_load_n(args.bias + m, static_cast<int>(left));
+        f_store_n(out, args.bias == nullptr ? total[r][p] : f_add(total[r][p], bias), static_cast<int>(left));
+      }
+    }
+  }
+}
+
+template <WeightFormat kFormat, int R, int P>
+static inline void dense_tile(const ops::GemmArgs& args, const Row (&rows)[R], const std::byte* const (&w)[P], long n,
+                              long panel) {
+  F acc[R][P];
+  OUTRIDER_UNROLL
+  for (int r = 0; r < R; ++r) {
+    OUTRIDER_UNROLL
+    for (int p = 0; p < P; ++p) acc[r][p] = f_zero();
+  }
+  const long K = args.w->layout.cols;
+  for (long k = 0; k < K; ++k) {
+    F weight[P];
+    OUTRIDER_UNROLL
+    for (int p = 0; p < P; ++p) weight[p] = dense_weight<kFormat>(w[p], k);
+    OUTRIDER_UNROLL
+    for (int r = 0; r < R; ++r) {
+      const F x = f_set1(rows[r].x[k]);
+      OUTRIDER_UNROLL
+      for (int p = 0; p < P; ++p) acc[r][p] = f_fma(weight[p], x, acc[r][p]);
+    }
+  }
+  store_tile<R, P>(args, n, panel, acc);
+}
+
+// One group in float mode: acc[r][p] = sum of code * x in input order.
+template <WeightFormat kFormat, int R, int P>
+static inline void group_float(const Row (&rows)[R], const std::byte* const (&codes)[P], long blocks, long at,
+                               F (&acc)[R][P]) {
+  constexpr int kBits = code_bits(kFormat);
+  const I field = i_set1(kBits == 8 ? -1 : kBits == 4 ? 0x0F0F0F0F : 0x03030303), low = i_set1(0xFF);
+  for (long block = 0; block < blocks; ++block) {
+    I raw[P];
+    OUTRIDER_UNROLL
+    for (int p = 0; p < P; ++p) raw[p] = i_load(codes[p] + block * 64);
+    const long first = at + block * codes_per_block(kFormat);
+    OUTRIDER_UNROLL
+    for (int plane = 0; plane < 8 / kBits; ++plane) {
+      I bytes[P];
+      OUTRIDER_UNROLL
+      for (int p = 0; p < P; ++p) bytes[p] = kBits == 8 ? raw[p] : i_and(raw[p], field);
+      OUTRIDER_UNROLL
+      for (int b = 0; b < 4; ++b) {
+        F weight[P];
+        OUTRIDER_UNROLL
+        for (int p = 0; p < P; ++p) weight[p] = i_to_f(b == 3 ? bytes[p] : i_and(bytes[p], low));
+        OUTRIDER_UNROLL
+        for (int r = 0; r < R; ++r) {
+          const F x = f_set1(rows[r].x[first + plane * 4 + b]);
+          OUTRIDER_UNROLL
+          for (int p = 0; p < P; ++p) acc[r][p] = f_fma(weight[p], x, acc[r][p]);
+        }
+        OUTRIDER_UNROLL
+        for (int p = 0; p < P; ++p) bytes[p] = i_shift_right<8>(bytes[p]);
+      }
+      OUTRIDER_UNROLL
+      for (int p = 0; p < P; ++p) raw[p] = i_shift_right<kBits == 8 ? 0 : kBits>(raw[p]);
+    }
+  }
+}
+
+// One group in int8 mode: the dot products are exact, so only their conversion to float needs an order.
+template <WeightFormat kFormat, int R, int P>
+static inline void group_int8(const Row (&rows)[R], const std::byte* const (&codes)[P], long blocks, long at,
+                              I (&acc)[R][P]) {
+  constexpr int kBits = code_bits(kFormat);
+  const I field = i_set1(kBits == 8 ? -1 : kBits == 4 ? 0x0F0F0F0F : 0x03030303);
+  for (long block = 0; block < blocks; ++block) {
+    I raw[P];
+    OUTRIDER_UNROLL
+    for (int p = 0; p < P; ++p) raw[p] = i_load(codes[p] + block * 64);
+    const long first = at + block * codes_per_block(kFormat);
+    OUTRIDER_UNROLL
+    for (int plane = 0; plane < 8 / kBits; ++plane) {
+      I bytes[P];
+      OUTRIDER_UNROLL
+      for (int p = 0; p < P; ++p) bytes[p] = kBits == 8 ? raw[p] : i_and(raw[p], field);
+      OUTRIDER_UNROLL
+      for (int r = 0; r < R; ++r) {
+        std::int32_t four;
+        __builtin_memcpy(&four, rows[r].q + first + plane * 4, 4);
+        const I x = i_set1(four);
+        OUTRIDER_UNROLL
+        for (int p = 0; p < P; ++p) {
+          acc[r][p] = kBits == 8 ? i_dot4(acc[r][p], bytes[p], x) : i_dot4_small(acc[r][p], bytes[p], x);
+        }
+      }
+      OUTRIDER_UNROLL
+      for (int p = 0; p < P; ++p) raw[p] = i_shift_right<kBits == 8 ? 0 : kBits>(raw[p]);
+    }
+  }
+}
+
+template <WeightFormat kFormat, bool kInt8, bool kF32Scales, int R, int P>
+static inline void affine_tile(const ops::GemmArgs& args, const Row (&rows)[R], const std::byte* const (&w)[P], long n,
+                               long panel) {
+  const PackedLayout& layout = args.w->layout;
+  F total[R][P];
+  OUTRIDER_UNROLL
+  for (int r = 0; r < R; ++r) {
+    OUTRIDER_UNROLL
+    for (int p = 0; p < P; ++p) total[r][p] = f_zero();
+  }
+  for (long g = 0; g < layout.groups; ++g) {
+    const std::size_t offset = static_cast<std::size_t>(g) * layout.group_stride;
+    const std::byte* codes[P];
+    OUTRIDER_UNROLL
+    for (int p = 0; p < P; ++p) codes[p] = w[p] + offset + layout.header;
+    const long blocks = g + 1 < layout.groups ? layout.group_blocks : layout.last_blocks;
+    const long at = g * layout.group_blocks * codes_per_block(kFormat);
+    F dot[R][P];
+    if constexpr (kInt8) {
+      I acc[R][P];
+      OUTRIDER_UNROLL
+      for (int r = 0; r < R; ++r) {
+        OUTRIDER_UNROLL
+        for (int p = 0; p < P; ++p) acc[r][p] = i_zero();
+      }
+      group_int8<kFormat, R, P>(rows, codes, blocks, at, acc);
+      OUTRIDER_UNROLL
+      for (int r = 0; r < R; ++r) {
+        const F scale = f_set1(rows[r].scale[g]);
+        OUTRIDER_UNROLL
+        for (int p = 0; p < P; ++p) dot[r][p] = f_mul(i_to_f(acc[r][p]), scale);
+      }
+    } else {
+      OUTRIDER_UNROLL
+      for (int r = 0; r < R; ++r) {
+        OUTRIDER_UNROLL
+        for (int p = 0; p < P; ++p) dot[r][p] = f_zero();
+      }
+      group_float<kFormat, R, P>(rows, codes, blocks, at, dot);
+    }
+    OUTRIDER_UNROLL
+    for (int p = 0; p < P; ++p) {
+      const F scale = parameter<kF32Scales>(w[p] + offset), zero = parameter<kF32Scales>(w[p] + offset + layout.header / 2);
+      OUTRIDER_UNROLL
+      for (int r = 0; r < R; ++r) {
+        total[r][p] = f_fma(zero, f_set1(rows[r].sum[g]), f_fma(scale, dot[r][p], total[r][p]));
+      }
+    }
+  }
+  store_tile<R, P>(args, n, panel, total);
+}
+
+// kMode: 0 dense, 1 affine float, 2 affine int8.
+template <WeightFormat kFormat, int kMode, bool kF32Scales, int R, int P>
+static void tile(const ops::GemmArgs& args, long n, long panel) {
+  const ops::GemmInput& in = *args.input;
+  Row rows[R];
+  for (int r = 0; r < R; ++r) {
+    rows[r].x = kMode == 2 ? nullptr : in.x + (n + r) * in.padded_cols;
+    rows[r].q = kMode == 2 ? in.q + (n + r) * in.padded_cols : nullptr;
+    rows[r].scale = kMode == 2 ? in.scale + (n + r) * in.groups : nullptr;
+    rows[r].sum = in.sum + (n + r) * in.groups;
+  }
+  const std::byte* w[P];
+  for (int p = 0; p < P; ++p) w[p] = args.w->data + static_cast<std::size_t>(panel + p) * args.w->layout.panel_stride;
+  if constexpr (kMode == 0) {
+    dense_tile<kFormat, R, P>(args, rows, w, n, panel);
+  } else {
+    affine_tile<kFormat, kMode == 2, kF32Scales, R, P>(args, rows, w, n, panel);
+  }
+}
+
+template <WeightFormat kFormat, int kMode, bool kF32Scales>
+static void multiply(const ops::GemmArgs& args) {
+  const long N = args.input->N;
+  if (N == 1) {
+    long panel = args.panel_begin;
+    for (; panel + 4 <= args.panel_end; panel += 4) tile<kFormat, kMode, kF32Scales, 1, 4>(args, 0, panel);
+    for (; panel < args.panel_end; ++panel) tile<kFormat, kMode, kF32Scales, 1, 1>(args, 0, panel);
+    return;
+  }
+  for (long panel = args.panel_begin; panel < args.panel_end;) {
+    const bool wide = panel + kTilePanels <= args.panel_end;
+    long n = 0;
+    for (; n + kTileRows <= N; n += kTileRows) {
+      if (wide) tile<kFormat, kMode, kF32Scales, kTileRows, kTilePanels>(args, n, panel);
+      else tile<kFormat, kMode, kF32Scales, kTileRows, 1>(args, n, panel);
+    }
+    for (; n + 2 <= N; n += 2) {
+      if (wide) tile<kFormat, kMode, kF32Scales, 2, kTilePanels>(args, n, panel);
+      else tile<kFormat, kMode, kF32Scales, 2, 1>(args, n, panel);
+    }
+    for (; n < N; ++n) {
+      for (long p = panel; p < panel + (wide ? kTilePanels : 1); ++p) tile<kFormat, kMode, kF32Scales, 1, 1>(args, n, p);
+    }
+    panel += wide ? kTilePanels : 1;
+  }
+}
+
+template <WeightFormat kFormat>
+static void multiply_affine(const ops::GemmArgs& args) {
+  const bool wide_scales = args.w->layout.f32_scales;
+  if (args.input->int8) {
+    if (wide_scales) multiply<kFormat, 2, true>(args);
+    else multiply<kFormat, 2, false>(args);
+  } else {
+    if (wide_scales) multiply<kFormat, 1, true>(args);
+    else multiply<kFormat, 1, false>(args);
+  }
+}
+
+void gemm(const ops::GemmArgs& args) {
+  switch (args.w->layout.format) {
+    case WeightFormat::kF32: return multiply<WeightFormat::kF32, 0, false>(args);
+    case WeightFormat::kF16: return multiply<WeightFormat::kF16, 0, false>(args);
+    case WeightFormat::kBF16: return multiply<WeightFormat::kBF16, 0, false>(args);
+    case WeightFormat::kU2: return multiply_affine<WeightFormat::kU2>(args);
+    case WeightFormat::kU4: return multiply_affine<WeightFormat::kU4>(args);
+    case WeightFormat::kU8: return multiply_affine<WeightFormat::kU8>(args);
+  }
+}
+
+// 16 activations from any of the three types; `left` of them exist.
+static inline F load_activations(const ops::GemmPrepareArgs& args, long at, long left) {
+  if (left >= kLanes) {
+    if (args.x_type == DType::kF32) return f_load(static_cast<const float*>(args.x) + at);
+    const auto* half = static_cast<const std::uint16_t*>(args.x) + at;
+    return args.x_type == DType::kF16 ? f_load_f16(half) : f_load_bf16(half);
+  }
+  float lanes[kLanes] = {};
+  for (long i = 0; i < left; ++i) lanes[i] = load_float(args.x, args.x_type, static_cast<std::size_t>(at + i));
+  return f_load(lanes);
+}
+
+static inline void quantise_group(const ops::GemmPrepareArgs& args, long x_at, long count, long padded, std::int8_t* q,
+                                  float* scale, float* sum) {
+  F largest = f_zero(), poison = f_zero();
+  for (long k = 0; k < count; k += kLanes) {
+    const F x = load_activations(args, x_at + k, count - k);
+    largest = f_max(f_abs(x), largest);
+    poison = f_fma(x, f_zero(), poison);  // 0 unless some x is NaN or infinite
+  }
+  const float top = f_max_lane(largest), bad = f_sum(poison);
+  const float inverse = top > 0 && bad == 0 ? 127.0f / top : 0.0f;
+  I integers = i_zero();
+  for (long k = 0; k < padded; k += kLanes) {
+    const F x = load_activations(args, x_at + k, count - k < 0 ? 0 : count - k);
+    const I rounded = bad == 0 ? f_to_i(f_mul(x, f_set1(inverse))) : i_zero();
+    integers = i_add(integers, rounded);
+    const long n = padded - k < kLanes ? padded - k : kLanes;
+    std::int32_t lanes[kLanes];
+    __builtin_memcpy(lanes, &rounded, sizeof(lanes));
+    for (long i = 0; i < n; ++i) q[k + i] = static_cast<std::int8_t>(lanes[i]);
+  }
+  std::int32_t lanes[kLanes];
+  __builtin_memcpy(lanes, &integers, sizeof(lanes));
+  std::int32_t total = 0;
+  for (std::int32_t lane : lanes) total += lane;
+  *scale = bad == 0 ? top / 127.0f : bad;
+  *sum = *scale * static_cast<float>(total);
+}
+
+void gemm_prepare(const ops::GemmPrepareArgs& args) {
+  const PackedLayout& layout = *args.layout;
+  ops::GemmInput& in = *args.input;
+  const bool affine = is_affine(layout.format);
+  const long padded_group = affine ? layout.group_blocks * codes_per_block(layout.format) : layout.cols;
+  for (long n = args.row_begin; n < args.row_end; ++n) {
+    for (long g = 0; g < layout.groups; ++g) {
+      const long first = g * layout.group;
+      const long count = first + layout.group <= layout.cols ? layout.group : layout.cols - first;
+      const long x_at = n * args.x_stride + first;
+      const long at = n * layout.padded_cols + g * padded_group;
+      const long padded = g + 1 < layout.groups ? padded_group : layout.padded_cols - g * padded_group;
+      const long row_group = n * layout.groups + g;
+      if (in.int8) {
+        quantise_group(args, x_at, count, padded, in.q + at, in.scale + row_group, in.sum + row_group);
+        continue;
+      }
+      F sum = f_zero();
+      for (long k = 0; k < padded; k += kLanes) {
+        const F x = load_activations(args, x_at + k, count - k < 0 ? 0 : count - k);
+        sum = f_add(sum, x);
+        if (padded - k >= kLanes) f_store(in.x + at + k, x);
+        else f_store_n(in.x + at + k, x, static_cast<int>(padded - k));
+      }
+      in.sum[row_group] = f_sum(sum);
+    }
+  }
+}

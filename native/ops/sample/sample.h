@@ -1,0 +1,63 @@
+// One token from one row of logits: the whole sampler as a pure function.
+//
+// In this order, each stage seeing what the one before left:
+//   1. penalties over the window of history tokens: a token seen c > 0 times has its logit l replaced by
+//      (l > 0 ? l / repetition : l * repetition) - c * frequency - presence              (arXiv:1909.05858 for repetition)
+//   2. bias: l += bias[token]; suppressed tokens are removed
+//   3. temperature: l / temperature; 0 means greedy: the largest logit of stage 2, ties to the lowest id
+//   4. top_k: the k largest
+//   5. typical_p: the smallest set of tokens closest to the entropy with that mass            (arXiv:2202.00666)
+//   6. top_p: the smallest set of most likely tokens with that mass                           (arXiv:1904.09751)
+//   7. min_p: tokens at least min_p times as likely as the likeliest                          (arXiv:2407.01082)
+//   8. draw: argmax over the survivors of l + g, g = -log(-log u), u = hash(seed, position, token)   (Gumbel-max)
+// Masses of stages 5 and 6 are relative to what entered the stage. Ties rank the lowest id first.
+//
+// The noise depends on (seed, position, token) alone, so a seeded text is a function of prompt and seed, whatever drafts,
+// batches or threads are used (shared-noise coupling). All arithmetic is scalar double: the token is the same on every level.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+#include "base/status.h"
+
+namespace outrider::ops {
+
+struct SampleParams {
+  float temperature = 0;   // >= 0
+  std::int32_t top_k = 0;  // 0: off
+  float top_p = 1;         // (0, 1]; 1: off
+  float min_p = 0;         // [0, 1]; 0: off
+  float typical_p = 1;     // (0, 1]; 1: off
+  float repetition = 1;    // > 0; 1: off
+  float frequency = 0;
+  float presence = 0;
+  std::uint64_t seed = 0;
+};
+
+struct SampleArgs {
+  SampleParams params;
+  float* logits;  // [V]; overwritten with stage 2
+  long V;
+  std::uint64_t position;       // absolute position of the token drawn
+  const std::int32_t* history;  // tokens the penalties count, ids outside [0, V) ignored
+  long history_count;
+  const std::int32_t* bias_ids;  // distinct, in [0, V)
+  const float* bias;
+  long bias_count;
+  const std::int32_t* suppressed;  // in [0, V)
+  long suppressed_count;
+  std::byte* scratch;  // sample_scratch_bytes(V)
+  std::int32_t token;  // out
+};
+
+std::size_t sample_scratch_bytes(long V);
+
+// kArgument if no token has a finite logit. Reentrant with separate scratch.
+// Cost: O(V) for greedy; O(V + c log c) for c candidates; c is V only if top_k is off and top_p or typical_p is on.
+[[nodiscard]] Status sample(SampleArgs& args);
+
+// The uniform of (seed, position, token): (x + 1/2) / 2^32 with x a 32-bit hash. Its Gumbel value lies in (-3.15, 22.88).
+double sample_uniform(std::uint64_t seed, std::uint64_t position, std::uint32_t token);
+
+}  // namespace outrider::ops

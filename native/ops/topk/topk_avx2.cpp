@@ -1,0 +1,6 @@
+#include "ops/topk/topk.h"
+#ifdef __x86_64__
+#include "cpu/begin_avx2.h"
+#include "ops/topk/topk_simd.h"
+#include "cpu/end.h"
+#endif
