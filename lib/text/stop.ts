@@ -1,0 +1,53 @@
+// Stop strings in a stream of text.
+
+/** Text that may be shown, and the stop string that was found. */
+export interface StopResult {
+  emit: string;
+  stopped?: string;
+}
+
+/** Holds back only as much text as may still become a stop string. The earliest match wins; of equal starts the longest. */
+export class StopMatcher {
+  readonly #stops: string[];
+  #held = "";
+
+  constructor(stops: readonly string[]) {
+    this.#stops = stops.filter((stop) => stop.length > 0);
+  }
+
+  /** Adds text. After `stopped` nothing more is to be pushed. */
+  push(text: string): StopResult {
+    const all = this.#held + text;
+    let at = -1;
+    let found: string | undefined;
+    for (const stop of this.#stops) {
+      const index = all.indexOf(stop);
+      if (index >= 0 && (at < 0 || index < at || (index === at && stop.length > (found?.length ?? 0)))) {
+        at = index;
+        found = stop;
+      }
+    }
+    if (found !== undefined) {
+      this.#held = "";
+      return { emit: all.slice(0, at), stopped: found };
+    }
+    let keep = 0;
+    for (const stop of this.#stops) {
+      for (let length = Math.min(stop.length - 1, all.length); length > keep; length--) {
+        if (stop.startsWith(all.slice(all.length - length))) {
+          keep = length;
+          break;
+        }
+      }
+    }
+    this.#held = all.slice(all.length - keep);
+    return { emit: all.slice(0, all.length - keep) };
+  }
+
+  /** What was held back and turned out to be no stop string. */
+  flush(): string {
+    const rest = this.#held;
+    this.#held = "";
+    return rest;
+  }
+}
