@@ -42,7 +42,13 @@ export function describe(value: unknown): string {
 }
 
 /** An error that reads "Expected `expected` for `name`, received `actual`"; `actual` is rendered with {@link describe}. */
-export function expected(code: ErrorCode, name: string, what: string, actual: unknown, options?: ErrorOptions): OutriderError {
+export function expected(
+  code: ErrorCode,
+  name: string,
+  what: string,
+  actual: unknown,
+  options?: ErrorOptions,
+): OutriderError {
   return new OutriderError(code, `Expected ${what} for ${name}, received ${describe(actual)}`, options);
 }
 

@@ -50,7 +50,8 @@ function remedy(where: Platform, causes: string[], checkout: boolean): string {
   if (where.platform !== "linux" || where.arch !== "x64") {
     return "This release carries linux-x64 only. On other platforms build from a checkout: npm install && npm run build:native";
   }
-  if (!where.glibc) return "This release needs glibc 2.28 or newer; musl systems build from a checkout: npm run build:native";
+  if (!where.glibc)
+    return "This release needs glibc 2.28 or newer; musl systems build from a checkout: npm run build:native";
   return "The package is incomplete. Run: npm install outrider --force";
 }
 
@@ -74,7 +75,9 @@ export function loadAddon(candidates = addonCandidates(), where = currentPlatfor
       return addon;
     } catch (error) {
       const reason = error instanceof Error ? error.message.split("\n")[0] : String(error);
-      causes.push(`  ${candidate}: ${(error as NodeJS.ErrnoException).code === "MODULE_NOT_FOUND" ? "no such file" : reason}`);
+      causes.push(
+        `  ${candidate}: ${(error as NodeJS.ErrnoException).code === "MODULE_NOT_FOUND" ? "no such file" : reason}`,
+      );
     }
   }
   const libc = where.glibc ? `glibc ${where.glibc}` : "no glibc";

@@ -114,13 +114,27 @@ export interface VectorSource {
 
 /** Weights of one layer. Absent members are not computed. */
 export interface LayerWeights {
-  q: MatrixSource; k: MatrixSource; v: MatrixSource; o: MatrixSource;
-  gate: MatrixSource; up: MatrixSource; down: MatrixSource;
-  qBias?: VectorSource; kBias?: VectorSource; vBias?: VectorSource; oBias?: VectorSource;
-  gateBias?: VectorSource; upBias?: VectorSource; downBias?: VectorSource;
+  q: MatrixSource;
+  k: MatrixSource;
+  v: MatrixSource;
+  o: MatrixSource;
+  gate: MatrixSource;
+  up: MatrixSource;
+  down: MatrixSource;
+  qBias?: VectorSource;
+  kBias?: VectorSource;
+  vBias?: VectorSource;
+  oBias?: VectorSource;
+  gateBias?: VectorSource;
+  upBias?: VectorSource;
+  downBias?: VectorSource;
   /** RMSNorm before attention / after attention and before the residual add / before the MLP / after the MLP. */
-  attentionNorm?: VectorSource; attentionPostNorm?: VectorSource; mlpNorm?: VectorSource; mlpPostNorm?: VectorSource;
-  qNorm?: VectorSource; kNorm?: VectorSource;
+  attentionNorm?: VectorSource;
+  attentionPostNorm?: VectorSource;
+  mlpNorm?: VectorSource;
+  mlpPostNorm?: VectorSource;
+  qNorm?: VectorSource;
+  kNorm?: VectorSource;
 }
 
 export interface ModelWeights {

@@ -35,7 +35,10 @@ const common = [
 const linkFlags = [
   ...compilerArgs,
   ...(options.target ? ["-target", options.target] : []),
-  "-shared", "-pthread", "-Wl,-Bsymbolic", "-Wl,-z,nodelete",
+  "-shared",
+  "-pthread",
+  "-Wl,-Bsymbolic",
+  "-Wl,-z,nodelete",
   ...(options.target ? ["-s"] : ["-static-libstdc++", "-static-libgcc", "-Wl,--exclude-libs,ALL"]),
   ...(options.sanitize ? sanitizers : []),
 ];
@@ -44,9 +47,15 @@ function run(args) {
   return new Promise((resolve, reject) => {
     const child = spawn(compiler, args, { cwd: root, stdio: ["ignore", "inherit", "inherit"] });
     child.on("error", (error) =>
-      reject(new Error(`Cannot run the C++ compiler "${compiler}": ${error.message}. Install g++ 12 or clang 15, or set CXX.`)),
+      reject(
+        new Error(
+          `Cannot run the C++ compiler "${compiler}": ${error.message}. Install g++ 12 or clang 15, or set CXX.`,
+        ),
+      ),
     );
-    child.on("exit", (code) => (code === 0 ? resolve() : reject(new Error(`${compiler} failed with exit code ${code}`))));
+    child.on("exit", (code) =>
+      code === 0 ? resolve() : reject(new Error(`${compiler} failed with exit code ${code}`)),
+    );
   });
 }
 
@@ -57,7 +66,12 @@ function stale(object, stamp) {
   if (!fs.existsSync(object) || !fs.existsSync(`${object}.d`)) return true;
   if (!fs.existsSync(`${object}.flags`) || fs.readFileSync(`${object}.flags`, "utf8") !== stamp) return true;
   const made = modified(object);
-  const names = fs.readFileSync(`${object}.d`, "utf8").replace(/^[^:]*:/, "").replace(/\\\n/g, " ").trim().split(/\s+/);
+  const names = fs
+    .readFileSync(`${object}.d`, "utf8")
+    .replace(/^[^:]*:/, "")
+    .replace(/\\\n/g, " ")
+    .trim()
+    .split(/\s+/);
   return names.some((name) => modified(path.resolve(root, name)) > made);
 }
 

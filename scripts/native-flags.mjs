@@ -26,6 +26,16 @@ export function includes() {
 
 // -ffp-contract=off: a compiler that fuses multiply and add on its own would make results depend on the compiler.
 export const compileFlags = [
-  "-std=c++20", "-O3", "-fPIC", "-fvisibility=hidden", "-fvisibility-inlines-hidden", "-fno-math-errno",
-  "-ffp-contract=off", "-fno-strict-aliasing", "-Wall", "-Wextra", "-Wno-maybe-uninitialized", "-Wno-unknown-warning-option",
+  "-std=c++20",
+  "-O3",
+  "-fPIC",
+  "-fvisibility=hidden",
+  "-fvisibility-inlines-hidden",
+  "-fno-math-errno",
+  "-ffp-contract=off",
+  "-fno-strict-aliasing",
+  "-Wall",
+  "-Wextra",
+  "-Wno-maybe-uninitialized",
+  "-Wno-unknown-warning-option",
 ];

@@ -9,7 +9,16 @@ import { readExactly, withFile } from "./read-file.ts";
 /** A metadata value: numbers of up to 53 bits are numbers, larger ones bigints; numeric arrays are typed arrays. */
 export type GgufValue = string | number | bigint | boolean | string[] | GgufValue[] | NumericArray;
 type NumericArray =
-  | Uint8Array | Int8Array | Uint16Array | Int16Array | Uint32Array | Int32Array | Float32Array | Float64Array | BigInt64Array | BigUint64Array;
+  | Uint8Array
+  | Int8Array
+  | Uint16Array
+  | Int16Array
+  | Uint32Array
+  | Int32Array
+  | Float32Array
+  | Float64Array
+  | BigInt64Array
+  | BigUint64Array;
 
 /** What a GGUF file says about itself. */
 export interface Gguf {
@@ -21,14 +30,40 @@ export interface Gguf {
 
 // Type numbers of the format: name, elements per block, bytes per block.
 const tensorTypes = new Map<number, [StoredFormat, number, number]>([
-  [0, ["f32", 1, 4]], [1, ["f16", 1, 2]], [2, ["q4_0", 32, 18]], [3, ["q4_1", 32, 20]], [6, ["q5_0", 32, 22]],
-  [7, ["q5_1", 32, 24]], [8, ["q8_0", 32, 34]], [10, ["q2_k", 256, 84]], [11, ["q3_k", 256, 110]], [12, ["q4_k", 256, 144]],
-  [13, ["q5_k", 256, 176]], [14, ["q6_k", 256, 210]], [24, ["i8", 1, 1]], [25, ["i16", 1, 2]], [26, ["i32", 1, 4]],
-  [27, ["i64", 1, 8]], [28, ["f64", 1, 8]], [30, ["bf16", 1, 2]],
+  [0, ["f32", 1, 4]],
+  [1, ["f16", 1, 2]],
+  [2, ["q4_0", 32, 18]],
+  [3, ["q4_1", 32, 20]],
+  [6, ["q5_0", 32, 22]],
+  [7, ["q5_1", 32, 24]],
+  [8, ["q8_0", 32, 34]],
+  [10, ["q2_k", 256, 84]],
+  [11, ["q3_k", 256, 110]],
+  [12, ["q4_k", 256, 144]],
+  [13, ["q5_k", 256, 176]],
+  [14, ["q6_k", 256, 210]],
+  [24, ["i8", 1, 1]],
+  [25, ["i16", 1, 2]],
+  [26, ["i32", 1, 4]],
+  [27, ["i64", 1, 8]],
+  [28, ["f64", 1, 8]],
+  [30, ["bf16", 1, 2]],
 ]);
 const otherTypes: Record<number, string> = {
-  9: "Q8_1", 15: "Q8_K", 16: "IQ2_XXS", 17: "IQ2_XS", 18: "IQ3_XXS", 19: "IQ1_S", 20: "IQ4_NL", 21: "IQ3_S", 22: "IQ2_S",
-  23: "IQ4_XS", 29: "IQ1_M", 34: "TQ1_0", 35: "TQ2_0", 39: "MXFP4",
+  9: "Q8_1",
+  15: "Q8_K",
+  16: "IQ2_XXS",
+  17: "IQ2_XS",
+  18: "IQ3_XXS",
+  19: "IQ1_S",
+  20: "IQ4_NL",
+  21: "IQ3_S",
+  22: "IQ2_S",
+  23: "IQ4_XS",
+  29: "IQ1_M",
+  34: "TQ1_0",
+  35: "TQ2_0",
+  39: "MXFP4",
 };
 
 const scalarBytes = [1, 1, 2, 2, 4, 4, 4, 1, 0, 0, 8, 8, 8]; // by value type; 8 string, 9 array
@@ -123,15 +158,24 @@ class Reader {
     this.position += bytes;
     const view = this.#window;
     switch (type) {
-      case 0: return view.readUInt8(at);
-      case 1: return view.readInt8(at);
-      case 2: return view.readUInt16LE(at);
-      case 3: return view.readInt16LE(at);
-      case 4: return view.readUInt32LE(at);
-      case 5: return view.readInt32LE(at);
-      case 6: return view.readFloatLE(at);
-      case 7: return view.readUInt8(at) !== 0;
-      case 12: return view.readDoubleLE(at);
+      case 0:
+        return view.readUInt8(at);
+      case 1:
+        return view.readInt8(at);
+      case 2:
+        return view.readUInt16LE(at);
+      case 3:
+        return view.readInt16LE(at);
+      case 4:
+        return view.readUInt32LE(at);
+      case 5:
+        return view.readInt32LE(at);
+      case 6:
+        return view.readFloatLE(at);
+      case 7:
+        return view.readUInt8(at) !== 0;
+      case 12:
+        return view.readDoubleLE(at);
       default: {
         const wide = type === 10 ? view.readBigUInt64LE(at) : view.readBigInt64LE(at);
         return Number.isSafeInteger(Number(wide)) ? Number(wide) : wide;
@@ -177,29 +221,41 @@ async function readTensorInfo(reader: Reader): Promise<Omit<TensorEntry, "file">
     );
   }
   const [format, blockElements, blockBytes] = known;
-  if ((shape.at(-1) ?? 1) % blockElements !== 0) throw reader.bad(`rows of tensor ${describe(name)} in blocks of ${blockElements}`);
+  if ((shape.at(-1) ?? 1) % blockElements !== 0)
+    throw reader.bad(`rows of tensor ${describe(name)} in blocks of ${blockElements}`);
   let byteLength = blockBytes / blockElements;
   for (const dimension of shape) byteLength *= dimension;
   if (!Number.isSafeInteger(byteLength)) throw reader.bad(`a size within the file for tensor ${describe(name)}`);
   return { name, format, shape, offset, byteLength };
 }
 
-function place(reader: Reader, file: string, size: number, infos: Omit<TensorEntry, "file">[], alignment: number): TensorTable {
+function place(
+  reader: Reader,
+  file: string,
+  size: number,
+  infos: Omit<TensorEntry, "file">[],
+  alignment: number,
+): TensorTable {
   const dataStart = Math.ceil(reader.position / alignment) * alignment;
   const tensors = new Map<string, TensorEntry>();
   for (const info of infos) {
     const offset = dataStart + info.offset;
     const problem =
-      info.offset % alignment !== 0 ? `an offset that is a multiple of ${alignment}`
-      : offset + info.byteLength > size ? `bytes inside the file`
-      : tensors.has(info.name) ? "a name of its own"
-      : undefined;
-    if (problem) throw new OutriderError("OUTRIDER_FORMAT", `Expected ${problem} for tensor ${describe(info.name)} of ${file}`);
+      info.offset % alignment !== 0
+        ? `an offset that is a multiple of ${alignment}`
+        : offset + info.byteLength > size
+          ? `bytes inside the file`
+          : tensors.has(info.name)
+            ? "a name of its own"
+            : undefined;
+    if (problem)
+      throw new OutriderError("OUTRIDER_FORMAT", `Expected ${problem} for tensor ${describe(info.name)} of ${file}`);
     tensors.set(info.name, { ...info, file, offset });
   }
   let end = 0;
   for (const entry of [...tensors.values()].sort((a, b) => a.offset - b.offset)) {
-    if (entry.offset < end) throw new OutriderError("OUTRIDER_FORMAT", `Tensor ${describe(entry.name)} of ${file} overlaps another`);
+    if (entry.offset < end)
+      throw new OutriderError("OUTRIDER_FORMAT", `Tensor ${describe(entry.name)} of ${file} overlaps another`);
     end = entry.offset + entry.byteLength;
   }
   return tensors;
@@ -213,12 +269,18 @@ export async function readGguf(file: string): Promise<Gguf> {
   return withFile(file, async (handle, size) => {
     const reader = new Reader(handle, file, size);
     if (size < 24 || (await reader.u32()) !== 0x46554747) {
-      throw new OutriderError("OUTRIDER_FORMAT", `Expected a GGUF file at ${file}: its first four bytes are not "GGUF"`);
+      throw new OutriderError(
+        "OUTRIDER_FORMAT",
+        `Expected a GGUF file at ${file}: its first four bytes are not "GGUF"`,
+      );
     }
     const version = await reader.u32();
     if (version !== 2 && version !== 3) {
       const swapped = version === 0x02000000 || version === 0x03000000;
-      throw new OutriderError("OUTRIDER_UNSUPPORTED", `Expected GGUF version 2 or 3 in ${file}, received ${swapped ? "a big-endian file" : version}`);
+      throw new OutriderError(
+        "OUTRIDER_UNSUPPORTED",
+        `Expected GGUF version 2 or 3 in ${file}, received ${swapped ? "a big-endian file" : version}`,
+      );
     }
     const tensorCount = await reader.u64();
     const keyCount = await reader.u64();

@@ -19,12 +19,14 @@ export interface HubOptions {
   onProgress?: (progress: { file: string; loaded: number; total: number }) => void;
 }
 
-const wanted = /^(config|generation_config|tokenizer|tokenizer_config|special_tokens_map|model\.safetensors\.index)\.json$|^chat_template\.jinja$|^model(-\d+-of-\d+)?\.safetensors$/;
+const wanted =
+  /^(config|generation_config|tokenizer|tokenizer_config|special_tokens_map|model\.safetensors\.index)\.json$|^chat_template\.jinja$|^model(-\d+-of-\d+)?\.safetensors$/;
 
 /** Where downloads are kept: HF_HUB_CACHE, HF_HOME/hub or ~/.cache/huggingface/hub. */
 export function hubCache(): string {
   if (process.env.HF_HUB_CACHE) return process.env.HF_HUB_CACHE;
-  const home = process.env.HF_HOME ?? path.join(process.env.XDG_CACHE_HOME ?? path.join(os.homedir(), ".cache"), "huggingface");
+  const home =
+    process.env.HF_HOME ?? path.join(process.env.XDG_CACHE_HOME ?? path.join(os.homedir(), ".cache"), "huggingface");
   return path.join(home, "hub");
 }
 
@@ -35,7 +37,10 @@ function isOffline(): boolean {
 function parseId(id: string): { repo: string; file?: string } {
   const match = /^([\w-][\w.-]*\/[\w-][\w.-]*?)(?::([\w-][\w.-]*\.gguf))?$/.exec(id);
   if (!match || id.includes("..")) {
-    throw new OutriderError("OUTRIDER_ARGUMENT", `Expected a hub id "owner/name" or "owner/name:file.gguf", received ${describe(id)}`);
+    throw new OutriderError(
+      "OUTRIDER_ARGUMENT",
+      `Expected a hub id "owner/name" or "owner/name:file.gguf", received ${describe(id)}`,
+    );
   }
   return { repo: match[1], file: match[2] };
 }
@@ -66,7 +71,12 @@ async function cached(repo: string, revision: string, file: string | undefined):
 }
 
 /** Streams one file into the cache: blobs/OID first, under a temporary name until it is whole, then a link in the snapshot. */
-async function fetchFile(common: Parameters<typeof listFiles>[0], entry: ListFileEntry, snapshot: string, onBytes: (bytes: number) => void): Promise<void> {
+async function fetchFile(
+  common: Parameters<typeof listFiles>[0],
+  entry: ListFileEntry,
+  snapshot: string,
+  onBytes: (bytes: number) => void,
+): Promise<void> {
   const link = path.join(snapshot, entry.path);
   if (existsSync(link)) return onBytes(entry.size);
   const oid = entry.lfs?.oid ?? entry.oid ?? "";
@@ -92,7 +102,8 @@ async function fetchFile(common: Parameters<typeof listFiles>[0], entry: ListFil
     try {
       await pipeline(Readable.fromWeb(body.stream() as never), count, createWriteStream(partial, { flush: true }));
       const digest = hash.digest("hex");
-      if (bytes !== entry.size || (entry.lfs && digest !== oid)) throw new Error(`${entry.path} arrived damaged: ${bytes} of ${entry.size} bytes`);
+      if (bytes !== entry.size || (entry.lfs && digest !== oid))
+        throw new Error(`${entry.path} arrived damaged: ${bytes} of ${entry.size} bytes`);
       await rename(partial, blob);
     } finally {
       await rm(partial, { force: true });
@@ -118,7 +129,11 @@ function networkError(id: string, error: unknown): OutriderError {
   const status = (error as { statusCode?: number }).statusCode;
   const message = error instanceof Error ? error.message : String(error);
   if (status === 404 || status === 401) {
-    return new OutriderError("OUTRIDER_NOT_FOUND", `Expected a public hub repository or a file of it at ${id}, or HF_TOKEN for a private one: ${message}`, { cause: error });
+    return new OutriderError(
+      "OUTRIDER_NOT_FOUND",
+      `Expected a public hub repository or a file of it at ${id}, or HF_TOKEN for a private one: ${message}`,
+      { cause: error },
+    );
   }
   return new OutriderError("OUTRIDER_NETWORK", `Cannot download ${id}: ${message}`, { cause: error });
 }
@@ -129,12 +144,18 @@ function networkError(id: string, error: unknown): OutriderError {
  * @returns the snapshot folder, or the .gguf file.
  * @throws {OutriderError} OUTRIDER_ARGUMENT, OUTRIDER_NOT_FOUND or OUTRIDER_NETWORK; the signal's reason when aborted.
  */
-export async function resolveHub(id: string, { revision = "main", signal, onProgress }: HubOptions = {}): Promise<string> {
+export async function resolveHub(
+  id: string,
+  { revision = "main", signal, onProgress }: HubOptions = {},
+): Promise<string> {
   const { repo, file } = parseId(id);
   if (isOffline()) {
     const found = await cached(repo, revision, file);
     if (found) return found;
-    throw new OutriderError("OUTRIDER_NOT_FOUND", `Expected ${id} in ${hubCache()}, as HF_HUB_OFFLINE is set; found none`);
+    throw new OutriderError(
+      "OUTRIDER_NOT_FOUND",
+      `Expected ${id} in ${hubCache()}, as HF_HUB_OFFLINE is set; found none`,
+    );
   }
   signal?.throwIfAborted();
   const access = {
@@ -152,7 +173,11 @@ export async function resolveHub(id: string, { revision = "main", signal, onProg
       if (entry.type === "file" && entry.path === path.basename(entry.path)) entries.set(entry.path, entry);
     }
     const names = choose(id, file, [...entries.keys()]);
-    if (names.length === 0) throw new OutriderError("OUTRIDER_NOT_FOUND", `Expected ${file ?? "safetensors or GGUF weights"} in ${repo}, found none`);
+    if (names.length === 0)
+      throw new OutriderError(
+        "OUTRIDER_NOT_FOUND",
+        `Expected ${file ?? "safetensors or GGUF weights"} in ${repo}, found none`,
+      );
     const snapshot = path.join(repositoryFolder(repo), "snapshots", commit);
     await mkdir(snapshot, { recursive: true });
     const chosen = names.map((name) => entries.get(name) as ListFileEntry);

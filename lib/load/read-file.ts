@@ -9,7 +9,8 @@ const maxJsonBytes = 256 * 1024 * 1024;
 export function fileError(file: string, error: unknown): OutriderError {
   if (error instanceof OutriderError) return error;
   const code = (error as NodeJS.ErrnoException).code;
-  if (code === "ENOENT") return new OutriderError("OUTRIDER_NOT_FOUND", `Expected a file at ${file}, found none`, { cause: error });
+  if (code === "ENOENT")
+    return new OutriderError("OUTRIDER_NOT_FOUND", `Expected a file at ${file}, found none`, { cause: error });
   return new OutriderError("OUTRIDER_IO", `Cannot read ${file}: ${(error as Error).message}`, { cause: error });
 }
 
@@ -38,7 +39,11 @@ export async function readExactly(handle: FileHandle, file: string, offset: numb
   let filled = 0;
   while (filled < length) {
     const { bytesRead } = await handle.read(bytes, filled, length - filled, offset + filled);
-    if (bytesRead === 0) throw new OutriderError("OUTRIDER_FORMAT", `Expected ${length} bytes at ${offset} of ${file}, the file ends before`);
+    if (bytesRead === 0)
+      throw new OutriderError(
+        "OUTRIDER_FORMAT",
+        `Expected ${length} bytes at ${offset} of ${file}, the file ends before`,
+      );
     filled += bytesRead;
   }
   return bytes;
@@ -49,7 +54,8 @@ export async function readJsonObject(file: string): Promise<Record<string, unkno
   let text: string;
   try {
     const info = await stat(file);
-    if (info.size > maxJsonBytes) throw new OutriderError("OUTRIDER_FORMAT", `Expected at most ${maxJsonBytes} bytes of JSON in ${file}`);
+    if (info.size > maxJsonBytes)
+      throw new OutriderError("OUTRIDER_FORMAT", `Expected at most ${maxJsonBytes} bytes of JSON in ${file}`);
     text = await readFile(file, "utf8");
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code === "ENOENT") return undefined;
@@ -64,7 +70,9 @@ export function parseJsonObject(text: string, where: string): Record<string, unk
   try {
     value = JSON.parse(text);
   } catch (error) {
-    throw new OutriderError("OUTRIDER_FORMAT", `Expected JSON in ${where}: ${(error as Error).message}`, { cause: error });
+    throw new OutriderError("OUTRIDER_FORMAT", `Expected JSON in ${where}: ${(error as Error).message}`, {
+      cause: error,
+    });
   }
   if (typeof value !== "object" || value === null || Array.isArray(value)) {
     throw new OutriderError("OUTRIDER_FORMAT", `Expected a JSON object in ${where}`);

@@ -54,13 +54,18 @@ function topLevelKeys(text: string): string[] {
 
 function parseEntry(file: string, name: string, value: unknown, dataStart: number, dataBytes: number): TensorEntry {
   const bad = (what: string, actual: unknown) =>
-    new OutriderError("OUTRIDER_FORMAT", `Expected ${what} for tensor ${describe(name)} in ${file}, received ${describe(actual)}`);
+    new OutriderError(
+      "OUTRIDER_FORMAT",
+      `Expected ${what} for tensor ${describe(name)} in ${file}, received ${describe(actual)}`,
+    );
   if (typeof value !== "object" || value === null) throw bad("an object", value);
   const { dtype, shape, data_offsets: offsets } = value as Record<string, unknown>;
   const known = typeof dtype === "string" && Object.hasOwn(formats, dtype) ? formats[dtype] : undefined;
   if (!known) throw bad(`a dtype of ${Object.keys(formats).join(", ")}`, dtype);
-  if (!Array.isArray(shape) || shape.length > 16 || !shape.every(isCount)) throw bad("a shape of non-negative integers", shape);
-  if (!Array.isArray(offsets) || offsets.length !== 2 || !offsets.every(isCount)) throw bad("two data offsets", offsets);
+  if (!Array.isArray(shape) || shape.length > 16 || !shape.every(isCount))
+    throw bad("a shape of non-negative integers", shape);
+  if (!Array.isArray(offsets) || offsets.length !== 2 || !offsets.every(isCount))
+    throw bad("two data offsets", offsets);
   const [begin, end] = offsets as [number, number];
   if (begin > end || end > dataBytes) throw bad(`data offsets within ${dataBytes} bytes`, `${begin}..${end}`);
   let bytes = known.bytes;
@@ -79,7 +84,8 @@ function checkCover(file: string, entries: TensorEntry[], dataStart: number, fil
     }
     at += entry.byteLength;
   }
-  if (at !== fileBytes) throw new OutriderError("OUTRIDER_FORMAT", `Expected ${file} to end at byte ${at}, received ${fileBytes} bytes`);
+  if (at !== fileBytes)
+    throw new OutriderError("OUTRIDER_FORMAT", `Expected ${file} to end at byte ${at}, received ${fileBytes} bytes`);
 }
 
 /**
@@ -91,7 +97,10 @@ export async function readSafetensors(file: string): Promise<Safetensors> {
     if (size < 8) throw new OutriderError("OUTRIDER_FORMAT", `Expected a safetensors file, ${file} has ${size} bytes`);
     const headerBytes = Number((await readExactly(handle, file, 0, 8)).readBigUInt64LE());
     if (headerBytes > maxHeaderBytes || headerBytes > size - 8) {
-      throw new OutriderError("OUTRIDER_FORMAT", `Expected a safetensors header within the file, ${file} claims ${headerBytes} bytes`);
+      throw new OutriderError(
+        "OUTRIDER_FORMAT",
+        `Expected a safetensors header within the file, ${file} claims ${headerBytes} bytes`,
+      );
     }
     const raw = await readExactly(handle, file, 8, headerBytes);
     let text: string;
@@ -102,7 +111,8 @@ export async function readSafetensors(file: string): Promise<Safetensors> {
     }
     const header = parseJsonObject(text, `the header of ${file}`);
     const keys = topLevelKeys(text);
-    if (keys.length !== new Set(keys).size) throw new OutriderError("OUTRIDER_FORMAT", `Two tensors of ${file} have the same name`);
+    if (keys.length !== new Set(keys).size)
+      throw new OutriderError("OUTRIDER_FORMAT", `Two tensors of ${file} have the same name`);
 
     const dataStart = 8 + headerBytes;
     const metadata: Record<string, string> = {};
@@ -131,15 +141,23 @@ export async function readSafetensorsFolder(folder: string): Promise<TensorTable
   const tensors = new Map<string, TensorEntry>();
   for (const [name, shard] of Object.entries(weightMap)) {
     if (typeof shard !== "string" || shard !== path.basename(shard) || !shard.endsWith(".safetensors")) {
-      throw new OutriderError("OUTRIDER_FORMAT", `Expected a shard inside ${folder} for tensor ${describe(name)}, received ${describe(shard)}`);
+      throw new OutriderError(
+        "OUTRIDER_FORMAT",
+        `Expected a shard inside ${folder} for tensor ${describe(name)}, received ${describe(shard)}`,
+      );
     }
     let table = shards.get(shard);
     if (!table) {
-      table = (await readSafetensors(await realpath(path.join(folder, shard)).catch(() => path.join(folder, shard)))).tensors;
+      table = (await readSafetensors(await realpath(path.join(folder, shard)).catch(() => path.join(folder, shard))))
+        .tensors;
       shards.set(shard, table);
     }
     const entry = table.get(name);
-    if (!entry) throw new OutriderError("OUTRIDER_FORMAT", `Expected tensor ${describe(name)} in ${shard} of ${folder}, as the index says`);
+    if (!entry)
+      throw new OutriderError(
+        "OUTRIDER_FORMAT",
+        `Expected tensor ${describe(name)} in ${shard} of ${folder}, as the index says`,
+      );
     tensors.set(name, entry);
   }
   return tensors;

@@ -39,9 +39,13 @@ export function defaultModelFolder(): string {
   try {
     return path.dirname(require.resolve("outrider-default-model/package.json"));
   } catch (error) {
-    throw new OutriderError("OUTRIDER_NOT_FOUND", "Expected the package outrider-default-model beside outrider; name a model or run npm install", {
-      cause: error,
-    });
+    throw new OutriderError(
+      "OUTRIDER_NOT_FOUND",
+      "Expected the package outrider-default-model beside outrider; name a model or run npm install",
+      {
+        cause: error,
+      },
+    );
   }
 }
 
@@ -49,7 +53,11 @@ async function openPath(location: string): Promise<ModelFiles> {
   const info = await stat(location);
   if (info.isDirectory()) {
     const config = await readJsonObject(path.join(location, "config.json"));
-    if (!config) throw new OutriderError("OUTRIDER_NOT_FOUND", `Expected a model folder with config.json, found none in ${location}`);
+    if (!config)
+      throw new OutriderError(
+        "OUTRIDER_NOT_FOUND",
+        `Expected a model folder with config.json, found none in ${location}`,
+      );
     const generationConfig = await readJsonObject(path.join(location, "generation_config.json"));
     return { kind: "folder", path: location, config, generationConfig, tensors: await readSafetensorsFolder(location) };
   }
@@ -69,8 +77,15 @@ export async function openSource(source?: string, options: SourceOptions = {}): 
     () => false,
   );
   if (exists) return openPath(location);
-  if (source === undefined || !/^[\w.-]+\/[\w.-]+(:[\w.-]+)?$/.test(source) || source.endsWith(".gguf") && !source.includes(":")) {
-    throw new OutriderError("OUTRIDER_NOT_FOUND", `Expected a folder, a .gguf file or a hub id "owner/name", found nothing at ${JSON.stringify(source)}`);
+  if (
+    source === undefined ||
+    !/^[\w.-]+\/[\w.-]+(:[\w.-]+)?$/.test(source) ||
+    (source.endsWith(".gguf") && !source.includes(":"))
+  ) {
+    throw new OutriderError(
+      "OUTRIDER_NOT_FOUND",
+      `Expected a folder, a .gguf file or a hub id "owner/name", found nothing at ${JSON.stringify(source)}`,
+    );
   }
   const { resolveHub } = await import("./hub.ts");
   return openPath(await resolveHub(source, options));

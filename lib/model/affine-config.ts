@@ -28,11 +28,14 @@ function readShape(config: ConfigReader, fallback?: AffineShape): AffineShape {
 export function affineConfig(config: Record<string, unknown>): AffineConfig | undefined {
   const quantization = new ConfigReader(config).object("quantization_config");
   if (!quantization) return undefined;
-  if (!methods.includes(quantization.string("quant_method"))) throw quantization.unsupported("quant_method", methods.join(" or "));
+  if (!methods.includes(quantization.string("quant_method")))
+    throw quantization.unsupported("quant_method", methods.join(" or "));
   const common = readShape(quantization);
   const modules = quantization.object("modules");
-  return { of: (module) => {
-    const own = modules?.object(module);
-    return own ? readShape(own, common) : common;
-  } };
+  return {
+    of: (module) => {
+      const own = modules?.object(module);
+      return own ? readShape(own, common) : common;
+    },
+  };
 }

@@ -11,11 +11,17 @@ export class ConfigReader {
   }
 
   bad(key: string, what: string): OutriderError {
-    return new OutriderError("OUTRIDER_FORMAT", `Expected ${what} for ${key} in the model's config, received ${describe(this.values[key])}`);
+    return new OutriderError(
+      "OUTRIDER_FORMAT",
+      `Expected ${what} for ${key} in the model's config, received ${describe(this.values[key])}`,
+    );
   }
 
   unsupported(key: string, what: string): OutriderError {
-    return new OutriderError("OUTRIDER_UNSUPPORTED", `Expected ${what} for ${key} in the model's config, received ${describe(this.values[key])}`);
+    return new OutriderError(
+      "OUTRIDER_UNSUPPORTED",
+      `Expected ${what} for ${key} in the model's config, received ${describe(this.values[key])}`,
+    );
   }
 
   has(key: string): boolean {
@@ -26,7 +32,8 @@ export class ConfigReader {
   integer(key: string, max: number, fallback?: number): number {
     if (!this.has(key) && fallback !== undefined) return fallback;
     const value = this.values[key];
-    if (typeof value !== "number" || !Number.isInteger(value) || value < 1 || value > max) throw this.bad(key, `an integer from 1 to ${max}`);
+    if (typeof value !== "number" || !Number.isInteger(value) || value < 1 || value > max)
+      throw this.bad(key, `an integer from 1 to ${max}`);
     return value;
   }
 

@@ -23,7 +23,15 @@ const activations: Record<string, DecoderSpec["activation"]> = {
 };
 
 // Keys that change the computation in ways no family here has; a truthy value is refused rather than ignored.
-const refusedKeys = ["num_local_experts", "num_experts", "n_routed_experts", "attention_sinks", "use_mrope", "clip_qkv", "alibi"];
+const refusedKeys = [
+  "num_local_experts",
+  "num_experts",
+  "n_routed_experts",
+  "attention_sinks",
+  "use_mrope",
+  "clip_qkv",
+  "alibi",
+];
 
 function familyOf(config: ConfigReader): Family {
   const name = config.values.model_type;
@@ -46,7 +54,8 @@ export function specFromConfig(values: Record<string, unknown>): ModelConfig {
   }
   const family = familyOf(config);
   for (const key of refusedKeys) {
-    if (config.has(key) && config.values[key] !== false && config.values[key] !== 0) throw config.unsupported(key, "nothing");
+    if (config.has(key) && config.values[key] !== false && config.values[key] !== 0)
+      throw config.unsupported(key, "nothing");
   }
   const hidden = config.integer("hidden_size", 2 ** 20);
   const heads = config.integer("num_attention_heads", 4096);

@@ -66,7 +66,10 @@ async function readFloats(tensors: TensorTable, name: string, count: number): Pr
   const entry = tensors.get(name);
   if (!entry) return undefined;
   if (entry.format !== "f32" || entry.shape.length !== 1 || entry.shape[0] !== count) {
-    throw new OutriderError("OUTRIDER_FORMAT", `Expected ${count} f32 values for ${name}, received ${entry.format} [${entry.shape.join(", ")}]`);
+    throw new OutriderError(
+      "OUTRIDER_FORMAT",
+      `Expected ${count} f32 values for ${name}, received ${entry.format} [${entry.shape.join(", ")}]`,
+    );
   }
   const handle = await open(entry.file, "r");
   try {
@@ -103,7 +106,10 @@ export async function specFromGguf(metadata: Metadata, tensors: TensorTable): Pr
   config.rope_scaling = ropeScaling(metadata, arch);
   impliedBy(arch, config);
   if (tensors.has("rope_factors_long.weight") || tensors.has("rope_factors_short.weight")) {
-    throw new OutriderError("OUTRIDER_UNSUPPORTED", "Expected RoPE type default, linear, llama3 or yarn, received longrope");
+    throw new OutriderError(
+      "OUTRIDER_UNSUPPORTED",
+      "Expected RoPE type default, linear, llama3 or yarn, received longrope",
+    );
   }
 
   const model = specFromConfig(config);

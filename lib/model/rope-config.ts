@@ -18,7 +18,8 @@ function build(source: ConfigReader, config: ConfigReader, headDim: number, thet
     theta,
     dim: Math.floor(headDim * partial),
     factor: optional("factor"),
-    originalContext: optional("original_max_position_embeddings") ?? config.integer("max_position_embeddings", 2 ** 24, 2048),
+    originalContext:
+      optional("original_max_position_embeddings") ?? config.integer("max_position_embeddings", 2 ** 24, 2048),
     lowFrequencyFactor: optional("low_freq_factor"),
     highFrequencyFactor: optional("high_freq_factor"),
     betaFast: optional("beta_fast"),

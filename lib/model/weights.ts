@@ -1,10 +1,19 @@
 // The weight map: which stored tensor, or which rows of one, serves as which matrix of the decoder.
 
 import { describe, OutriderError } from "../errors.ts";
-import type { DecoderSpec, DenseFormat, GgufBlockFormat, LayerWeights, MatrixSource, ModelWeights, Span, VectorSource } from "../native.ts";
+import type {
+  DecoderSpec,
+  DenseFormat,
+  GgufBlockFormat,
+  LayerWeights,
+  MatrixSource,
+  ModelWeights,
+  Span,
+  VectorSource,
+} from "../native.ts";
 import type { TensorEntry, TensorTable } from "../tensor/entry.ts";
-import type { ModelConfig } from "./config.ts";
 import { type AffineConfig, affineConfig } from "./affine-config.ts";
+import type { ModelConfig } from "./config.ts";
 
 /** Everything the addon needs to load a model. */
 export interface WeightMap {
@@ -24,8 +33,21 @@ interface Names {
   layer(l: number): Record<LayerModule, string>;
 }
 type LayerModule =
-  | "q" | "k" | "v" | "qkv" | "o" | "gate" | "up" | "gateUp" | "down"
-  | "attentionNorm" | "attentionPostNorm" | "mlpNorm" | "mlpPostNorm" | "qNorm" | "kNorm";
+  | "q"
+  | "k"
+  | "v"
+  | "qkv"
+  | "o"
+  | "gate"
+  | "up"
+  | "gateUp"
+  | "down"
+  | "attentionNorm"
+  | "attentionPostNorm"
+  | "mlpNorm"
+  | "mlpPostNorm"
+  | "qNorm"
+  | "kNorm";
 
 function folderNames(norms: "pre" | "post" | "sandwich", prefix: string): Names {
   return {
@@ -35,9 +57,17 @@ function folderNames(norms: "pre" | "post" | "sandwich", prefix: string): Names 
     layer: (l) => {
       const at = `${prefix}layers.${l}.`;
       return {
-        q: `${at}self_attn.q_proj`, k: `${at}self_attn.k_proj`, v: `${at}self_attn.v_proj`, qkv: `${at}self_attn.qkv_proj`,
-        o: `${at}self_attn.o_proj`, gate: `${at}mlp.gate_proj`, up: `${at}mlp.up_proj`, gateUp: `${at}mlp.gate_up_proj`,
-        down: `${at}mlp.down_proj`, qNorm: `${at}self_attn.q_norm`, kNorm: `${at}self_attn.k_norm`,
+        q: `${at}self_attn.q_proj`,
+        k: `${at}self_attn.k_proj`,
+        v: `${at}self_attn.v_proj`,
+        qkv: `${at}self_attn.qkv_proj`,
+        o: `${at}self_attn.o_proj`,
+        gate: `${at}mlp.gate_proj`,
+        up: `${at}mlp.up_proj`,
+        gateUp: `${at}mlp.gate_up_proj`,
+        down: `${at}mlp.down_proj`,
+        qNorm: `${at}self_attn.q_norm`,
+        kNorm: `${at}self_attn.k_norm`,
         attentionNorm: `${at}input_layernorm`,
         attentionPostNorm: `${at}post_attention_layernorm`,
         // Llama calls the norm before the MLP "post attention".
@@ -55,10 +85,21 @@ const ggufNames: Names = {
   layer: (l) => {
     const at = `blk.${l}.`;
     return {
-      q: `${at}attn_q`, k: `${at}attn_k`, v: `${at}attn_v`, qkv: `${at}attn_qkv`, o: `${at}attn_output`,
-      gate: `${at}ffn_gate`, up: `${at}ffn_up`, gateUp: `${at}ffn_up`, down: `${at}ffn_down`,
-      qNorm: `${at}attn_q_norm`, kNorm: `${at}attn_k_norm`, attentionNorm: `${at}attn_norm`,
-      attentionPostNorm: `${at}post_attention_norm`, mlpNorm: `${at}ffn_norm`, mlpPostNorm: `${at}post_ffw_norm`,
+      q: `${at}attn_q`,
+      k: `${at}attn_k`,
+      v: `${at}attn_v`,
+      qkv: `${at}attn_qkv`,
+      o: `${at}attn_output`,
+      gate: `${at}ffn_gate`,
+      up: `${at}ffn_up`,
+      gateUp: `${at}ffn_up`,
+      down: `${at}ffn_down`,
+      qNorm: `${at}attn_q_norm`,
+      kNorm: `${at}attn_k_norm`,
+      attentionNorm: `${at}attn_norm`,
+      attentionPostNorm: `${at}post_attention_norm`,
+      mlpNorm: `${at}ffn_norm`,
+      mlpPostNorm: `${at}post_ffw_norm`,
     };
   },
 };
@@ -104,39 +145,79 @@ class Mapper {
       return undefined;
     }
     if (entry.shape.length !== shape.length || entry.shape.some((dimension, i) => dimension !== shape[i])) {
-      throw new OutriderError("OUTRIDER_FORMAT", `Expected shape [${shape.join(", ")}] for ${describe(name)}, received [${entry.shape.join(", ")}]`);
+      throw new OutriderError(
+        "OUTRIDER_FORMAT",
+        `Expected shape [${shape.join(", ")}] for ${describe(name)}, received [${entry.shape.join(", ")}]`,
+      );
     }
     if (!formats.includes(entry.format)) {
-      throw new OutriderError("OUTRIDER_UNSUPPORTED", `Expected ${formats.join(", ")} for ${describe(name)}, received ${entry.format}`);
+      throw new OutriderError(
+        "OUTRIDER_UNSUPPORTED",
+        `Expected ${formats.join(", ")} for ${describe(name)}, received ${entry.format}`,
+      );
     }
-    if (!this.used.has(name)) this.bytesByFormat[entry.format] = (this.bytesByFormat[entry.format] ?? 0) + entry.byteLength;
+    if (!this.used.has(name))
+      this.bytesByFormat[entry.format] = (this.bytesByFormat[entry.format] ?? 0) + entry.byteLength;
     this.used.add(name);
     return entry;
   }
 
-  matrix(module: string, rows: number, cols: number, run: Rows = { start: 0, stored: rows }, permutedHeads = 0): MatrixSource {
+  matrix(
+    module: string,
+    rows: number,
+    cols: number,
+    run: Rows = { start: 0, stored: rows },
+    permutedHeads = 0,
+  ): MatrixSource {
     const common = { rows, cols, rowStart: run.start, storedRows: run.stored, permutedHeads };
     const nowhere = { ...common, format: "f32" as const, data: { file: 0, offset: 0, byteLength: 0 } };
     if (this.#tensors.has(`${module}.codes`)) {
       const { bits, group } = this.#affine?.of(module) ?? { bits: 0, group: 0 };
-      if (bits === 0) throw new OutriderError("OUTRIDER_FORMAT", `Expected quantization_config in config.json, as ${describe(`${module}.codes`)} is quantised`);
+      if (bits === 0)
+        throw new OutriderError(
+          "OUTRIDER_FORMAT",
+          `Expected quantization_config in config.json, as ${describe(`${module}.codes`)} is quantised`,
+        );
       const groups = Math.ceil(cols / group);
       const codes = this.#take(`${module}.codes`, [run.stored, Math.ceil((cols * bits) / 8)], ["u8"]);
       const scale = this.#take(`${module}.scale`, [run.stored, groups], ["f16", "f32"]);
       const zero = this.#take(`${module}.zero`, [run.stored, groups], [scale?.format ?? "f16"]);
       if (!codes || !scale || !zero) return nowhere;
       const scaleFormat = scale.format as "f16" | "f32";
-      return { ...common, format: "affine", bits, group, scaleFormat, data: this.#span(codes), scale: this.#span(scale), zero: this.#span(zero) };
+      return {
+        ...common,
+        format: "affine",
+        bits,
+        group,
+        scaleFormat,
+        data: this.#span(codes),
+        scale: this.#span(scale),
+        zero: this.#span(zero),
+      };
     }
     const entry = this.#take(`${module}.weight`, [run.stored, cols], [...denseFormats, ...blockFormats]);
     if (!entry) return nowhere;
     return { ...common, format: entry.format as DenseFormat | GgufBlockFormat, data: this.#span(entry) };
   }
 
-  vector(name: string, length: number, run: Rows = { start: 0, stored: length }, permutedHeads = 0, add = 0): VectorSource | undefined {
+  vector(
+    name: string,
+    length: number,
+    run: Rows = { start: 0, stored: length },
+    permutedHeads = 0,
+    add = 0,
+  ): VectorSource | undefined {
     const entry = this.#take(name, [run.stored], denseFormats);
     if (!entry) return undefined;
-    return { format: entry.format as DenseFormat, length, start: run.start, storedLength: run.stored, permutedHeads, add, data: this.#span(entry) };
+    return {
+      format: entry.format as DenseFormat,
+      length,
+      start: run.start,
+      storedLength: run.stored,
+      permutedHeads,
+      add,
+      data: this.#span(entry),
+    };
   }
 
   /** A bias exists where the file has one. */
@@ -149,14 +230,29 @@ class Mapper {
   }
 }
 
-function mapLayer(map: Mapper, { spec, family }: ModelConfig, names: Record<LayerModule, string>, permuted: boolean): LayerWeights {
+function mapLayer(
+  map: Mapper,
+  { spec, family }: ModelConfig,
+  names: Record<LayerModule, string>,
+  permuted: boolean,
+): LayerWeights {
   const { hidden, ffn, heads, kvHeads, headDim } = spec;
   const q = heads * headDim;
   const kv = kvHeads * headDim;
-  const part = (fusedName: string, ownName: string, start: number, rows: number, stored: number, permutedHeads: number) => {
+  const part = (
+    fusedName: string,
+    ownName: string,
+    start: number,
+    rows: number,
+    stored: number,
+    permutedHeads: number,
+  ) => {
     const module = family.fused ? fusedName : ownName;
     const run = family.fused ? { start, stored } : undefined;
-    return { weight: map.matrix(module, rows, hidden, run, permutedHeads), bias: map.bias(module, rows, run, permutedHeads) };
+    return {
+      weight: map.matrix(module, rows, hidden, run, permutedHeads),
+      bias: map.bias(module, rows, run, permutedHeads),
+    };
   };
   const query = part(names.qkv, names.q, 0, q, q + 2 * kv, permuted ? heads : 0);
   const key = part(names.qkv, names.k, q, kv, q + 2 * kv, permuted ? kvHeads : 0);
@@ -168,10 +264,20 @@ function mapLayer(map: Mapper, { spec, family }: ModelConfig, names: Record<Laye
   const qkNorm = spec.qkNorm !== "none";
   const full = spec.qkNorm === "full";
   return {
-    q: query.weight, k: key.weight, v: value.weight, o: map.matrix(names.o, hidden, q),
-    gate: gate.weight, up: up.weight, down: map.matrix(names.down, hidden, ffn),
-    qBias: query.bias, kBias: key.bias, vBias: value.bias, oBias: map.bias(names.o, hidden),
-    gateBias: gate.bias, upBias: up.bias, downBias: map.bias(names.down, hidden),
+    q: query.weight,
+    k: key.weight,
+    v: value.weight,
+    o: map.matrix(names.o, hidden, q),
+    gate: gate.weight,
+    up: up.weight,
+    down: map.matrix(names.down, hidden, ffn),
+    qBias: query.bias,
+    kBias: key.bias,
+    vBias: value.bias,
+    oBias: map.bias(names.o, hidden),
+    gateBias: gate.bias,
+    upBias: up.bias,
+    downBias: map.bias(names.down, hidden),
     attentionNorm: before ? map.norm(names.attentionNorm, hidden) : undefined,
     attentionPostNorm: after ? map.norm(names.attentionPostNorm, hidden) : undefined,
     mlpNorm: before ? map.norm(names.mlpNorm, hidden) : undefined,
@@ -192,7 +298,12 @@ function countParameters(spec: DecoderSpec, tied: boolean): number {
  * @param config the whole config.json of a folder, for its quantization_config; nothing for GGUF
  * @throws {OutriderError} OUTRIDER_FORMAT listing missing tensors or naming one of the wrong shape.
  */
-export function mapWeights(model: ModelConfig, tensors: TensorTable, kind: "folder" | "gguf", config: Record<string, unknown> = {}): WeightMap {
+export function mapWeights(
+  model: ModelConfig,
+  tensors: TensorTable,
+  kind: "folder" | "gguf",
+  config: Record<string, unknown> = {},
+): WeightMap {
   const { spec, family } = model;
   const prefix = ["model.", "model.language_model.", "language_model.model."].find(
     (candidate) => tensors.has(`${candidate}embed_tokens.weight`) || tensors.has(`${candidate}embed_tokens.codes`),
@@ -210,7 +321,10 @@ export function mapWeights(model: ModelConfig, tensors: TensorTable, kind: "fold
   if (map.missing.length > 0) {
     const some = map.missing.slice(0, 5).join(", ");
     const more = map.missing.length > 5 ? ` and ${map.missing.length - 5} more` : "";
-    throw new OutriderError("OUTRIDER_FORMAT", `Expected the tensors of a ${family.name} model, missing ${some}${more}`);
+    throw new OutriderError(
+      "OUTRIDER_FORMAT",
+      `Expected the tensors of a ${family.name} model, missing ${some}${more}`,
+    );
   }
   return { files: map.files, weights, bytesByFormat: map.bytesByFormat, parameters: countParameters(spec, tied) };
 }

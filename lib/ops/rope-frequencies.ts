@@ -43,7 +43,8 @@ function powers({ theta, dim }: RopeParameters): Float32Array {
 // arXiv:2407.21783 (Llama 3.1): long wavelengths are stretched, short ones kept, those between interpolated.
 function llama3(p: RopeParameters, base: Float32Array): Float32Array {
   const { factor = 1, originalContext: context = 0, lowFrequencyFactor: low = 1, highFrequencyFactor: high = 4 } = p;
-  if (!(context > 0 && low > 0 && high > low)) throw badArgument("rope parameters", "llama3 context and low < high frequency factors", p.originalContext);
+  if (!(context > 0 && low > 0 && high > low))
+    throw badArgument("rope parameters", "llama3 context and low < high frequency factors", p.originalContext);
   return base.map((frequency) => {
     const wavelength = (2 * Math.PI) / frequency;
     if (wavelength > context / low) return frequency / factor;
@@ -57,7 +58,8 @@ function llama3(p: RopeParameters, base: Float32Array): Float32Array {
 function yarn(p: RopeParameters): RopeFrequencies {
   const { factor = 1, originalContext: context = 0, betaFast = 32, betaSlow = 1, truncate = true, theta, dim } = p;
   if (!(context > 0)) throw badArgument("rope parameters", "the original context length of yarn", p.originalContext);
-  const correction = (rotations: number) => (dim * Math.log(context / (rotations * 2 * Math.PI))) / (2 * Math.log(theta));
+  const correction = (rotations: number) =>
+    (dim * Math.log(context / (rotations * 2 * Math.PI))) / (2 * Math.log(theta));
   let low = correction(betaFast);
   let high = correction(betaSlow);
   if (truncate) [low, high] = [Math.floor(low), Math.ceil(high)];
@@ -80,7 +82,8 @@ function yarn(p: RopeParameters): RopeFrequencies {
  * @throws {OutriderError} OUTRIDER_ARGUMENT for impossible numbers, OUTRIDER_UNSUPPORTED for other types.
  */
 export function ropeFrequencies(p: RopeParameters): RopeFrequencies {
-  if (!Number.isInteger(p.dim) || p.dim < 2 || p.dim % 2 !== 0) throw badArgument("rope dim", "a positive even number", p.dim);
+  if (!Number.isInteger(p.dim) || p.dim < 2 || p.dim % 2 !== 0)
+    throw badArgument("rope dim", "a positive even number", p.dim);
   if (!(p.theta > 1) || !Number.isFinite(p.theta)) throw badArgument("rope theta", "a number above 1", p.theta);
   const factor = p.factor ?? 1;
   if (!(factor > 0) || !Number.isFinite(factor)) throw badArgument("rope factor", "a positive number", p.factor);
@@ -95,6 +98,9 @@ export function ropeFrequencies(p: RopeParameters): RopeFrequencies {
     case "yarn":
       return yarn(p);
     default:
-      throw new OutriderError("OUTRIDER_UNSUPPORTED", `Expected RoPE type default, linear, llama3 or yarn, received ${String(p.type)}`);
+      throw new OutriderError(
+        "OUTRIDER_UNSUPPORTED",
+        `Expected RoPE type default, linear, llama3 or yarn, received ${String(p.type)}`,
+      );
   }
 }

@@ -3,8 +3,31 @@
 
 /** Element or block encodings a model file may hold. GGUF block types keep GGUF's own names. */
 export type StoredFormat =
-  | "f64" | "f32" | "f16" | "bf16" | "i64" | "i32" | "i16" | "i8" | "u64" | "u32" | "u16" | "u8" | "bool" | "f8_e4m3" | "f8_e5m2"
-  | "q4_0" | "q4_1" | "q5_0" | "q5_1" | "q8_0" | "q2_k" | "q3_k" | "q4_k" | "q5_k" | "q6_k";
+  | "f64"
+  | "f32"
+  | "f16"
+  | "bf16"
+  | "i64"
+  | "i32"
+  | "i16"
+  | "i8"
+  | "u64"
+  | "u32"
+  | "u16"
+  | "u8"
+  | "bool"
+  | "f8_e4m3"
+  | "f8_e5m2"
+  | "q4_0"
+  | "q4_1"
+  | "q5_0"
+  | "q5_1"
+  | "q8_0"
+  | "q2_k"
+  | "q3_k"
+  | "q4_k"
+  | "q5_k"
+  | "q6_k";
 
 /** One tensor inside a file. `shape` is outermost first (row-major); a matrix is `[outputs, inputs]`. */
 export interface TensorEntry {

@@ -37,7 +37,9 @@ export class ChatTemplate {
     try {
       this.#template = source === undefined ? undefined : new Template(source);
     } catch (error) {
-      throw new OutriderError("OUTRIDER_FORMAT", `Cannot read the chat template: ${(error as Error).message}`, { cause: error });
+      throw new OutriderError("OUTRIDER_FORMAT", `Cannot read the chat template: ${(error as Error).message}`, {
+        cause: error,
+      });
     }
   }
 
@@ -53,12 +55,24 @@ export class ChatTemplate {
   render(messages: readonly Message[], { addGenerationPrompt = true, variables = {} }: RenderOptions = {}): string {
     checkMessages(messages);
     if (!this.#template) {
-      throw new OutriderError("OUTRIDER_UNSUPPORTED", "Expected a model with a chat template; use generate() with a prompt of your own");
+      throw new OutriderError(
+        "OUTRIDER_UNSUPPORTED",
+        "Expected a model with a chat template; use generate() with a prompt of your own",
+      );
     }
     try {
-      return this.#template.render({ ...variables, messages: [...messages], add_generation_prompt: addGenerationPrompt, ...this.#tokens });
+      return this.#template.render({
+        ...variables,
+        messages: [...messages],
+        add_generation_prompt: addGenerationPrompt,
+        ...this.#tokens,
+      });
     } catch (error) {
-      throw new OutriderError("OUTRIDER_ARGUMENT", `The chat template refused the messages: ${(error as Error).message}`, { cause: error });
+      throw new OutriderError(
+        "OUTRIDER_ARGUMENT",
+        `The chat template refused the messages: ${(error as Error).message}`,
+        { cause: error },
+      );
     }
   }
 }

@@ -4,7 +4,10 @@ import { describe, OutriderError } from "../errors.ts";
 
 /** The members of tokenizer.json that are read here; the rest is passed on as it is. */
 export interface TokenizerDescription {
-  model: { type: string; vocab: Record<string, number> | [string, number][]; merges?: unknown[] } & Record<string, unknown>;
+  model: { type: string; vocab: Record<string, number> | [string, number][]; merges?: unknown[] } & Record<
+    string,
+    unknown
+  >;
   added_tokens: { id: number; content: string; special: boolean }[];
   decoder?: unknown;
   [key: string]: unknown;
@@ -22,7 +25,8 @@ function isObject(value: unknown): value is Record<string, unknown> {
 }
 
 function checkId(id: unknown, where: string): number {
-  if (typeof id !== "number" || !Number.isInteger(id) || id < 0 || id >= maxTokens) throw bad(`token ids from 0 to ${maxTokens - 1} ${where}`, id);
+  if (typeof id !== "number" || !Number.isInteger(id) || id < 0 || id >= maxTokens)
+    throw bad(`token ids from 0 to ${maxTokens - 1} ${where}`, id);
   return id;
 }
 
@@ -31,7 +35,8 @@ function checkVocab(model: Record<string, unknown>): number {
   if (model.type === "Unigram") {
     if (!Array.isArray(vocab) || vocab.length === 0 || vocab.length > maxTokens) throw bad("a list of pieces", vocab);
     for (const piece of vocab) {
-      if (!Array.isArray(piece) || typeof piece[0] !== "string" || typeof piece[1] !== "number") throw bad("pieces with scores", piece);
+      if (!Array.isArray(piece) || typeof piece[0] !== "string" || typeof piece[1] !== "number")
+        throw bad("pieces with scores", piece);
     }
     return vocab.length;
   }
@@ -43,7 +48,8 @@ function checkVocab(model: Record<string, unknown>): number {
     if (token.length > maxTokenLength) throw bad(`tokens of at most ${maxTokenLength} characters`, token);
     seen.add(checkId(id, "in the vocabulary"));
   }
-  if (seen.size !== entries.length) throw bad("a different id for each token", `${entries.length - seen.size} repeated`);
+  if (seen.size !== entries.length)
+    throw bad("a different id for each token", `${entries.length - seen.size} repeated`);
   return entries.length;
 }
 
@@ -52,7 +58,11 @@ function checkMerges(model: Record<string, unknown>): void {
   if (!Array.isArray(merges) || merges.length > 4 * maxTokens) throw bad("a list of merges", merges);
   for (const merge of merges) {
     const pair = typeof merge === "string" ? merge.split(" ") : merge;
-    if (!Array.isArray(pair) || pair.length !== 2 || !pair.every((part) => typeof part === "string" && part.length > 0)) {
+    if (
+      !Array.isArray(pair) ||
+      pair.length !== 2 ||
+      !pair.every((part) => typeof part === "string" && part.length > 0)
+    ) {
       throw bad("merges of two tokens", merge);
     }
   }
@@ -77,14 +87,22 @@ export function checkDescription(value: Record<string, unknown>): TokenizerDescr
   if (!isObject(model)) throw bad("a model", model);
   const type = model.type ?? (Array.isArray(model.merges) ? "BPE" : undefined);
   if (type !== "BPE" && type !== "Unigram") {
-    throw new OutriderError("OUTRIDER_UNSUPPORTED", `Expected a BPE or Unigram tokenizer, received ${describe(model.type)}`);
+    throw new OutriderError(
+      "OUTRIDER_UNSUPPORTED",
+      `Expected a BPE or Unigram tokenizer, received ${describe(model.type)}`,
+    );
   }
   const tokens = checkVocab({ ...model, type });
   if (type === "BPE") checkMerges(model);
   const added = value.added_tokens ?? [];
   if (!Array.isArray(added) || added.length > maxTokens) throw bad("a list of added tokens", added);
   for (const token of added) {
-    if (!isObject(token) || typeof token.content !== "string" || token.content.length === 0 || token.content.length > maxTokenLength) {
+    if (
+      !isObject(token) ||
+      typeof token.content !== "string" ||
+      token.content.length === 0 ||
+      token.content.length > maxTokenLength
+    ) {
       throw bad("added tokens with content", token);
     }
     const id = checkId(token.id, "of added tokens");

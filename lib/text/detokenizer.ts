@@ -7,7 +7,8 @@ function unfinished(bytes: Uint8Array): number {
   for (let back = 1; back <= Math.min(3, bytes.length); back++) {
     const byte = bytes[bytes.length - back];
     if ((byte & 0xc0) === 0x80) continue; // a continuation: look further back for its lead
-    const length = byte >= 0xf0 && byte <= 0xf4 ? 4 : byte >= 0xe0 && byte < 0xf0 ? 3 : byte >= 0xc2 && byte < 0xe0 ? 2 : 1;
+    const length =
+      byte >= 0xf0 && byte <= 0xf4 ? 4 : byte >= 0xe0 && byte < 0xf0 ? 3 : byte >= 0xc2 && byte < 0xe0 ? 2 : 1;
     return length > back ? back : 0;
   }
   return 0;
@@ -27,7 +28,10 @@ export class Detokenizer {
    * @param options.skipSpecial leave special tokens out. @default true
    * @param options.continues the text goes on from earlier tokens, so a leading space is kept. @default false
    */
-  constructor(tokenizer: Tokenizer, { skipSpecial = true, continues = false }: { skipSpecial?: boolean; continues?: boolean } = {}) {
+  constructor(
+    tokenizer: Tokenizer,
+    { skipSpecial = true, continues = false }: { skipSpecial?: boolean; continues?: boolean } = {},
+  ) {
     this.#tokenizer = tokenizer;
     this.#skipSpecial = skipSpecial;
     this.#atStart = tokenizer.stripsLeadingSpace && !continues;

@@ -88,7 +88,10 @@ function bytePieces(metadata: Metadata, vocab: Map<string, number>): Partial<Tok
   const name = metadata.get("tokenizer.ggml.pre") ?? "default";
   const pre = typeof name === "string" && Object.hasOwn(preTokenizers, name) ? preTokenizers[name] : undefined;
   if (!pre) {
-    throw new OutriderError("OUTRIDER_UNSUPPORTED", `Expected tokenizer.ggml.pre ${Object.keys(preTokenizers).join(", ")}, received ${describe(name)}`);
+    throw new OutriderError(
+      "OUTRIDER_UNSUPPORTED",
+      `Expected tokenizer.ggml.pre ${Object.keys(preTokenizers).join(", ")}, received ${describe(name)}`,
+    );
   }
   const byteLevel = { type: "ByteLevel", add_prefix_space: false, trim_offsets: true };
   const split = { type: "Split", pattern: { Regex: pre.pattern }, behavior: "Isolated", invert: false };
@@ -108,14 +111,21 @@ function bytePieces(metadata: Metadata, vocab: Map<string, number>): Partial<Tok
   };
 }
 
-function sentencePieces(metadata: Metadata, tokens: string[], vocab: Map<string, number>): Partial<TokenizerDescription> {
+function sentencePieces(
+  metadata: Metadata,
+  tokens: string[],
+  vocab: Map<string, number>,
+): Partial<TokenizerDescription> {
   const scores = numbers(metadata, "tokenizer.ggml.scores", tokens.length);
   if (!scores) throw new OutriderError("OUTRIDER_FORMAT", "Expected tokenizer.ggml.scores beside SentencePiece tokens");
   const prefix = metadata.get("tokenizer.ggml.add_space_prefix") !== false;
   const replace = { type: "Replace", pattern: { String: " " }, content: "\u2581" };
   const unknown = metadata.get("tokenizer.ggml.unknown_token_id");
   return {
-    normalizer: { type: "Sequence", normalizers: [...(prefix ? [{ type: "Prepend", prepend: "\u2581" }] : []), replace] },
+    normalizer: {
+      type: "Sequence",
+      normalizers: [...(prefix ? [{ type: "Prepend", prepend: "\u2581" }] : []), replace],
+    },
     decoder: {
       type: "Sequence",
       decoders: [
@@ -143,7 +153,10 @@ function sentencePieces(metadata: Metadata, tokens: string[], vocab: Map<string,
 export function describeGgufTokenizer(metadata: Metadata): TokenizerDescription {
   const model = metadata.get("tokenizer.ggml.model");
   if (model !== "gpt2" && model !== "llama") {
-    throw new OutriderError("OUTRIDER_UNSUPPORTED", `Expected tokenizer.ggml.model gpt2 or llama, received ${describe(model)}`);
+    throw new OutriderError(
+      "OUTRIDER_UNSUPPORTED",
+      `Expected tokenizer.ggml.model gpt2 or llama, received ${describe(model)}`,
+    );
   }
   const tokens = strings(metadata, "tokenizer.ggml.tokens");
   const types = numbers(metadata, "tokenizer.ggml.token_type", tokens.length);
@@ -151,7 +164,17 @@ export function describeGgufTokenizer(metadata: Metadata): TokenizerDescription 
   const added = tokens.flatMap((content, id) => {
     const type = types?.[id];
     if (type !== controlToken && type !== userToken) return [];
-    return [{ id, content, special: type === controlToken, normalized: false, single_word: false, lstrip: false, rstrip: false }];
+    return [
+      {
+        id,
+        content,
+        special: type === controlToken,
+        normalized: false,
+        single_word: false,
+        lstrip: false,
+        rstrip: false,
+      },
+    ];
   });
   const frame = (key: string, idKey: string) => {
     const id = metadata.get(idKey);
@@ -159,16 +182,20 @@ export function describeGgufTokenizer(metadata: Metadata): TokenizerDescription 
   };
   const bos = frame("tokenizer.ggml.add_bos_token", "tokenizer.ggml.bos_token_id");
   const eos = frame("tokenizer.ggml.add_eos_token", "tokenizer.ggml.eos_token_id");
-  const special = (token: string | undefined) => (token === undefined ? [] : [{ SpecialToken: { id: token, type_id: 0 } }]);
+  const special = (token: string | undefined) =>
+    token === undefined ? [] : [{ SpecialToken: { id: token, type_id: 0 } }];
   const single = [...special(bos), { Sequence: { id: "A", type_id: 0 } }, ...special(eos)];
   const specialTokens = Object.fromEntries(
-    [bos, eos].filter((token) => token !== undefined).map((token) => [token, { id: token, ids: [vocab.get(token)], tokens: [token] }]),
+    [bos, eos]
+      .filter((token) => token !== undefined)
+      .map((token) => [token, { id: token, ids: [vocab.get(token)], tokens: [token] }]),
   );
   return {
     version: "1.0",
     normalizer: null,
     pre_tokenizer: null,
-    post_processor: single.length > 1 ? { type: "TemplateProcessing", single, pair: single, special_tokens: specialTokens } : null,
+    post_processor:
+      single.length > 1 ? { type: "TemplateProcessing", single, pair: single, special_tokens: specialTokens } : null,
     ...(model === "gpt2" ? bytePieces(metadata, vocab) : sentencePieces(metadata, tokens, vocab)),
     added_tokens: added,
   } as TokenizerDescription;

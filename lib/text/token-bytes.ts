@@ -32,7 +32,9 @@ export class TokenBytes {
     this.stripsLeadingSpace = mentions(description.decoder, "Strip") || mentions(description.decoder, "Metaspace");
     const { vocab, type } = description.model;
     const entries: Iterable<[string, number]> =
-      type === "Unigram" ? (vocab as [string, number][]).map(([token], id) => [token, id]) : Object.entries(vocab as Record<string, number>);
+      type === "Unigram"
+        ? (vocab as [string, number][]).map(([token], id) => [token, id])
+        : Object.entries(vocab as Record<string, number>);
     for (const [token, id] of entries) this.#bytes[id] = this.#decode(token);
     for (const { id, content } of description.added_tokens) this.#bytes[id] = this.#encoder.encode(content);
   }

@@ -24,12 +24,15 @@ const endOfTurn = ["<|im_end|>", "<|eot_id|>", "<|end_of_text|>", "<|endoftext|>
 async function readJson(file: string): Promise<Record<string, unknown> | undefined> {
   const info = await stat(file).catch(() => undefined);
   if (!info) return undefined;
-  if (info.size > maxFileBytes) throw new OutriderError("OUTRIDER_FORMAT", `Expected at most ${maxFileBytes} bytes in ${file}`);
+  if (info.size > maxFileBytes)
+    throw new OutriderError("OUTRIDER_FORMAT", `Expected at most ${maxFileBytes} bytes in ${file}`);
   try {
     const value: unknown = JSON.parse(await readFile(file, "utf8"));
     if (typeof value === "object" && value !== null && !Array.isArray(value)) return value as Record<string, unknown>;
   } catch (error) {
-    throw new OutriderError("OUTRIDER_FORMAT", `Expected JSON in ${file}: ${(error as Error).message}`, { cause: error });
+    throw new OutriderError("OUTRIDER_FORMAT", `Expected JSON in ${file}: ${(error as Error).message}`, {
+      cause: error,
+    });
   }
   throw new OutriderError("OUTRIDER_FORMAT", `Expected a JSON object in ${file}`);
 }
@@ -68,7 +71,9 @@ export class Tokenizer {
       this.#library = new Library(description, config);
       this.#bytes = new TokenBytes(description);
     } catch (error) {
-      throw new OutriderError("OUTRIDER_FORMAT", `Cannot build the tokenizer: ${(error as Error).message}`, { cause: error });
+      throw new OutriderError("OUTRIDER_FORMAT", `Cannot build the tokenizer: ${(error as Error).message}`, {
+        cause: error,
+      });
     }
     this.specialIds = new Set(description.added_tokens.filter((token) => token.special).map((token) => token.id));
     this.bosToken = tokenText(config.bos_token);
@@ -133,7 +138,14 @@ export class Tokenizer {
   /** The same tokenizer without added tokens. Shares the vocabulary, so it costs next to nothing. */
   #withoutSpecial(): Library {
     if (!this.#plain) {
-      const empty = { model: { type: "BPE", vocab: {}, merges: [] }, added_tokens: [], normalizer: null, pre_tokenizer: null, post_processor: null, decoder: null };
+      const empty = {
+        model: { type: "BPE", vocab: {}, merges: [] },
+        added_tokens: [],
+        normalizer: null,
+        pre_tokenizer: null,
+        post_processor: null,
+        decoder: null,
+      };
       const plain = new Library(empty, {});
       plain.normalizer = this.#library.normalizer;
       plain.pre_tokenizer = this.#library.pre_tokenizer;

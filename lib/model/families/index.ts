@@ -32,7 +32,10 @@ const phi3: Family = {
 };
 
 /** What both Gemma generations share. */
-function configureGemma(config: Parameters<NonNullable<Family["configure"]>>[0], spec: Parameters<NonNullable<Family["configure"]>>[1]): void {
+function configureGemma(
+  config: Parameters<NonNullable<Family["configure"]>>[0],
+  spec: Parameters<NonNullable<Family["configure"]>>[1],
+): void {
   spec.embeddingScale = Math.fround(Math.sqrt(spec.hidden));
   spec.attentionScale = config.number("query_pre_attn_scalar", 256) ** -0.5;
   spec.attentionSoftCap = config.has("attn_logit_softcapping") ? config.number("attn_logit_softcapping") : 0;
@@ -102,4 +105,15 @@ const granite: Family = {
 };
 
 /** Every supported family. */
-export const families: readonly Family[] = [llama, mistral, qwen2, qwen3, phi3, gemma2, gemma3, smollm3, olmo2, granite];
+export const families: readonly Family[] = [
+  llama,
+  mistral,
+  qwen2,
+  qwen3,
+  phi3,
+  gemma2,
+  gemma3,
+  smollm3,
+  olmo2,
+  granite,
+];

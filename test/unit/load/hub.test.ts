@@ -26,12 +26,26 @@ beforeEach(async () => {
   server = createServer((request, response) => {
     const url = new URL(request.url ?? "", "http://localhost");
     if (/^\/api\/models\/owner\/model(\/revision\/main)?$/.test(url.pathname)) {
-      const about = { _id: "1", id: "owner/model", sha: commit, private: false, gated: false, downloads: 0, likes: 0, lastModified: "2026-01-01" };
+      const about = {
+        _id: "1",
+        id: "owner/model",
+        sha: commit,
+        private: false,
+        gated: false,
+        downloads: 0,
+        likes: 0,
+        lastModified: "2026-01-01",
+      };
       response.setHeader("content-type", "application/json").end(JSON.stringify(about));
       return;
     }
     if (url.pathname.startsWith("/api/models/owner/model/tree/")) {
-      const list = Object.entries(files).map(([name, data]) => ({ type: "file", path: name, size: data.length, oid: createHash("sha1").update(data).digest("hex") }));
+      const list = Object.entries(files).map(([name, data]) => ({
+        type: "file",
+        path: name,
+        size: data.length,
+        oid: createHash("sha1").update(data).digest("hex"),
+      }));
       response.setHeader("content-type", "application/json").end(JSON.stringify(list));
       return;
     }
@@ -45,7 +59,8 @@ beforeEach(async () => {
     response.setHeader("x-repo-commit", commit);
     const range = /^bytes=(\d+)-(\d+)$/.exec(request.headers.range ?? "");
     const part = range ? data.subarray(Number(range[1]), Number(range[2]) + 1) : data;
-    if (range) response.setHeader("content-range", `bytes ${range[1]}-${Number(range[1]) + part.length - 1}/${data.length}`);
+    if (range)
+      response.setHeader("content-range", `bytes ${range[1]}-${Number(range[1]) + part.length - 1}/${data.length}`);
     response.writeHead(range ? 206 : 200, { "content-length": part.length });
     if (part.length > 1) downloads.push(name);
     if (breakAfter !== undefined && part.length > breakAfter) {
@@ -72,7 +87,9 @@ test("downloads what a model needs, then serves it from the cache, also offline"
   const folder = await resolveHub("owner/model", { onProgress: ({ loaded }) => progress.push(loaded) });
   expect(readdirSync(folder).sort()).toEqual(["config.json", "model.safetensors", "tokenizer.json"]);
   expect(readFileSync(path.join(folder, "model.safetensors")).equals(files["model.safetensors"])).toBe(true);
-  expect(progress.at(-1)).toBe(files["config.json"].length + files["tokenizer.json"].length + files["model.safetensors"].length);
+  expect(progress.at(-1)).toBe(
+    files["config.json"].length + files["tokenizer.json"].length + files["model.safetensors"].length,
+  );
   downloads = [];
   expect(await resolveHub("owner/model")).toBe(folder);
   expect(downloads.filter((name) => name === "model.safetensors")).toEqual([]);
@@ -96,5 +113,8 @@ test("says what is wrong: unknown repository, unsafe id, offline without cache, 
   await expect(resolveHub("../etc/passwd")).rejects.toMatchObject({ code: "OUTRIDER_ARGUMENT" });
   await expect(resolveHub("owner/model", { signal: AbortSignal.abort(new Error("enough")) })).rejects.toThrow("enough");
   process.env.HF_HUB_OFFLINE = "1";
-  await expect(resolveHub("owner/absent")).rejects.toMatchObject({ code: "OUTRIDER_NOT_FOUND", message: expect.stringContaining(cache) });
+  await expect(resolveHub("owner/absent")).rejects.toMatchObject({
+    code: "OUTRIDER_NOT_FOUND",
+    message: expect.stringContaining(cache),
+  });
 });

@@ -1,0 +1,190 @@
+// Conversations: history, template and a KV cache that is reused from turn to turn.
+
+import { createHash } from "node:crypto";
+import type { KvCache } from "../cache/kv-cache.ts";
+import { badArgument, OutriderError } from "../errors.ts";
+import { checkMessages, type Message } from "../text/chat-template.ts";
+import { type Generation, GenerationRun, type Piece } from "./generation.ts";
+import type { ModelParts } from "./model.ts";
+import { type GenerateOptions, resolveOptions } from "./options.ts";
+
+/** Options of {@link Model.chat}; generation options become defaults of every turn. */
+export interface ChatOptions extends Omit<GenerateOptions, "signal"> {
+  /** System message at the start. */
+  system?: string;
+  /** Earlier messages. */
+  history?: readonly Message[];
+}
+
+const magic = "ORCHAT01";
+const digestBytes = 32;
+
+const disposeSymbol: typeof Symbol.dispose = Symbol.dispose ?? Symbol.for("Symbol.dispose");
+
+/**
+ * A conversation. One turn at a time: a second call while one runs rejects with OUTRIDER_BUSY.
+ * @example const chat = model.chat({ system: "Be brief." }); const { text } = await chat.send("Hello");
+ */
+export class Chat {
+  readonly #parts: ModelParts;
+  readonly #defaults: Omit<GenerateOptions, "signal">;
+  #history: Message[];
+  #cache: KvCache;
+  /** Tokens whose keys and values the cache holds. */
+  #cached: number[] = [];
+  #busy = false;
+
+  constructor(parts: ModelParts, { system, history = [], ...defaults }: ChatOptions, cache?: KvCache) {
+    if (system !== undefined && typeof system !== "string") throw badArgument("system", "a string", system);
+    checkMessages(history);
+    if (!parts.template.exists) parts.template.render([]);
+    resolveOptions(defaults, parts.defaults, parts.runtime.spec.vocab);
+    this.#parts = parts;
+    this.#defaults = defaults;
+    this.#history = [...(system === undefined ? [] : [{ role: "system", content: system }]), ...history.map((message) => ({ ...message }))];
+    this.#cache = cache ?? parts.runtime.newCache();
+  }
+
+  /** Messages so far, oldest first. A copy. */
+  get history(): Message[] {
+    return this.#history.map((message) => ({ ...message }));
+  }
+
+  /** Bytes of the KV cache; pages shared with forks count in each. */
+  get kvBytes(): number {
+    return this.#cache.bytes;
+  }
+
+  /** Sends a message and returns the whole answer. */
+  async send(message: string, options: GenerateOptions = {}): Promise<Generation> {
+    let result: Generation | undefined;
+    const turn = this.#turn(message, options, (run, text, logprobs) => {
+      result = { text, tokens: run.tokens, finishReason: run.finishReason, seed: run.seed, stats: run.stats };
+      if (run.stop !== undefined) result.stop = run.stop;
+      if (logprobs) result.logprobs = logprobs;
+    });
+    for await (const _ of turn);
+    return result as Generation;
+  }
+
+  /**
+   * Sends a message and streams the answer. An answer that is broken off is kept in the history as far as it was received;
+   * without any text the message is dropped as well.
+   */
+  stream(message: string, options: GenerateOptions = {}): AsyncGenerator<Piece, void, undefined> {
+    return this.#turn(message, options);
+  }
+
+  #claim(): void {
+    if (this.#busy) throw new OutriderError("OUTRIDER_BUSY", "Expected one turn of a chat at a time, the last one is still running");
+    this.#busy = true;
+  }
+
+  async *#turn(
+    message: string,
+    options: GenerateOptions,
+    finished?: (run: GenerationRun, text: string, logprobs: Generation["logprobs"]) => void,
+  ): AsyncGenerator<Piece, void, undefined> {
+    if (typeof message !== "string") throw badArgument("message", "a string", message);
+    const { runtime, tokenizer, template, defaults } = this.#parts;
+    const resolved = resolveOptions({ ...this.#defaults, ...options }, defaults, runtime.spec.vocab);
+    this.#claim();
+    let text = "";
+    const question = { role: "user", content: message };
+    try {
+      const prompt = tokenizer.encode(template.render([...this.#history, question]));
+      let common = 0;
+      while (common < Math.min(this.#cached.length, prompt.length - 1) && this.#cached[common] === prompt[common]) common++;
+      this.#cache.truncate(common);
+      this.#cached.length = common;
+      const run = new GenerationRun(this.#parts, this.#cache, prompt, common, resolved);
+      const logprobs: NonNullable<Generation["logprobs"]> = [];
+      try {
+        for await (const piece of run.pieces()) {
+          text += piece.text;
+          if (piece.logprobs) logprobs.push(...piece.logprobs);
+          yield piece;
+        }
+      } finally {
+        this.#cached = [...prompt, ...run.tokens].slice(0, this.#cache.length);
+      }
+      this.#history.push(question, { role: "assistant", content: text });
+      finished?.(run, text, resolved.logprobs === undefined ? undefined : logprobs);
+      text = "";
+    } finally {
+      if (text !== "") this.#history.push(question, { role: "assistant", content: text });
+      this.#busy = false;
+    }
+  }
+
+  /** A second conversation that goes on from here; both share the pages of what was said. */
+  fork(): Chat {
+    this.#claim();
+    try {
+      const copy = new Chat(this.#parts, { ...this.#defaults, history: this.#history }, this.#cache.fork());
+      copy.#cached = [...this.#cached];
+      return copy;
+    } finally {
+      this.#busy = false;
+    }
+  }
+
+  /** History and KV cache as bytes: a checksummed header and the KV snapshot. */
+  async save(): Promise<Uint8Array> {
+    this.#claim();
+    try {
+      const kv = await this.#cache.save();
+      const state = Buffer.from(JSON.stringify({ history: this.#history, tokens: this.#cached }));
+      const head = Buffer.alloc(magic.length + 4);
+      head.write(magic, "latin1");
+      head.writeUInt32LE(state.length, magic.length);
+      const digest = createHash("sha256").update(head).update(state).digest();
+      return new Uint8Array(Buffer.concat([head, digest, state, kv]));
+    } finally {
+      this.#busy = false;
+    }
+  }
+
+  /**
+   * Replaces history and KV cache by what save() returned.
+   * @throws {OutriderError} OUTRIDER_SNAPSHOT for damage or another model's bytes; the chat is then as it was.
+   */
+  async restore(snapshot: Uint8Array): Promise<void> {
+    if (!(snapshot instanceof Uint8Array)) throw badArgument("snapshot", "a Uint8Array", snapshot);
+    const bytes = Buffer.from(snapshot.buffer, snapshot.byteOffset, snapshot.length);
+    const bad = (what: string) => new OutriderError("OUTRIDER_SNAPSHOT", what);
+    const start = magic.length + 4;
+    if (bytes.length < start + digestBytes || bytes.toString("latin1", 0, magic.length) !== magic) throw bad("Expected a chat snapshot, received other data");
+    const length = bytes.readUInt32LE(magic.length);
+    if (length > bytes.length - start - digestBytes) throw bad("The chat snapshot is truncated");
+    const state = bytes.subarray(start + digestBytes, start + digestBytes + length);
+    const digest = createHash("sha256").update(bytes.subarray(0, start)).update(state).digest();
+    if (!digest.equals(bytes.subarray(start, start + digestBytes))) throw bad("The header of the chat snapshot is damaged");
+    const { history, tokens } = JSON.parse(state.toString("utf8")) as { history: Message[]; tokens: number[] };
+    this.#claim();
+    const fresh = this.#parts.runtime.newCache();
+    try {
+      await fresh.restore(bytes.subarray(start + digestBytes + length));
+      if (fresh.length !== tokens.length) throw bad("The chat snapshot's tokens and KV pages do not belong together");
+      checkMessages(history);
+      this.#cache.dispose();
+      this.#cache = fresh;
+      this.#cached = tokens;
+      this.#history = history;
+    } catch (error) {
+      fresh.dispose();
+      throw error;
+    } finally {
+      this.#busy = false;
+    }
+  }
+
+  /** Frees the KV cache. */
+  dispose(): void {
+    this.#cache.dispose();
+  }
+
+  [disposeSymbol](): void {
+    this.dispose();
+  }
+}

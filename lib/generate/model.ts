@@ -1,0 +1,155 @@
+// What load() returns.
+
+import { badArgument, expected } from "../errors.ts";
+import type { Runtime } from "../model/runtime.ts";
+import type { Tensor } from "../tensor/tensor.ts";
+import type { ChatTemplate } from "../text/chat-template.ts";
+import type { Tokenizer } from "../text/tokenizer.ts";
+import { Chat, type ChatOptions } from "./chat.ts";
+import { type Generation, GenerationRun, type Piece } from "./generation.ts";
+import { type GenerateOptions, resolveOptions, type SamplingOptions } from "./options.ts";
+import { type Perplexity, type PerplexityOptions, scoreLogits, scorePerplexity } from "./score.ts";
+
+/** What a model is. */
+export interface ModelInfo {
+  family: string;
+  /** Folder or file it was loaded from. */
+  file: string;
+  parameters: number;
+  layers: number;
+  hidden: number;
+  heads: number;
+  kvHeads: number;
+  headDim: number;
+  vocab: number;
+  contextLength: number;
+  /** Stored bytes of the weights by format. */
+  bytesByFormat: Record<string, number>;
+  /** Bytes of the weights in memory. */
+  weightBytes: number;
+  kv: string;
+  activation: "float" | "int8";
+  threads: number;
+}
+
+/** The parts of a model, put together by load(). */
+export interface ModelParts {
+  runtime: Runtime;
+  tokenizer: Tokenizer;
+  template: ChatTemplate;
+  endIds: readonly number[];
+  defaults: SamplingOptions;
+  info: ModelInfo;
+}
+
+const asyncDispose: typeof Symbol.asyncDispose = Symbol.asyncDispose ?? Symbol.for("Symbol.asyncDispose");
+
+/** Text or token ids. */
+export type Prompt = string | ArrayLike<number>;
+
+/** A loaded model. Calls may overlap: they take turns on the engine, token by token. */
+export class Model {
+  readonly #parts: ModelParts;
+
+  constructor(parts: ModelParts) {
+    this.#parts = parts;
+  }
+
+  /** Family, sizes, bytes by format, context length and file. */
+  get info(): ModelInfo {
+    return this.#parts.info;
+  }
+
+  /**
+   * Text to token ids, without BOS or EOS.
+   * @param options.special recognise special tokens written in the text. @default true
+   */
+  tokenize(text: string, options: { special?: boolean } = {}): Int32Array {
+    if (typeof text !== "string") throw badArgument("text", "a string", text);
+    return this.#parts.tokenizer.encode(text, { special: options.special });
+  }
+
+  /** Token ids to text, special tokens included. */
+  detokenize(ids: ArrayLike<number>): string {
+    return this.#parts.tokenizer.decode(this.#checkIds(ids));
+  }
+
+  #checkIds(ids: ArrayLike<number>): Int32Array {
+    const { vocab } = this.#parts.runtime.spec;
+    if (typeof ids !== "object" || ids === null || typeof ids.length !== "number") throw badArgument("ids", "token ids", ids);
+    const list = Array.from(ids);
+    const wrong = list.findIndex((id) => !Number.isInteger(id) || id < 0 || id >= vocab);
+    if (wrong >= 0) throw expected("OUTRIDER_ARGUMENT", `ids[${wrong}]`, `a token id below ${vocab}`, list[wrong]);
+    return Int32Array.from(list);
+  }
+
+  #promptIds(prompt: Prompt): Int32Array {
+    return typeof prompt === "string" ? this.#parts.tokenizer.encode(prompt, { frame: true }) : this.#checkIds(prompt);
+  }
+
+  /**
+   * Logits after each token (teacher forcing), `[T, V]`; `tensor.data` is the Float32Array.
+   * @throws {OutriderError} OUTRIDER_CONTEXT if the tokens do not fit.
+   */
+  logits(ids: ArrayLike<number>, options: { signal?: AbortSignal } = {}): Promise<Tensor<"f32", 2>> {
+    return scoreLogits(this.#parts.runtime, this.#checkIds(ids), options.signal);
+  }
+
+  /** Perplexity of a text over non-overlapping windows, tokenised once and without BOS. */
+  async perplexity(text: string, options: PerplexityOptions = {}): Promise<Perplexity> {
+    return scorePerplexity(this.#parts.runtime, this.tokenize(text), options);
+  }
+
+  async #run<T>(prompt: Prompt, options: GenerateOptions, use: (run: GenerationRun) => Promise<T>): Promise<T> {
+    const { runtime, defaults } = this.#parts;
+    const resolved = resolveOptions(options, defaults, runtime.spec.vocab);
+    const ids = this.#promptIds(prompt);
+    resolved.signal?.throwIfAborted();
+    const cache = runtime.newCache();
+    try {
+      return await use(new GenerationRun(this.#parts, cache, ids, 0, resolved));
+    } finally {
+      cache.dispose();
+    }
+  }
+
+  /**
+   * Continues a prompt.
+   * @throws the signal's reason when aborted; {OutriderError} OUTRIDER_ARGUMENT, OUTRIDER_CONTEXT, OUTRIDER_DISPOSED.
+   * @example const { text } = await model.generate("Once upon a time", { maxTokens: 64, temperature: 0.8, seed: 7 });
+   */
+  generate(prompt: Prompt, options: GenerateOptions = {}): Promise<Generation> {
+    return this.#run(prompt, options, (run) => run.all());
+  }
+
+  /**
+   * Continues a prompt, piece by piece. The next token is computed when the consumer asks for it; leaving the loop ends the
+   * generation and frees its cache.
+   * @example for await (const piece of model.stream("Once upon a time", { signal })) process.stdout.write(piece.text);
+   */
+  async *stream(prompt: Prompt, options: GenerateOptions = {}): AsyncGenerator<Piece, void, undefined> {
+    const { runtime, defaults } = this.#parts;
+    const resolved = resolveOptions(options, defaults, runtime.spec.vocab);
+    const ids = this.#promptIds(prompt);
+    const cache = runtime.newCache();
+    try {
+      yield* new GenerationRun(this.#parts, cache, ids, 0, resolved).pieces();
+    } finally {
+      cache.dispose();
+    }
+  }
+
+  /** A conversation with a KV cache of its own. @throws {OutriderError} OUTRIDER_UNSUPPORTED if the model has no chat template. */
+  chat(options: ChatOptions = {}): Chat {
+    return new Chat(this.#parts, options);
+  }
+
+  /** Ends running calls, which reject with OUTRIDER_DISPOSED, and frees the weights. Idempotent. */
+  dispose(): Promise<void> {
+    return this.#parts.runtime.dispose();
+  }
+
+  [asyncDispose](): Promise<void> {
+    return this.dispose();
+  }
+}

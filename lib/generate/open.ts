@@ -1,0 +1,134 @@
+// load(): files, configuration, weights and tokenizer put together.
+
+import { availableParallelism } from "node:os";
+import { badArgument, OutriderError } from "../errors.ts";
+import { type ModelFiles, openSource } from "../load/source.ts";
+import { type ModelConfig, specFromConfig } from "../model/config.ts";
+import { specFromGguf } from "../model/gguf-config.ts";
+import { Runtime, settle } from "../model/runtime.ts";
+import { mapWeights } from "../model/weights.ts";
+import { type KvFormat, native } from "../native.ts";
+import { ChatTemplate } from "../text/chat-template.ts";
+import { Tokenizer } from "../text/tokenizer.ts";
+import { Model } from "./model.ts";
+import { defaultsFromConfig } from "./options.ts";
+
+/** Progress of {@link load}: bytes downloaded from the hub, or bytes of weights packed. */
+export interface LoadProgress {
+  phase: "download" | "weights";
+  loaded: number;
+  total: number;
+  /** The file being downloaded. */
+  file?: string;
+}
+
+/** Options of {@link load}. */
+export interface LoadOptions {
+  /** Threads of the engine, 1 to 256. @default what the machine offers this process */
+  threads?: number;
+  /** Tokens a sequence may hold. @default what the model was trained for */
+  contextLength?: number;
+  /** Format of the KV cache. @default "f16" */
+  kv?: KvFormat;
+  /**
+   * Arithmetic of affine weights: "int8" rounds activations per group, "float" is exact. Other weights always use float.
+   * @default "int8"
+   */
+  activation?: "float" | "int8";
+  /** Branch, tag or commit of a hub id. @default "main" */
+  revision?: string;
+  /** Ends loading; it rejects with `signal.reason`. */
+  signal?: AbortSignal;
+  onProgress?: (progress: LoadProgress) => void;
+}
+
+const known = ["threads", "contextLength", "kv", "activation", "revision", "signal", "onProgress"];
+
+function check(options: LoadOptions): Required<Pick<LoadOptions, "threads" | "kv" | "activation">> {
+  if (typeof options !== "object" || options === null) throw badArgument("options", "an object", options);
+  for (const key of Object.keys(options)) if (!known.includes(key)) throw badArgument("options", `only ${known.join(", ")}`, key);
+  const { threads = Math.min(256, availableParallelism()), kv = "f16", activation = "int8", contextLength, signal } = options;
+  if (!Number.isInteger(threads) || threads < 1 || threads > 256) throw badArgument("threads", "an integer from 1 to 256", threads);
+  if (!["f16", "bf16", "f32"].includes(kv)) throw badArgument("kv", '"f16", "bf16" or "f32"', kv);
+  if (activation !== "float" && activation !== "int8") throw badArgument("activation", '"float" or "int8"', activation);
+  if (contextLength !== undefined && (!Number.isInteger(contextLength) || contextLength < 1)) throw badArgument("contextLength", "a positive integer", contextLength);
+  if (signal !== undefined && !(signal instanceof AbortSignal)) throw badArgument("signal", "an AbortSignal", signal);
+  return { threads, kv, activation };
+}
+
+/** Token ids that end a text: the tokenizer's, the config's and the generation config's. */
+function endIds(files: ModelFiles, tokenizer: Tokenizer, vocab: number): number[] {
+  const listed = [files.config?.eos_token_id, files.generationConfig?.eos_token_id].flat();
+  const all = new Set<unknown>([...tokenizer.endIds, ...listed]);
+  return [...all].filter((id): id is number => typeof id === "number" && Number.isInteger(id) && id >= 0 && id < vocab);
+}
+
+async function readConfig(files: ModelFiles): Promise<ModelConfig> {
+  if (files.kind === "folder") return specFromConfig(files.config ?? {});
+  return specFromGguf(files.metadata ?? new Map(), files.tensors);
+}
+
+async function loadRuntime(config: ModelConfig, weights: ReturnType<typeof mapWeights>, options: LoadOptions): Promise<Runtime> {
+  const { threads, kv, activation } = check(options);
+  const { spec } = config;
+  const contextLength = options.contextLength ?? spec.contextLength;
+  if (contextLength > spec.contextLength) throw badArgument("contextLength", `at most ${spec.contextLength}, what the model was trained for`, contextLength);
+  const total = Object.values(weights.bytesByFormat).reduce((sum, bytes) => sum + bytes, 0);
+  const job = native.loadModel({ spec, weights: weights.weights, files: weights.files, key: JSON.stringify([spec, weights.weights]), threads });
+  const report = () => options.onProgress?.({ phase: "weights", loaded: Math.min(total, job.progress()), total });
+  const timer = options.onProgress ? setInterval(report, 50) : undefined;
+  try {
+    const loaded = await settle(job, options.signal, () => false);
+    options.onProgress?.({ phase: "weights", loaded: total, total });
+    return new Runtime(loaded, spec, { threads, int8: activation === "int8", kv, contextLength });
+  } finally {
+    clearInterval(timer);
+  }
+}
+
+/**
+ * Loads a model.
+ * @param source nothing for the default model; a folder with config.json and safetensors; a .gguf file; or a hub id.
+ * @throws {OutriderError} OUTRIDER_NOT_FOUND, OUTRIDER_FORMAT, OUTRIDER_UNSUPPORTED, OUTRIDER_ARGUMENT, OUTRIDER_NETWORK, OUTRIDER_MEMORY.
+ * @example await using model = await load("models/tiny");
+ */
+export async function load(source?: string, options: LoadOptions = {}): Promise<Model> {
+  const { activation, kv, threads } = check(options);
+  if (source !== undefined && (typeof source !== "string" || source === "")) throw badArgument("source", "a path or hub id", source);
+  options.signal?.throwIfAborted();
+  const download = (progress: { file: string; loaded: number; total: number }) => options.onProgress?.({ phase: "download", ...progress });
+  const files = await openSource(source, { signal: options.signal, revision: options.revision, onProgress: download });
+  const config = await readConfig(files);
+  const weights = mapWeights(config, files.tensors, files.kind, files.config);
+  const tokenizer = files.kind === "folder" ? await Tokenizer.fromFolder(files.path) : Tokenizer.fromGguf(files.metadata ?? new Map());
+  const { spec } = config;
+  if (tokenizer.vocabSize > spec.vocab) {
+    throw new OutriderError("OUTRIDER_FORMAT", `Expected a tokenizer of at most ${spec.vocab} tokens for ${files.path}, received ${tokenizer.vocabSize}`);
+  }
+  const template = new ChatTemplate(tokenizer.chatTemplate, tokenizer);
+  const runtime = await loadRuntime(config, weights, options);
+  return new Model({
+    runtime,
+    tokenizer,
+    template,
+    endIds: endIds(files, tokenizer, spec.vocab),
+    defaults: defaultsFromConfig(files.generationConfig),
+    info: {
+      family: spec.family,
+      file: files.path,
+      parameters: weights.parameters,
+      layers: spec.layers.length,
+      hidden: spec.hidden,
+      heads: spec.heads,
+      kvHeads: spec.kvHeads,
+      headDim: spec.headDim,
+      vocab: spec.vocab,
+      contextLength: runtime.options.contextLength,
+      bytesByFormat: weights.bytesByFormat,
+      weightBytes: runtime.weightBytes,
+      kv,
+      activation,
+      threads,
+    },
+  });
+}

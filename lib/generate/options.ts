@@ -1,0 +1,159 @@
+// Options of generation: their meaning, defaults and checks. The sampler pipeline is documented in native/ops/sample/sample.h.
+
+import { badArgument, describe } from "../errors.ts";
+
+/** How tokens are drawn. Stages run in the order of the members. */
+export interface SamplingOptions {
+  /** Divides the logits of tokens already seen (multiplies negative ones). 1: off. @default 1 */
+  repetitionPenalty?: number;
+  /** Subtracted from a token's logit for each time it was seen. @default 0 */
+  frequencyPenalty?: number;
+  /** Subtracted once from the logit of a token that was seen. @default 0 */
+  presencePenalty?: number;
+  /** How many of the last tokens the penalties look at; 0: all, prompt included. @default 0 */
+  penaltyWindow?: number;
+  /** Added to logits by token id; -Infinity forbids a token. */
+  logitBias?: Record<number, number> | ReadonlyMap<number, number>;
+  /** 0: always the likeliest token. @default 0, or what generation_config.json says */
+  temperature?: number;
+  /** Keep the k likeliest tokens; 0: off. @default 0 */
+  topK?: number;
+  /** Keep the smallest set closest to the entropy with this mass; 1: off. @default 1 */
+  typicalP?: number;
+  /** Keep the smallest set of likeliest tokens with this mass; 1: off. @default 1 */
+  topP?: number;
+  /** Keep tokens at least this fraction as likely as the likeliest; 0: off. @default 0 */
+  minP?: number;
+  /** Makes the text a function of prompt and options. An integer or bigint. @default random */
+  seed?: number | bigint;
+}
+
+/** Options of {@link Model.generate} and {@link Model.stream}. */
+export interface GenerateOptions extends SamplingOptions {
+  /** @default as many as fit the context */
+  maxTokens?: number;
+  /** End tokens are not drawn before this many tokens. @default 0 */
+  minTokens?: number;
+  /** Texts that end the output; they are not part of it. */
+  stop?: string | readonly string[];
+  /** Token ids that end the output, besides the model's own end tokens. */
+  stopTokens?: readonly number[];
+  /** Never draw the model's end tokens. @default false */
+  ignoreEos?: boolean;
+  /** Log-probabilities of drawn tokens under the raw logits, with this many alternatives (0 to 64). @default none */
+  logprobs?: number;
+  /** Ends the call; it rejects with `signal.reason`. */
+  signal?: AbortSignal;
+}
+
+/** Options with every default filled in. */
+export type ResolvedOptions = Required<Omit<GenerateOptions, "signal" | "logprobs" | "maxTokens" | "stop" | "logitBias" | "seed">> & {
+  seed: bigint;
+  stop: readonly string[];
+  logitBias: ReadonlyMap<number, number>;
+  maxTokens: number;
+  logprobs: number | undefined;
+  signal: AbortSignal | undefined;
+};
+
+const known = new Set([
+  "repetitionPenalty", "frequencyPenalty", "presencePenalty", "penaltyWindow", "logitBias", "temperature", "topK", "typicalP",
+  "topP", "minP", "seed", "maxTokens", "minTokens", "stop", "stopTokens", "ignoreEos", "logprobs", "signal",
+]);
+
+/** Defaults a model brings along, from generation_config.json. */
+export function defaultsFromConfig(config: Record<string, unknown> = {}): SamplingOptions {
+  const number = (key: string) => (typeof config[key] === "number" && Number.isFinite(config[key]) ? (config[key] as number) : undefined);
+  const defaults: SamplingOptions = { repetitionPenalty: number("repetition_penalty") };
+  if (config.do_sample !== true) return defaults; // greedy, as the config's own library has it
+  return {
+    ...defaults,
+    temperature: number("temperature") ?? 1,
+    topK: number("top_k"),
+    topP: number("top_p"),
+    minP: number("min_p"),
+    typicalP: number("typical_p"),
+  };
+}
+
+function number(options: Record<string, unknown>, name: string, fallback: number, ok: (value: number) => boolean, what: string): number {
+  const value = options[name] ?? fallback;
+  if (typeof value !== "number" || !ok(value)) throw badArgument(name, what, value);
+  return value;
+}
+
+function integer(options: Record<string, unknown>, name: string, fallback: number, max = Number.MAX_SAFE_INTEGER): number {
+  return number(options, name, fallback, (value) => Number.isInteger(value) && value >= 0 && value <= max, "a non-negative integer");
+}
+
+function biasMap(value: unknown, vocab: number): ReadonlyMap<number, number> {
+  if (value === undefined) return new Map();
+  if (typeof value !== "object" || value === null) throw badArgument("logitBias", "token ids with numbers", value);
+  const entries = value instanceof Map ? [...value] : Object.entries(value);
+  const map = new Map<number, number>();
+  for (const [key, bias] of entries) {
+    const id = Number(key);
+    if (!Number.isInteger(id) || id < 0 || id >= vocab) throw badArgument("logitBias", `token ids below ${vocab}`, key);
+    if (typeof bias !== "number" || Number.isNaN(bias) || bias === Number.POSITIVE_INFINITY) throw badArgument(`logitBias[${id}]`, "a number", bias);
+    map.set(id, bias);
+  }
+  return map;
+}
+
+function stopList(value: unknown): readonly string[] {
+  const list = value === undefined ? [] : typeof value === "string" ? [value] : value;
+  if (!Array.isArray(list) || !list.every((stop) => typeof stop === "string" && stop.length > 0)) {
+    throw badArgument("stop", "one or more non-empty strings", value);
+  }
+  return list;
+}
+
+function seedOf(value: unknown): bigint {
+  if (value === undefined) return BigInt.asUintN(64, crypto.getRandomValues(new BigUint64Array(1))[0]);
+  if (typeof value === "bigint") return BigInt.asUintN(64, value);
+  if (typeof value !== "number" || !Number.isSafeInteger(value)) throw badArgument("seed", "an integer or bigint", value);
+  return BigInt.asUintN(64, BigInt(value));
+}
+
+/**
+ * Checks options and fills in defaults.
+ * @param vocab vocabulary size, for token ids
+ * @throws {OutriderError} OUTRIDER_ARGUMENT naming the option, unknown ones included.
+ */
+export function resolveOptions(options: GenerateOptions, defaults: SamplingOptions, vocab: number): ResolvedOptions {
+  if (typeof options !== "object" || options === null) throw badArgument("options", "an object", options);
+  for (const key of Object.keys(options)) {
+    if (!known.has(key)) throw badArgument("options", `only ${[...known].join(", ")}`, key);
+  }
+  const all: Record<string, unknown> = { ...defaults };
+  for (const [key, value] of Object.entries(options)) if (value !== undefined) all[key] = value;
+  const finite = Number.isFinite;
+  const fraction = (value: number) => value >= 0 && value <= 1;
+  const mass = (value: number) => value > 0 && value <= 1;
+  const stopTokens = all.stopTokens ?? [];
+  if (!Array.isArray(stopTokens) || !stopTokens.every((id) => Number.isInteger(id) && id >= 0 && id < vocab)) {
+    throw badArgument("stopTokens", `token ids below ${vocab}`, describe(all.stopTokens));
+  }
+  const { signal } = options;
+  if (signal !== undefined && !(signal instanceof AbortSignal)) throw badArgument("signal", "an AbortSignal", signal);
+  return {
+    repetitionPenalty: number(all, "repetitionPenalty", 1, (v) => v > 0 && finite(v), "a positive number"),
+    frequencyPenalty: number(all, "frequencyPenalty", 0, finite, "a finite number"),
+    presencePenalty: number(all, "presencePenalty", 0, finite, "a finite number"),
+    penaltyWindow: integer(all, "penaltyWindow", 0),
+    logitBias: biasMap(all.logitBias, vocab),
+    temperature: number(all, "temperature", 0, (v) => v >= 0 && finite(v), "a number from 0 on"),
+    topK: integer(all, "topK", 0, 2 ** 31 - 1),
+    typicalP: number(all, "typicalP", 1, mass, "a number above 0 and up to 1"),
+    topP: number(all, "topP", 1, mass, "a number above 0 and up to 1"),
+    minP: number(all, "minP", 0, fraction, "a number from 0 to 1"),
+    seed: seedOf(all.seed),
+    maxTokens: all.maxTokens === undefined || all.maxTokens === Infinity ? Number.MAX_SAFE_INTEGER : integer(all, "maxTokens", 0),
+    minTokens: integer(all, "minTokens", 0),
+    stop: stopList(all.stop),
+    stopTokens: stopTokens as number[],
+    ignoreEos: all.ignoreEos === true,
+    logprobs: all.logprobs === undefined ? undefined : integer(all, "logprobs", 0, 64),
+    signal,
+  };
+}

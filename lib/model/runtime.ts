@@ -1,0 +1,103 @@
+// A loaded model as the rest of lib/ sees it: one call per step, with abort and orderly disposal.
+
+import { OutriderError } from "../errors.ts";
+import type { DecoderSpec, KvFormat, NativeBatch, NativeBatchResult, NativeJob, NativeModel } from "../native.ts";
+import { KvCache } from "../cache/kv-cache.ts";
+
+/** How a model computes; fixed at load. */
+export interface RuntimeOptions {
+  threads: number;
+  /** Quantise activations to int8 for affine weights. */
+  int8: boolean;
+  kv: KvFormat;
+  /** Tokens a sequence may hold; at most what the model was trained for. */
+  contextLength: number;
+}
+
+/** A batch without what the runtime itself knows. */
+export type StepBatch = Omit<NativeBatch, "int8" | "threads" | "sequences"> & { caches: KvCache[] };
+
+/** Waits for an engine job; an aborted one rejects with the reason of the signal. */
+export async function settle<T>(job: NativeJob<T>, signal: AbortSignal | undefined, disposed: () => boolean): Promise<T> {
+  const stop = () => job.abort();
+  signal?.addEventListener("abort", stop, { once: true });
+  try {
+    const value = await job.promise;
+    if (value !== null) return value;
+    if (disposed()) throw new OutriderError("OUTRIDER_DISPOSED", "The model was disposed while a call was running");
+    signal?.throwIfAborted();
+    throw new OutriderError("OUTRIDER_INTERNAL", "A job stopped without a reason");
+  } finally {
+    signal?.removeEventListener("abort", stop);
+  }
+}
+
+/** Weights, their decoder and the way they are computed. */
+export class Runtime {
+  readonly spec: DecoderSpec;
+  readonly options: RuntimeOptions;
+  readonly fingerprint: bigint;
+  /** Packed bytes of the weights in memory. */
+  readonly weightBytes: number;
+  readonly #native: NativeModel;
+  readonly #active = new Set<NativeJob<NativeBatchResult>>();
+  #disposed = false;
+
+  constructor(native: NativeModel, spec: DecoderSpec, options: RuntimeOptions) {
+    this.#native = native;
+    this.spec = spec;
+    this.options = options;
+    const { bytes, fingerprint } = native.info();
+    this.weightBytes = bytes;
+    this.fingerprint = fingerprint;
+  }
+
+  get disposed(): boolean {
+    return this.#disposed;
+  }
+
+  #checkLive(): void {
+    if (this.#disposed) throw new OutriderError("OUTRIDER_DISPOSED", "Expected a live model, received one that was disposed");
+  }
+
+  /** An empty KV cache. */
+  newCache(): KvCache {
+    this.#checkLive();
+    const { contextLength, kv } = this.options;
+    return new KvCache(this.#native.sequence(kv), this.spec, kv, this.fingerprint, contextLength);
+  }
+
+  /**
+   * Evaluates a batch. Caches are as before if it rejects.
+   * @throws the signal's reason when aborted; {OutriderError} OUTRIDER_CONTEXT, OUTRIDER_BUSY, OUTRIDER_MEMORY, OUTRIDER_DISPOSED.
+   */
+  async step({ caches, ...batch }: StepBatch, signal?: AbortSignal): Promise<NativeBatchResult> {
+    this.#checkLive();
+    signal?.throwIfAborted();
+    if (!batch.scratch) this.#checkRoom(caches, batch.sequence);
+    const { int8, threads } = this.options;
+    const job = this.#native.run({ ...batch, sequences: caches.map((cache) => cache.native), int8, threads });
+    this.#active.add(job);
+    try {
+      return await settle(job, signal, () => this.#disposed);
+    } finally {
+      this.#active.delete(job);
+    }
+  }
+
+  #checkRoom(caches: KvCache[], sequence: Int32Array): void {
+    const counts = new Map<number, number>();
+    for (const s of sequence) counts.set(s, (counts.get(s) ?? 0) + 1);
+    for (const [s, count] of counts) caches[s]?.checkRoom(count);
+  }
+
+  /** Stops running calls, waits for them and frees the weights, unless another load shares them. Idempotent. */
+  async dispose(): Promise<void> {
+    if (this.#disposed) return;
+    this.#disposed = true;
+    const running = [...this.#active];
+    for (const job of running) job.abort();
+    await Promise.allSettled(running.map((job) => job.promise));
+    this.#native.dispose();
+  }
+}
