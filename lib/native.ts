@@ -185,6 +185,8 @@ export interface NativeBatch {
   /** Quantise activations to int8 for affine weights. */
   int8: boolean;
   threads: number;
+  /** @default the level of the process */
+  level?: Level;
   /** `[rows wanting logits, vocab]`, overwritten. */
   logits?: Float32Array;
 }

@@ -28,8 +28,10 @@ function toF16(value, direction) {
   while (low < high) {
     const middle = (low + high + (up ? 0 : 1)) >> 1;
     const at = fromF16(middle);
-    if (up) at >= magnitude ? (high = middle) : (low = middle + 1);
-    else at <= magnitude ? (low = middle) : (high = middle - 1);
+    if (up && at >= magnitude) high = middle;
+    else if (up) low = middle + 1;
+    else if (at <= magnitude) low = middle;
+    else high = middle - 1;
   }
   return low | (value < 0 ? 0x8000 : 0);
 }
@@ -56,7 +58,8 @@ for (const [name, entry] of Object.entries(header)) {
   for (let r = 0; r < rows; r++) {
     for (let g = 0; g < groups; g++) {
       const values = [];
-      for (let k = g * group; k < Math.min((g + 1) * group, cols); k++) values.push(fromF16(bytes.readUInt16LE((r * cols + k) * 2)));
+      for (let k = g * group; k < Math.min((g + 1) * group, cols); k++)
+        values.push(fromF16(bytes.readUInt16LE((r * cols + k) * 2)));
       const z = toF16(Math.min(...values), -1);
       const low = fromF16(z);
       const s = toF16(Math.max((Math.max(...values) - low) / 255, 2 ** -24), 1);
@@ -84,7 +87,10 @@ json += " ".repeat((8 - (json.length % 8)) % 8);
 const length = Buffer.alloc(8);
 length.writeBigUInt64LE(BigInt(json.length));
 fs.mkdirSync(target, { recursive: true });
-fs.writeFileSync(path.join(target, "model.safetensors"), Buffer.concat([length, Buffer.from(json), ...out.map(({ bytes }) => bytes)]));
+fs.writeFileSync(
+  path.join(target, "model.safetensors"),
+  Buffer.concat([length, Buffer.from(json), ...out.map(({ bytes }) => bytes)]),
+);
 const config = JSON.parse(fs.readFileSync(path.join(source, "config.json"), "utf8"));
 config.quantization_config = { quant_method: "affine", bits, group_size: group };
 fs.writeFileSync(path.join(target, "config.json"), `${JSON.stringify(config, null, 2)}\n`);
@@ -93,5 +99,8 @@ for (const file of ["generation_config.json", "tokenizer_config.json"]) {
   fs.writeFileSync(path.join(target, file), `${JSON.stringify(value, null, 2)}\n`);
 }
 // The largest text file: kept compact.
-fs.writeFileSync(path.join(target, "tokenizer.json"), JSON.stringify(JSON.parse(fs.readFileSync(path.join(source, "tokenizer.json"), "utf8"))));
+fs.writeFileSync(
+  path.join(target, "tokenizer.json"),
+  JSON.stringify(JSON.parse(fs.readFileSync(path.join(source, "tokenizer.json"), "utf8"))),
+);
 console.log(`${target}: ${out.length} tensors, ${at} bytes`);

@@ -42,13 +42,17 @@ export class KvCache {
   /** @throws {OutriderError} OUTRIDER_CONTEXT unless `count` more tokens fit. */
   checkRoom(count: number): void {
     if (this.length + count > this.contextLength) {
-      throw new OutriderError("OUTRIDER_CONTEXT", `Expected at most ${this.contextLength} tokens in the context, received ${this.length + count}`);
+      throw new OutriderError(
+        "OUTRIDER_CONTEXT",
+        `Expected at most ${this.contextLength} tokens in the context, received ${this.length + count}`,
+      );
     }
   }
 
   /** Drops tokens from `length` on. */
   truncate(length: number): void {
-    if (!Number.isSafeInteger(length) || length < 0 || length > this.length) throw badArgument("length", `an integer from 0 to ${this.length}`, length);
+    if (!Number.isSafeInteger(length) || length < 0 || length > this.length)
+      throw badArgument("length", `an integer from 0 to ${this.length}`, length);
     this.#native.truncate(length);
   }
 

@@ -41,7 +41,10 @@ export class Chat {
     resolveOptions(defaults, parts.defaults, parts.runtime.spec.vocab);
     this.#parts = parts;
     this.#defaults = defaults;
-    this.#history = [...(system === undefined ? [] : [{ role: "system", content: system }]), ...history.map((message) => ({ ...message }))];
+    this.#history = [
+      ...(system === undefined ? [] : [{ role: "system", content: system }]),
+      ...history.map((message) => ({ ...message })),
+    ];
     this.#cache = cache ?? parts.runtime.newCache();
   }
 
@@ -76,7 +79,8 @@ export class Chat {
   }
 
   #claim(): void {
-    if (this.#busy) throw new OutriderError("OUTRIDER_BUSY", "Expected one turn of a chat at a time, the last one is still running");
+    if (this.#busy)
+      throw new OutriderError("OUTRIDER_BUSY", "Expected one turn of a chat at a time, the last one is still running");
     this.#busy = true;
   }
 
@@ -94,7 +98,8 @@ export class Chat {
     try {
       const prompt = tokenizer.encode(template.render([...this.#history, question]));
       let common = 0;
-      while (common < Math.min(this.#cached.length, prompt.length - 1) && this.#cached[common] === prompt[common]) common++;
+      while (common < Math.min(this.#cached.length, prompt.length - 1) && this.#cached[common] === prompt[common])
+        common++;
       this.#cache.truncate(common);
       this.#cached.length = common;
       const run = new GenerationRun(this.#parts, this.#cache, prompt, common, resolved);
@@ -154,12 +159,14 @@ export class Chat {
     const bytes = Buffer.from(snapshot.buffer, snapshot.byteOffset, snapshot.length);
     const bad = (what: string) => new OutriderError("OUTRIDER_SNAPSHOT", what);
     const start = magic.length + 4;
-    if (bytes.length < start + digestBytes || bytes.toString("latin1", 0, magic.length) !== magic) throw bad("Expected a chat snapshot, received other data");
+    if (bytes.length < start + digestBytes || bytes.toString("latin1", 0, magic.length) !== magic)
+      throw bad("Expected a chat snapshot, received other data");
     const length = bytes.readUInt32LE(magic.length);
     if (length > bytes.length - start - digestBytes) throw bad("The chat snapshot is truncated");
     const state = bytes.subarray(start + digestBytes, start + digestBytes + length);
     const digest = createHash("sha256").update(bytes.subarray(0, start)).update(state).digest();
-    if (!digest.equals(bytes.subarray(start, start + digestBytes))) throw bad("The header of the chat snapshot is damaged");
+    if (!digest.equals(bytes.subarray(start, start + digestBytes)))
+      throw bad("The header of the chat snapshot is damaged");
     const { history, tokens } = JSON.parse(state.toString("utf8")) as { history: Message[]; tokens: number[] };
     this.#claim();
     const fresh = this.#parts.runtime.newCache();

@@ -1,9 +1,9 @@
 // The loop: prefill, then one native call per token.
 
-import { OutriderError } from "../errors.ts";
 import type { KvCache } from "../cache/kv-cache.ts";
+import { OutriderError } from "../errors.ts";
 import type { Runtime } from "../model/runtime.ts";
-import { native, type NativeBatchResult, type NativeSampler, want } from "../native.ts";
+import { type NativeBatchResult, type NativeSampler, native, want } from "../native.ts";
 import type { ResolvedOptions } from "./options.ts";
 
 /** A token with its log-probability under the raw logits. */
@@ -32,7 +32,13 @@ export interface DecodeStats {
 }
 
 /** Draws tokens for {@link decode}. */
-export function makeSampler(options: ResolvedOptions, vocab: number, prompt: Int32Array, cached: number, endIds: readonly number[]): NativeSampler {
+export function makeSampler(
+  options: ResolvedOptions,
+  vocab: number,
+  prompt: Int32Array,
+  cached: number,
+  endIds: readonly number[],
+): NativeSampler {
   const forbidden = [...options.logitBias].filter(([, bias]) => bias === Number.NEGATIVE_INFINITY).map(([id]) => id);
   const biased = [...options.logitBias].filter(([, bias]) => bias !== Number.NEGATIVE_INFINITY);
   return new native.NativeSampler({
@@ -77,7 +83,8 @@ export async function* decode(
   options: ResolvedOptions,
   stats: DecodeStats,
 ): AsyncGenerator<DecodedToken, void, undefined> {
-  if (prompt.length === 0) throw new OutriderError("OUTRIDER_ARGUMENT", "Expected at least one token for prompt, received none");
+  if (prompt.length === 0)
+    throw new OutriderError("OUTRIDER_ARGUMENT", "Expected at least one token for prompt, received none");
   const { vocab } = runtime.spec;
   const sampler = makeSampler(options, vocab, prompt, cached, endIds);
   const ends = new Set([...endIds, ...options.stopTokens]);
@@ -90,7 +97,14 @@ export async function* decode(
   for (let drawn = 0; drawn < Math.min(options.maxTokens, room); drawn++) {
     const wants = new Uint8Array(tokens.length);
     wants[tokens.length - 1] = wanted;
-    const batch = { caches: [cache], samplers: [sampler], tokens, sequence: new Int32Array(tokens.length), wants, topK: Math.max(1, logprobs ?? 0) };
+    const batch = {
+      caches: [cache],
+      samplers: [sampler],
+      tokens,
+      sequence: new Int32Array(tokens.length),
+      wants,
+      topK: Math.max(1, logprobs ?? 0),
+    };
     const result = await runtime.step(batch, options.signal);
     if (drawn === 0) stats.prefillSeconds += result.seconds;
     else stats.decodeSeconds += result.seconds;

@@ -1,9 +1,9 @@
 // What outrider finds on this machine: the answers most bug reports need.
 
 import os from "node:os";
-import { addonPath, currentPlatform } from "../load-addon.ts";
 import { hubCache } from "../load/hub.ts";
 import { defaultModelFolder } from "../load/source.ts";
+import { addonPath, currentPlatform } from "../load-addon.ts";
 import { native } from "../native.ts";
 
 /** Result of {@link doctor}. */

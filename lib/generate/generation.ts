@@ -5,7 +5,7 @@ import type { Runtime } from "../model/runtime.ts";
 import { Detokenizer } from "../text/detokenizer.ts";
 import { StopMatcher } from "../text/stop.ts";
 import type { Tokenizer } from "../text/tokenizer.ts";
-import { type DecodeStats, decode, type DecodedToken } from "./decode.ts";
+import { type DecodedToken, type DecodeStats, decode } from "./decode.ts";
 import type { ResolvedOptions } from "./options.ts";
 
 /** Why the output ended: an end token, stop token or stop string; or maxTokens or the context length. */
@@ -75,12 +75,25 @@ export class GenerationRun {
   readonly #options: ResolvedOptions;
   readonly #started = performance.now();
   #firstToken = Number.NaN;
-  readonly #stats: DecodeStats = { promptTokens: 0, cachedTokens: 0, generatedTokens: 0, prefillSeconds: 0, decodeSeconds: 0, peakScratchBytes: 0 };
+  readonly #stats: DecodeStats = {
+    promptTokens: 0,
+    cachedTokens: 0,
+    generatedTokens: 0,
+    prefillSeconds: 0,
+    decodeSeconds: 0,
+    peakScratchBytes: 0,
+  };
   finishReason: FinishReason = "length";
   stop: string | undefined;
   readonly tokens: number[] = [];
 
-  constructor(context: GenerationContext, cache: KvCache, prompt: Int32Array, cached: number, options: ResolvedOptions) {
+  constructor(
+    context: GenerationContext,
+    cache: KvCache,
+    prompt: Int32Array,
+    cached: number,
+    options: ResolvedOptions,
+  ) {
     this.#context = context;
     this.#cache = cache;
     this.#prompt = prompt;
@@ -101,7 +114,15 @@ export class GenerationRun {
     const detokenizer = new Detokenizer(tokenizer, { continues: true });
     const matcher = new StopMatcher(this.#options.stop);
     let open = true;
-    for await (const decoded of decode(runtime, this.#cache, this.#prompt, this.#cached, endIds, this.#options, this.#stats)) {
+    for await (const decoded of decode(
+      runtime,
+      this.#cache,
+      this.#prompt,
+      this.#cached,
+      endIds,
+      this.#options,
+      this.#stats,
+    )) {
       if (this.tokens.length === 0) this.#firstToken = performance.now();
       this.tokens.push(decoded.token);
       const { emit, stopped } = matcher.push(decoded.ends ? "" : detokenizer.push(decoded.token));
@@ -155,7 +176,13 @@ export class GenerationRun {
       text += piece.text;
       if (piece.logprobs) logprobs.push(...piece.logprobs);
     }
-    const result: Generation = { text, tokens: this.tokens, finishReason: this.finishReason, seed: this.#options.seed, stats: this.stats };
+    const result: Generation = {
+      text,
+      tokens: this.tokens,
+      finishReason: this.finishReason,
+      seed: this.#options.seed,
+      stats: this.stats,
+    };
     if (this.stop !== undefined) result.stop = this.stop;
     if (this.#options.logprobs !== undefined) result.logprobs = logprobs;
     return result;

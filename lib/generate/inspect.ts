@@ -1,8 +1,8 @@
 // What a model file says about itself, without loading the weights.
 
-import { openSource } from "../load/source.ts";
 import { readGguf } from "../load/gguf.ts";
 import { readSafetensors } from "../load/safetensors.ts";
+import { openSource } from "../load/source.ts";
 import type { TensorTable } from "../tensor/entry.ts";
 
 /** Result of {@link inspect}. */
@@ -45,9 +45,15 @@ export async function inspect(source?: string): Promise<Inspection> {
   }
   if (source?.endsWith(".gguf")) {
     const { tensors, metadata } = await readGguf(source);
-    return { path: source, kind: "gguf", metadata: Object.fromEntries([...metadata].map(([key, value]) => [key, short(value)])), ...describeTensors(tensors) };
+    return {
+      path: source,
+      kind: "gguf",
+      metadata: Object.fromEntries([...metadata].map(([key, value]) => [key, short(value)])),
+      ...describeTensors(tensors),
+    };
   }
   const files = await openSource(source);
-  const metadata = files.config ?? Object.fromEntries([...(files.metadata ?? [])].map(([key, value]) => [key, short(value)]));
+  const metadata =
+    files.config ?? Object.fromEntries([...(files.metadata ?? [])].map(([key, value]) => [key, short(value)]));
   return { path: files.path, kind: files.kind, metadata, ...describeTensors(files.tensors) };
 }

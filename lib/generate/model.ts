@@ -76,7 +76,8 @@ export class Model {
 
   #checkIds(ids: ArrayLike<number>): Int32Array {
     const { vocab } = this.#parts.runtime.spec;
-    if (typeof ids !== "object" || ids === null || typeof ids.length !== "number") throw badArgument("ids", "token ids", ids);
+    if (typeof ids !== "object" || ids === null || typeof ids.length !== "number")
+      throw badArgument("ids", "token ids", ids);
     const list = Array.from(ids);
     const wrong = list.findIndex((id) => !Number.isInteger(id) || id < 0 || id >= vocab);
     if (wrong >= 0) throw expected("OUTRIDER_ARGUMENT", `ids[${wrong}]`, `a token id below ${vocab}`, list[wrong]);

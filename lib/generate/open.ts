@@ -7,7 +7,7 @@ import { type ModelConfig, specFromConfig } from "../model/config.ts";
 import { specFromGguf } from "../model/gguf-config.ts";
 import { Runtime, settle } from "../model/runtime.ts";
 import { mapWeights } from "../model/weights.ts";
-import { type KvFormat, native } from "../native.ts";
+import { type KvFormat, type Level, native } from "../native.ts";
 import { ChatTemplate } from "../text/chat-template.ts";
 import { Tokenizer } from "../text/tokenizer.ts";
 import { Model } from "./model.ts";
@@ -35,6 +35,8 @@ export interface LoadOptions {
    * @default "int8"
    */
   activation?: "float" | "int8";
+  /** CPU level of this model's kernels, for tests and for bisecting a wrong result. @default OUTRIDER_ISA, or the best the machine has */
+  isa?: Level;
   /** Branch, tag or commit of a hub id. @default "main" */
   revision?: string;
   /** Ends loading; it rejects with `signal.reason`. */
@@ -42,17 +44,28 @@ export interface LoadOptions {
   onProgress?: (progress: LoadProgress) => void;
 }
 
-const known = ["threads", "contextLength", "kv", "activation", "revision", "signal", "onProgress"];
+const known = ["threads", "contextLength", "kv", "activation", "isa", "revision", "signal", "onProgress"];
 
 function check(options: LoadOptions): Required<Pick<LoadOptions, "threads" | "kv" | "activation">> {
   if (typeof options !== "object" || options === null) throw badArgument("options", "an object", options);
-  for (const key of Object.keys(options)) if (!known.includes(key)) throw badArgument("options", `only ${known.join(", ")}`, key);
-  const { threads = Math.min(256, availableParallelism()), kv = "f16", activation = "int8", contextLength, signal } = options;
-  if (!Number.isInteger(threads) || threads < 1 || threads > 256) throw badArgument("threads", "an integer from 1 to 256", threads);
+  for (const key of Object.keys(options))
+    if (!known.includes(key)) throw badArgument("options", `only ${known.join(", ")}`, key);
+  const {
+    threads = Math.min(256, availableParallelism()),
+    kv = "f16",
+    activation = "int8",
+    contextLength,
+    signal,
+  } = options;
+  if (!Number.isInteger(threads) || threads < 1 || threads > 256)
+    throw badArgument("threads", "an integer from 1 to 256", threads);
   if (!["f16", "bf16", "f32"].includes(kv)) throw badArgument("kv", '"f16", "bf16" or "f32"', kv);
   if (activation !== "float" && activation !== "int8") throw badArgument("activation", '"float" or "int8"', activation);
-  if (contextLength !== undefined && (!Number.isInteger(contextLength) || contextLength < 1)) throw badArgument("contextLength", "a positive integer", contextLength);
+  if (contextLength !== undefined && (!Number.isInteger(contextLength) || contextLength < 1))
+    throw badArgument("contextLength", "a positive integer", contextLength);
   if (signal !== undefined && !(signal instanceof AbortSignal)) throw badArgument("signal", "an AbortSignal", signal);
+  if (options.isa !== undefined && !native.cpu().levels.includes(options.isa))
+    throw badArgument("isa", native.cpu().levels.join(" or "), options.isa);
   return { threads, kv, activation };
 }
 
@@ -68,19 +81,30 @@ async function readConfig(files: ModelFiles): Promise<ModelConfig> {
   return specFromGguf(files.metadata ?? new Map(), files.tensors);
 }
 
-async function loadRuntime(config: ModelConfig, weights: ReturnType<typeof mapWeights>, options: LoadOptions): Promise<Runtime> {
+async function loadRuntime(
+  config: ModelConfig,
+  weights: ReturnType<typeof mapWeights>,
+  options: LoadOptions,
+): Promise<Runtime> {
   const { threads, kv, activation } = check(options);
   const { spec } = config;
   const contextLength = options.contextLength ?? spec.contextLength;
-  if (contextLength > spec.contextLength) throw badArgument("contextLength", `at most ${spec.contextLength}, what the model was trained for`, contextLength);
+  if (contextLength > spec.contextLength)
+    throw badArgument("contextLength", `at most ${spec.contextLength}, what the model was trained for`, contextLength);
   const total = Object.values(weights.bytesByFormat).reduce((sum, bytes) => sum + bytes, 0);
-  const job = native.loadModel({ spec, weights: weights.weights, files: weights.files, key: JSON.stringify([spec, weights.weights]), threads });
+  const job = native.loadModel({
+    spec,
+    weights: weights.weights,
+    files: weights.files,
+    key: JSON.stringify([spec, weights.weights]),
+    threads,
+  });
   const report = () => options.onProgress?.({ phase: "weights", loaded: Math.min(total, job.progress()), total });
   const timer = options.onProgress ? setInterval(report, 50) : undefined;
   try {
     const loaded = await settle(job, options.signal, () => false);
     options.onProgress?.({ phase: "weights", loaded: total, total });
-    return new Runtime(loaded, spec, { threads, int8: activation === "int8", kv, contextLength });
+    return new Runtime(loaded, spec, { threads, int8: activation === "int8", kv, contextLength, level: options.isa });
   } finally {
     clearInterval(timer);
   }
@@ -94,16 +118,22 @@ async function loadRuntime(config: ModelConfig, weights: ReturnType<typeof mapWe
  */
 export async function load(source?: string, options: LoadOptions = {}): Promise<Model> {
   const { activation, kv, threads } = check(options);
-  if (source !== undefined && (typeof source !== "string" || source === "")) throw badArgument("source", "a path or hub id", source);
+  if (source !== undefined && (typeof source !== "string" || source === ""))
+    throw badArgument("source", "a path or hub id", source);
   options.signal?.throwIfAborted();
-  const download = (progress: { file: string; loaded: number; total: number }) => options.onProgress?.({ phase: "download", ...progress });
+  const download = (progress: { file: string; loaded: number; total: number }) =>
+    options.onProgress?.({ phase: "download", ...progress });
   const files = await openSource(source, { signal: options.signal, revision: options.revision, onProgress: download });
   const config = await readConfig(files);
   const weights = mapWeights(config, files.tensors, files.kind, files.config);
-  const tokenizer = files.kind === "folder" ? await Tokenizer.fromFolder(files.path) : Tokenizer.fromGguf(files.metadata ?? new Map());
+  const tokenizer =
+    files.kind === "folder" ? await Tokenizer.fromFolder(files.path) : Tokenizer.fromGguf(files.metadata ?? new Map());
   const { spec } = config;
   if (tokenizer.vocabSize > spec.vocab) {
-    throw new OutriderError("OUTRIDER_FORMAT", `Expected a tokenizer of at most ${spec.vocab} tokens for ${files.path}, received ${tokenizer.vocabSize}`);
+    throw new OutriderError(
+      "OUTRIDER_FORMAT",
+      `Expected a tokenizer of at most ${spec.vocab} tokens for ${files.path}, received ${tokenizer.vocabSize}`,
+    );
   }
   const template = new ChatTemplate(tokenizer.chatTemplate, tokenizer);
   const runtime = await loadRuntime(config, weights, options);

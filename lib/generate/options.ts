@@ -47,7 +47,9 @@ export interface GenerateOptions extends SamplingOptions {
 }
 
 /** Options with every default filled in. */
-export type ResolvedOptions = Required<Omit<GenerateOptions, "signal" | "logprobs" | "maxTokens" | "stop" | "logitBias" | "seed">> & {
+export type ResolvedOptions = Required<
+  Omit<GenerateOptions, "signal" | "logprobs" | "maxTokens" | "stop" | "logitBias" | "seed">
+> & {
   seed: bigint;
   stop: readonly string[];
   logitBias: ReadonlyMap<number, number>;
@@ -57,13 +59,30 @@ export type ResolvedOptions = Required<Omit<GenerateOptions, "signal" | "logprob
 };
 
 const known = new Set([
-  "repetitionPenalty", "frequencyPenalty", "presencePenalty", "penaltyWindow", "logitBias", "temperature", "topK", "typicalP",
-  "topP", "minP", "seed", "maxTokens", "minTokens", "stop", "stopTokens", "ignoreEos", "logprobs", "signal",
+  "repetitionPenalty",
+  "frequencyPenalty",
+  "presencePenalty",
+  "penaltyWindow",
+  "logitBias",
+  "temperature",
+  "topK",
+  "typicalP",
+  "topP",
+  "minP",
+  "seed",
+  "maxTokens",
+  "minTokens",
+  "stop",
+  "stopTokens",
+  "ignoreEos",
+  "logprobs",
+  "signal",
 ]);
 
 /** Defaults a model brings along, from generation_config.json. */
 export function defaultsFromConfig(config: Record<string, unknown> = {}): SamplingOptions {
-  const number = (key: string) => (typeof config[key] === "number" && Number.isFinite(config[key]) ? (config[key] as number) : undefined);
+  const number = (key: string) =>
+    typeof config[key] === "number" && Number.isFinite(config[key]) ? (config[key] as number) : undefined;
   const defaults: SamplingOptions = { repetitionPenalty: number("repetition_penalty") };
   if (config.do_sample !== true) return defaults; // greedy, as the config's own library has it
   return {
@@ -76,14 +95,31 @@ export function defaultsFromConfig(config: Record<string, unknown> = {}): Sampli
   };
 }
 
-function number(options: Record<string, unknown>, name: string, fallback: number, ok: (value: number) => boolean, what: string): number {
+function number(
+  options: Record<string, unknown>,
+  name: string,
+  fallback: number,
+  ok: (value: number) => boolean,
+  what: string,
+): number {
   const value = options[name] ?? fallback;
   if (typeof value !== "number" || !ok(value)) throw badArgument(name, what, value);
   return value;
 }
 
-function integer(options: Record<string, unknown>, name: string, fallback: number, max = Number.MAX_SAFE_INTEGER): number {
-  return number(options, name, fallback, (value) => Number.isInteger(value) && value >= 0 && value <= max, "a non-negative integer");
+function integer(
+  options: Record<string, unknown>,
+  name: string,
+  fallback: number,
+  max = Number.MAX_SAFE_INTEGER,
+): number {
+  return number(
+    options,
+    name,
+    fallback,
+    (value) => Number.isInteger(value) && value >= 0 && value <= max,
+    "a non-negative integer",
+  );
 }
 
 function biasMap(value: unknown, vocab: number): ReadonlyMap<number, number> {
@@ -94,7 +130,8 @@ function biasMap(value: unknown, vocab: number): ReadonlyMap<number, number> {
   for (const [key, bias] of entries) {
     const id = Number(key);
     if (!Number.isInteger(id) || id < 0 || id >= vocab) throw badArgument("logitBias", `token ids below ${vocab}`, key);
-    if (typeof bias !== "number" || Number.isNaN(bias) || bias === Number.POSITIVE_INFINITY) throw badArgument(`logitBias[${id}]`, "a number", bias);
+    if (typeof bias !== "number" || Number.isNaN(bias) || bias === Number.POSITIVE_INFINITY)
+      throw badArgument(`logitBias[${id}]`, "a number", bias);
     map.set(id, bias);
   }
   return map;
@@ -111,7 +148,8 @@ function stopList(value: unknown): readonly string[] {
 function seedOf(value: unknown): bigint {
   if (value === undefined) return BigInt.asUintN(64, crypto.getRandomValues(new BigUint64Array(1))[0]);
   if (typeof value === "bigint") return BigInt.asUintN(64, value);
-  if (typeof value !== "number" || !Number.isSafeInteger(value)) throw badArgument("seed", "an integer or bigint", value);
+  if (typeof value !== "number" || !Number.isSafeInteger(value))
+    throw badArgument("seed", "an integer or bigint", value);
   return BigInt.asUintN(64, BigInt(value));
 }
 
@@ -148,7 +186,10 @@ export function resolveOptions(options: GenerateOptions, defaults: SamplingOptio
     topP: number(all, "topP", 1, mass, "a number above 0 and up to 1"),
     minP: number(all, "minP", 0, fraction, "a number from 0 to 1"),
     seed: seedOf(all.seed),
-    maxTokens: all.maxTokens === undefined || all.maxTokens === Infinity ? Number.MAX_SAFE_INTEGER : integer(all, "maxTokens", 0),
+    maxTokens:
+      all.maxTokens === undefined || all.maxTokens === Infinity
+        ? Number.MAX_SAFE_INTEGER
+        : integer(all, "maxTokens", 0),
     minTokens: integer(all, "minTokens", 0),
     stop: stopList(all.stop),
     stopTokens: stopTokens as number[],

@@ -40,10 +40,15 @@ export async function scoreLogits(runtime: Runtime, ids: Int32Array, signal?: Ab
 }
 
 /** Perplexity over non-overlapping windows; a last window of fewer than two tokens predicts nothing and is dropped. */
-export async function scorePerplexity(runtime: Runtime, ids: Int32Array, options: PerplexityOptions): Promise<Perplexity> {
+export async function scorePerplexity(
+  runtime: Runtime,
+  ids: Int32Array,
+  options: PerplexityOptions,
+): Promise<Perplexity> {
   const { contextLength } = runtime.options;
   const { window = Math.min(1024, contextLength), maxWindows = Number.POSITIVE_INFINITY, signal, onProgress } = options;
-  if (!Number.isInteger(window) || window < 2 || window > contextLength) throw badArgument("window", `an integer from 2 to ${contextLength}`, window);
+  if (!Number.isInteger(window) || window < 2 || window > contextLength)
+    throw badArgument("window", `an integer from 2 to ${contextLength}`, window);
   if (!(maxWindows >= 1)) throw badArgument("maxWindows", "1 or more", maxWindows);
   const total = Math.min(maxWindows, Math.floor(ids.length / window) + (ids.length % window > 1 ? 1 : 0));
   if (total === 0) throw badArgument("text", "text of at least two tokens", ids.length);
@@ -56,7 +61,10 @@ export async function scorePerplexity(runtime: Runtime, ids: Int32Array, options
     wants[tokens.length - 1] = 0;
     const cache = runtime.newCache();
     try {
-      const result = await runtime.step({ caches: [cache], tokens, sequence: new Int32Array(tokens.length), wants, targets }, signal);
+      const result = await runtime.step(
+        { caches: [cache], tokens, sequence: new Int32Array(tokens.length), wants, targets },
+        signal,
+      );
       let nll = 0;
       for (const logprob of result.targetLogprob ?? []) nll -= logprob;
       windows.push({ nll, tokens: tokens.length - 1 });

@@ -1,8 +1,16 @@
 // A loaded model as the rest of lib/ sees it: one call per step, with abort and orderly disposal.
 
-import { OutriderError } from "../errors.ts";
-import type { DecoderSpec, KvFormat, NativeBatch, NativeBatchResult, NativeJob, NativeModel } from "../native.ts";
 import { KvCache } from "../cache/kv-cache.ts";
+import { OutriderError } from "../errors.ts";
+import type {
+  DecoderSpec,
+  KvFormat,
+  Level,
+  NativeBatch,
+  NativeBatchResult,
+  NativeJob,
+  NativeModel,
+} from "../native.ts";
 
 /** How a model computes; fixed at load. */
 export interface RuntimeOptions {
@@ -12,13 +20,19 @@ export interface RuntimeOptions {
   kv: KvFormat;
   /** Tokens a sequence may hold; at most what the model was trained for. */
   contextLength: number;
+  /** CPU level; undefined: the one of the process. */
+  level?: Level;
 }
 
 /** A batch without what the runtime itself knows. */
-export type StepBatch = Omit<NativeBatch, "int8" | "threads" | "sequences"> & { caches: KvCache[] };
+export type StepBatch = Omit<NativeBatch, "int8" | "threads" | "level" | "sequences"> & { caches: KvCache[] };
 
 /** Waits for an engine job; an aborted one rejects with the reason of the signal. */
-export async function settle<T>(job: NativeJob<T>, signal: AbortSignal | undefined, disposed: () => boolean): Promise<T> {
+export async function settle<T>(
+  job: NativeJob<T>,
+  signal: AbortSignal | undefined,
+  disposed: () => boolean,
+): Promise<T> {
   const stop = () => job.abort();
   signal?.addEventListener("abort", stop, { once: true });
   try {
@@ -57,7 +71,8 @@ export class Runtime {
   }
 
   #checkLive(): void {
-    if (this.#disposed) throw new OutriderError("OUTRIDER_DISPOSED", "Expected a live model, received one that was disposed");
+    if (this.#disposed)
+      throw new OutriderError("OUTRIDER_DISPOSED", "Expected a live model, received one that was disposed");
   }
 
   /** An empty KV cache. */
@@ -75,8 +90,8 @@ export class Runtime {
     this.#checkLive();
     signal?.throwIfAborted();
     if (!batch.scratch) this.#checkRoom(caches, batch.sequence);
-    const { int8, threads } = this.options;
-    const job = this.#native.run({ ...batch, sequences: caches.map((cache) => cache.native), int8, threads });
+    const { int8, threads, level } = this.options;
+    const job = this.#native.run({ ...batch, sequences: caches.map((cache) => cache.native), int8, threads, level });
     this.#active.add(job);
     try {
       return await settle(job, signal, () => this.#disposed);

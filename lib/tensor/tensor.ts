@@ -1,7 +1,18 @@
 // Typed tensors: element type and rank in the type, memory shared with JavaScript's own arrays.
 
 import { badArgument, expected, OutriderError } from "../errors.ts";
-import { type AffineType, arrayOf, codeBits, type DataOf, type DType, fromBf16, fromF16, holds, isDType, type PlainType } from "./dtype.ts";
+import {
+  type AffineType,
+  arrayOf,
+  codeBits,
+  type DataOf,
+  type DType,
+  fromBf16,
+  fromF16,
+  holds,
+  isDType,
+  type PlainType,
+} from "./dtype.ts";
 
 /** A tuple of `R` numbers. */
 export type Shape<R extends number> = number extends R ? readonly number[] : Tuple<R>;
@@ -30,7 +41,8 @@ function checkShape(shape: readonly number[]): number {
   if (!Array.isArray(shape)) throw expected("OUTRIDER_SHAPE", "shape", "an array of dimensions", shape);
   let count = 1;
   for (const dimension of shape) {
-    if (!Number.isSafeInteger(dimension) || dimension < 0) throw expected("OUTRIDER_SHAPE", "shape", "non-negative integers", dimension);
+    if (!Number.isSafeInteger(dimension) || dimension < 0)
+      throw expected("OUTRIDER_SHAPE", "shape", "non-negative integers", dimension);
     count *= dimension;
   }
   if (!Number.isSafeInteger(count)) throw expected("OUTRIDER_SHAPE", "shape", "fewer than 2^53 elements", count);
@@ -60,7 +72,13 @@ export class Tensor<D extends DType = DType, R extends number = number> {
   readonly #parts: { scale: Float32Array | Uint16Array; zero: Float32Array | Uint16Array; group: number } | undefined;
   #data: DataOf<D> | undefined;
 
-  private constructor(dtype: D, data: DataOf<D>, shape: readonly number[], strides: readonly number[], parts?: Tensor["affineParts"]) {
+  private constructor(
+    dtype: D,
+    data: DataOf<D>,
+    shape: readonly number[],
+    strides: readonly number[],
+    parts?: Tensor["affineParts"],
+  ) {
     this.dtype = dtype;
     this.shape = Object.freeze([...shape]) as Shape<R>;
     this.strides = Object.freeze([...strides]) as Shape<R>;
@@ -72,16 +90,24 @@ export class Tensor<D extends DType = DType, R extends number = number> {
    * A tensor over an existing typed array, which must have exactly the elements the shape asks for.
    * @throws {OutriderError} OUTRIDER_SHAPE
    */
-  static from<const D extends PlainType, const S extends readonly number[]>(dtype: D, data: DataOf<D>, shape: S): Tensor<D, S["length"]> {
+  static from<const D extends PlainType, const S extends readonly number[]>(
+    dtype: D,
+    data: DataOf<D>,
+    shape: S,
+  ): Tensor<D, S["length"]> {
     if (!isDType(dtype) || codeBits(dtype) > 0) throw badArgument("dtype", "a plain element type", dtype);
     if (!holds(dtype, data)) throw expected("OUTRIDER_SHAPE", "data", `a ${arrayOf(dtype).name} for ${dtype}`, data);
     const count = checkShape(shape);
-    if (data.length !== count) throw expected("OUTRIDER_SHAPE", "data", `${count} elements for shape [${shape.join(", ")}]`, data.length);
+    if (data.length !== count)
+      throw expected("OUTRIDER_SHAPE", "data", `${count} elements for shape [${shape.join(", ")}]`, data.length);
     return new Tensor<D, S["length"]>(dtype, data, shape, rowMajor(shape));
   }
 
   /** A tensor of zeros. */
-  static zeros<const D extends PlainType, const S extends readonly number[]>(dtype: D, shape: S): Tensor<D, S["length"]> {
+  static zeros<const D extends PlainType, const S extends readonly number[]>(
+    dtype: D,
+    shape: S,
+  ): Tensor<D, S["length"]> {
     if (!isDType(dtype) || codeBits(dtype) > 0) throw badArgument("dtype", "a plain element type", dtype);
     return Tensor.from(dtype, new (arrayOf(dtype))(checkShape(shape)) as DataOf<D>, shape);
   }
@@ -100,10 +126,20 @@ export class Tensor<D extends DType = DType, R extends number = number> {
     const count = checkShape(shape);
     const type = arrayOf(dtype);
     if (!Number.isSafeInteger(byteOffset) || byteOffset < 0 || byteOffset % type.BYTES_PER_ELEMENT !== 0) {
-      throw expected("OUTRIDER_SHAPE", "byteOffset", `a multiple of ${type.BYTES_PER_ELEMENT} for ${dtype}`, byteOffset);
+      throw expected(
+        "OUTRIDER_SHAPE",
+        "byteOffset",
+        `a multiple of ${type.BYTES_PER_ELEMENT} for ${dtype}`,
+        byteOffset,
+      );
     }
     if (byteOffset + count * type.BYTES_PER_ELEMENT > buffer.byteLength) {
-      throw expected("OUTRIDER_SHAPE", "buffer", `${byteOffset + count * type.BYTES_PER_ELEMENT} bytes or more`, buffer.byteLength);
+      throw expected(
+        "OUTRIDER_SHAPE",
+        "buffer",
+        `${byteOffset + count * type.BYTES_PER_ELEMENT} bytes or more`,
+        buffer.byteLength,
+      );
     }
     return Tensor.from(dtype, new type(buffer, byteOffset, count) as DataOf<D>, shape);
   }
@@ -124,17 +160,28 @@ export class Tensor<D extends DType = DType, R extends number = number> {
     if (!(codes instanceof Uint8Array) || codes.length !== rows * rowBytes) {
       throw expected("OUTRIDER_SHAPE", "codes", `a Uint8Array of ${rows * rowBytes}`, codes?.length);
     }
-    for (const [name, values] of [["scale", scale], ["zero", zero]] as const) {
+    for (const [name, values] of [
+      ["scale", scale],
+      ["zero", zero],
+    ] as const) {
       if (!(values instanceof Float32Array || values instanceof Uint16Array) || values.length !== rows * groups) {
         throw expected("OUTRIDER_SHAPE", name, `${rows * groups} values in f32 or f16 bits`, values?.length);
       }
     }
     if (scale.constructor !== zero.constructor) throw expected("OUTRIDER_SHAPE", "zero", "the type of scale", zero);
-    return new Tensor<`affine${B}` & AffineType, 2>(`affine${bits}` as `affine${B}` & AffineType, codes as never, shape, rowMajor(shape), { scale, zero, group });
+    return new Tensor<`affine${B}` & AffineType, 2>(
+      `affine${bits}` as `affine${B}` & AffineType,
+      codes as never,
+      shape,
+      rowMajor(shape),
+      { scale, zero, group },
+    );
   }
 
   /** Scale, zero and group size of an affine tensor; undefined for plain types. */
-  get affineParts(): { scale: Float32Array | Uint16Array; zero: Float32Array | Uint16Array; group: number } | undefined {
+  get affineParts():
+    | { scale: Float32Array | Uint16Array; zero: Float32Array | Uint16Array; group: number }
+    | undefined {
     return this.#parts;
   }
 
@@ -145,7 +192,8 @@ export class Tensor<D extends DType = DType, R extends number = number> {
   get data(): DataOf<D> {
     const data = this.#data;
     if (!data) throw new OutriderError("OUTRIDER_DISPOSED", "Expected a live tensor, received one that was disposed");
-    if (data.length === 0 && this.size > 0) throw new OutriderError("OUTRIDER_DISPOSED", "Expected a live tensor, its buffer was detached");
+    if (data.length === 0 && this.size > 0)
+      throw new OutriderError("OUTRIDER_DISPOSED", "Expected a live tensor, its buffer was detached");
     return data;
   }
 
@@ -166,14 +214,23 @@ export class Tensor<D extends DType = DType, R extends number = number> {
   /** Whether elements lie in row-major order without gaps. */
   get isContiguous(): boolean {
     const dense = rowMajor(this.shape as readonly number[]);
-    return (this.strides as readonly number[]).every((stride, i) => stride === dense[i] || (this.shape as readonly number[])[i] <= 1);
+    return (this.strides as readonly number[]).every(
+      (stride, i) => stride === dense[i] || (this.shape as readonly number[])[i] <= 1,
+    );
   }
 
   /** The same memory under another shape. @throws {OutriderError} OUTRIDER_SHAPE if the sizes differ or rows have gaps. */
   reshape<const S extends readonly number[]>(shape: S): Tensor<D, S["length"]> {
     if (this.#parts) throw expected("OUTRIDER_SHAPE", "reshape", "a plain tensor", this.dtype);
-    if (checkShape(shape) !== this.size) throw expected("OUTRIDER_SHAPE", "shape", `${this.size} elements`, shape.join(" x "));
-    if (!this.isContiguous) throw expected("OUTRIDER_SHAPE", "reshape", "a contiguous tensor", `strides ${(this.strides as readonly number[]).join(", ")}`);
+    if (checkShape(shape) !== this.size)
+      throw expected("OUTRIDER_SHAPE", "shape", `${this.size} elements`, shape.join(" x "));
+    if (!this.isContiguous)
+      throw expected(
+        "OUTRIDER_SHAPE",
+        "reshape",
+        "a contiguous tensor",
+        `strides ${(this.strides as readonly number[]).join(", ")}`,
+      );
     return new Tensor<D, S["length"]>(this.dtype, this.data, shape, rowMajor(shape));
   }
 
@@ -183,15 +240,26 @@ export class Tensor<D extends DType = DType, R extends number = number> {
     if (!Number.isInteger(begin) || !Number.isInteger(end) || begin < 0 || end < begin || end > cols) {
       throw expected("OUTRIDER_SHAPE", "columns", `a range within ${cols}`, `${begin}..${end}`);
     }
-    return new Tensor<D & PlainType, 2>(this.dtype, this.data.subarray(begin) as DataOf<D & PlainType>, [rows, end - begin], this.strides);
+    return new Tensor<D & PlainType, 2>(
+      this.dtype,
+      this.data.subarray(begin) as DataOf<D & PlainType>,
+      [rows, end - begin],
+      this.strides,
+    );
   }
 
   /** Row `index` of the first dimension, as a view. */
   row(this: Tensor<D & PlainType, R>, index: number): Tensor<D & PlainType, number> {
     const shape = this.shape as readonly number[];
     const strides = this.strides as readonly number[];
-    if (!Number.isInteger(index) || index < 0 || index >= (shape[0] ?? 0)) throw expected("OUTRIDER_SHAPE", "row", `an index below ${shape[0]}`, index);
-    return new Tensor<D & PlainType, number>(this.dtype, this.data.subarray(index * strides[0]) as DataOf<D & PlainType>, shape.slice(1), strides.slice(1));
+    if (!Number.isInteger(index) || index < 0 || index >= (shape[0] ?? 0))
+      throw expected("OUTRIDER_SHAPE", "row", `an index below ${shape[0]}`, index);
+    return new Tensor<D & PlainType, number>(
+      this.dtype,
+      this.data.subarray(index * strides[0]) as DataOf<D & PlainType>,
+      shape.slice(1),
+      strides.slice(1),
+    );
   }
 
   /** A copy of the elements as f32, in row-major order; affine tensors are dequantised. */
@@ -205,7 +273,8 @@ export class Tensor<D extends DType = DType, R extends number = number> {
     const perByte = 8 / bits;
     const rowBytes = Math.ceil((cols * bits) / 8);
     const groups = Math.ceil(cols / group);
-    const parameter = (values: Float32Array | Uint16Array, at: number) => (values instanceof Float32Array ? values[at] : fromF16(values[at]));
+    const parameter = (values: Float32Array | Uint16Array, at: number) =>
+      values instanceof Float32Array ? values[at] : fromF16(values[at]);
     const codes = this.data as Uint8Array;
     const out = new Float32Array(rows * cols);
     for (let r = 0; r < rows; r++) {

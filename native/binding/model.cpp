@@ -189,6 +189,7 @@ Napi::Value ModelObject::run(const Napi::CallbackInfo& info) {
   batch.skip_mlp = read_typed<std::uint8_t>(from, "skipMlp", napi_uint8_array);
   batch.int8 = read_flag(from, "int8");
   batch.threads = read_threads(from);
+  batch.level = read_level(from.Get("level"));
 
   float* logits = nullptr;
   std::size_t logits_rows = 0;

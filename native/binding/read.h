@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "binding/errors.h"
+#include "cpu/level.h"
 
 namespace outrider::binding {
 
@@ -47,6 +48,16 @@ inline std::string read_string(const Napi::Object& from, const char* name) {
   const Napi::Value value = from.Get(name);
   if (!value.IsString()) wrong(from.Env(), "a string", name);
   return value.As<Napi::String>().Utf8Value();
+}
+
+// A level by name that this machine can run; the chosen one if absent.
+inline Level read_level(const Napi::Value& value) {
+  if (absent(value)) return level_chosen();
+  Level level = Level::kRef;
+  if (!value.IsString() || !level_named(value.As<Napi::String>().Utf8Value().c_str(), &level) || !level_available(level)) {
+    wrong(value.Env(), "a CPU level this machine can run", "level");
+  }
+  return level;
 }
 
 inline bool read_flag(const Napi::Object& from, const char* name) {

@@ -64,6 +64,15 @@ const Choice& choice() {
 
 }  // namespace
 
+bool level_named(const char* name, Level* level) {
+  for (int i = 0; i < kLevels; ++i) {
+    if (std::strcmp(name, kNames[i]) != 0) continue;
+    *level = static_cast<Level>(i);
+    return true;
+  }
+  return false;
+}
+
 const char* level_name(Level level) { return kNames[static_cast<int>(level)]; }
 
 bool level_available(Level level) {

@@ -14,6 +14,8 @@ enum class Level : int {
 constexpr int kLevels = 3;
 
 const char* level_name(Level level);
+// False if no level has that name.
+bool level_named(const char* name, Level* level);
 // True if the processor and the operating system can run it.
 bool level_available(Level level);
 // The level of this process: OUTRIDER_ISA if it names an available level, else the best one.

@@ -5,6 +5,7 @@
 #include <memory>
 #include <vector>
 
+#include "cpu/level.h"
 #include "model/sequence.h"
 #include "ops/sample/sample.h"
 
@@ -50,6 +51,7 @@ struct Batch {
   std::vector<std::uint8_t> skip_attention, skip_mlp;  // per layer, or empty
   bool int8 = false;                                   // activation mode for affine weights
   int threads = 1;
+  Level level = Level::kRef;  // kernels to use; fixed per model, so that a row always has the same bits
 
   [[nodiscard]] long rows() const { return static_cast<long>(sequence.size()); }
 };

@@ -39,7 +39,7 @@ Result Forward::head(Chunk& chunk, Workspace& workspace) {
     if ((wants & kWantsLogits) != 0) rows.push_back(i);
   }
   const PackedMatrix& matrix = weights_->head();
-  const Level level = level_chosen();
+  const Level level = batch_.level;
   for (std::size_t from = 0; from < rows.size(); from += kHeadRows) {
     const long n = std::min<long>(kHeadRows, static_cast<long>(rows.size() - from));
     const bool int8 = batch_.int8 && is_affine(matrix.layout.format);
@@ -80,7 +80,7 @@ Result Forward::outputs(const Chunk&, long row, float* logits, Workspace& worksp
     const std::size_t had = output_.topk_ids.size();
     output_.topk_ids.resize(had + static_cast<std::size_t>(k));
     output_.topk_values.resize(had + static_cast<std::size_t>(k));
-    ops::topk({logits, 1, V, V, k, output_.topk_ids.data() + had, output_.topk_values.data() + had, &logsumexp}, level_chosen());
+    ops::topk({logits, 1, V, V, k, output_.topk_ids.data() + had, output_.topk_values.data() + had, &logsumexp}, batch_.level);
     if ((wants & kWantTopk) != 0) {
       output_.logsumexp.push_back(logsumexp);
     } else {

@@ -97,7 +97,7 @@ void add_branch(const Context& c, float* x, float* branch, const std::vector<flo
 Result Forward::layers(Chunk& chunk, Workspace& workspace, const std::atomic<bool>& abort) {
   const DecoderSpec& spec = weights_->spec;
   const long n = chunk.n, hidden = spec.hidden, D = spec.head_dim, H = spec.heads, G = spec.kv_heads;
-  const Context c{spec, workspace, level_chosen(), batch_.threads, batch_.int8, n};
+  const Context c{spec, workspace, batch_.level, batch_.threads, batch_.int8, n};
   const auto floats = [&workspace](int slot, long count) {
     return reinterpret_cast<float*>(workspace.slot(slot, static_cast<std::size_t>(count) * sizeof(float)));
   };

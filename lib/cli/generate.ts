@@ -1,0 +1,109 @@
+// outrider generate, tokenize and perplexity.
+
+import { readFile } from "node:fs/promises";
+import type { Command } from "commander";
+import { OutriderError } from "../index.ts";
+import { count, generateOptions, loadOptions, withGenerateOptions, withLoadOptions } from "./arguments.ts";
+import { exitCode, loadWithProgress, Progress } from "./output.ts";
+
+async function readText(file: string): Promise<string> {
+  try {
+    return await readFile(file, "utf8");
+  } catch (error) {
+    throw new OutriderError("OUTRIDER_IO", `Cannot read ${file}: ${(error as Error).message}`, { cause: error });
+  }
+}
+
+async function readStdin(): Promise<string> {
+  let text = "";
+  process.stdin.setEncoding("utf8");
+  for await (const chunk of process.stdin) text += chunk;
+  return text;
+}
+
+/** Aborts at the first Ctrl-C; a second one ends the process as usual. */
+export function interruptible(): AbortController {
+  const controller = new AbortController();
+  process.once("SIGINT", () => controller.abort(new Error("interrupted")));
+  return controller;
+}
+
+type Values = Record<string, unknown> & { model?: string; json?: boolean; maxTokens?: number };
+
+async function generate(words: string[], values: Values): Promise<void> {
+  const prompt = words.length > 0 ? words.join(" ") : await readStdin();
+  const { signal } = interruptible();
+  await using model = await loadWithProgress(values.model, { ...loadOptions(values), signal });
+  const options = { maxTokens: 256, ...generateOptions(values), signal };
+  if (values.json) {
+    const result = await model.generate(prompt, options);
+    process.stdout.write(`${JSON.stringify({ ...result, seed: result.seed.toString() })}\n`);
+    return;
+  }
+  process.stdout.write(prompt);
+  try {
+    for await (const piece of model.stream(prompt, options)) process.stdout.write(piece.text);
+  } catch (error) {
+    if (!signal.aborted) throw error;
+    process.exitCode = exitCode.interrupted;
+  }
+  process.stdout.write("\n");
+}
+
+async function tokenize(words: string[], values: Values): Promise<void> {
+  const text = words.length > 0 ? words.join(" ") : await readStdin();
+  await using model = await loadWithProgress(values.model, {});
+  const ids = Array.from(model.tokenize(text));
+  if (values.json) {
+    process.stdout.write(`${JSON.stringify(ids)}\n`);
+    return;
+  }
+  for (const id of ids) process.stdout.write(`${String(id).padStart(7)}  ${JSON.stringify(model.detokenize([id]))}\n`);
+}
+
+async function perplexity(file: string, values: Values & { window?: number; maxWindows?: number }): Promise<void> {
+  const text = await readText(file);
+  const { signal } = interruptible();
+  await using model = await loadWithProgress(values.model, { ...loadOptions(values), signal });
+  const progress = new Progress();
+  const started = performance.now();
+  const onProgress = ({ done, total }: { done: number; total: number }) =>
+    progress.update("Scoring", done, total, `window ${done} of ${total}`);
+  const result = await model.perplexity(text, {
+    window: values.window,
+    maxWindows: values.maxWindows,
+    signal,
+    onProgress,
+  });
+  progress.end();
+  const tokens = result.windows.reduce((sum, window) => sum + window.tokens, 0);
+  const seconds = (performance.now() - started) / 1000;
+  if (values.json) process.stdout.write(`${JSON.stringify({ ...result, tokens, seconds })}\n`);
+  else
+    process.stdout.write(
+      `perplexity ${result.perplexity.toFixed(4)} over ${tokens} tokens in ${result.windows.length} windows, ${seconds.toFixed(1)} s\n`,
+    );
+}
+
+/** Adds the commands. */
+export function addGenerateCommands(program: Command): void {
+  withGenerateOptions(withLoadOptions(program.command("generate")))
+    .description("continue a prompt (from the arguments or standard input) and stream the text")
+    .argument("[prompt...]")
+    .option("--json", "print one JSON object with text, tokens and statistics at the end")
+    .action(generate);
+  program
+    .command("tokenize")
+    .description("show the tokens of a text (from the arguments or standard input)")
+    .argument("[text...]")
+    .option("-m, --model <source>", "folder, .gguf file or hub id")
+    .option("--json", "print the ids as JSON")
+    .action(tokenize);
+  withLoadOptions(program.command("perplexity"))
+    .description("measure how well a model predicts a text file")
+    .argument("<file>")
+    .option("--window <tokens>", "tokens per window", count)
+    .option("--max-windows <n>", "windows to score", count)
+    .option("--json", "print JSON")
+    .action(perplexity);
+}

@@ -1,0 +1,33 @@
+#!/usr/bin/env node
+// The command line: arguments in, text out.
+
+import { createRequire } from "node:module";
+import { Command, CommanderError } from "commander";
+import { addChatCommand } from "./chat.ts";
+import { addGenerateCommands } from "./generate.ts";
+import { addInspectCommands } from "./inspect.ts";
+import { exitCode, reportError } from "./output.ts";
+
+const { version } = createRequire(import.meta.url)("../../package.json") as { version: string };
+
+const program = new Command("outrider")
+  .description("Run decoder language models on this machine.")
+  .version(version)
+  .option("--verbose", "whole errors with stack and explanation")
+  .showSuggestionAfterError()
+  .exitOverride();
+addGenerateCommands(program);
+addChatCommand(program);
+addInspectCommands(program);
+for (const command of program.commands) command.exitOverride();
+
+// A reader that went away (outrider generate | head) is no error.
+process.stdout.on("error", (error: NodeJS.ErrnoException) => {
+  if (error.code === "EPIPE") process.exit(0);
+  throw error;
+});
+
+program.parseAsync().catch((error: unknown) => {
+  if (error instanceof CommanderError) process.exitCode = error.exitCode === 0 ? 0 : exitCode.usage;
+  else process.exitCode = reportError(error, program.opts().verbose === true);
+});
