@@ -27,7 +27,7 @@ const works = (command, args) => spawnSync(command, args, { stdio: "ignore" }).s
 
 /** A folder shaped like a Node installation, so that node-gyp uses the header package and downloads nothing. */
 function headerFolder() {
-  const home = path.join(root, "build/headers");
+  const home = path.join(root, "node_modules/.cache/outrider-headers"); // not in build/, which node-gyp empties
   const target = path.join(home, "include/node");
   fs.mkdirSync(target, { recursive: true });
   fs.cpSync(require("node-api-headers").include_dir, target, { recursive: true });
@@ -45,8 +45,10 @@ function gyp() {
     process.env.npm_config_node_gyp ??
     path.join(path.dirname(process.execPath), "../lib/node_modules/npm/node_modules/node-gyp/bin/node-gyp.js");
   if (!fs.existsSync(bundled)) return false;
-  const args = [bundled, "rebuild", "--nodedir", headerFolder(), "-j", "max"];
-  return spawnSync(process.execPath, args, { cwd: root, stdio: "inherit" }).status === 0;
+  const env = { ...process.env, npm_config_nodedir: headerFolder() };
+  return (
+    spawnSync(process.execPath, [bundled, "rebuild", "-j", "max"], { cwd: root, stdio: "inherit", env }).status === 0
+  );
 }
 
 function direct() {

@@ -1,5 +1,5 @@
-// Arguments of the op entry points: memory is checked here, meaning in lib/ops. Whatever JavaScript passes, no kernel reads
-// or writes outside the arrays it was given.
+// Arguments of the op entry points: memory is checked here, meaning in lib/ops. Whatever JavaScript passes, no kernel
+// reads or writes outside the arrays it was given.
 #pragma once
 
 #include <napi.h>

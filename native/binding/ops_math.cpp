@@ -24,7 +24,8 @@ namespace {
 
 Buffer take_buffer(Napi::Env env, std::size_t bytes) {
   Buffer buffer(bytes);
-  if (!buffer && bytes > 0) throw_error(env, Status::kMemory, "Expected " + std::to_string(bytes) + " bytes of scratch, the system has none");
+  if (!buffer && bytes > 0)
+    throw_error(env, Status::kMemory, "Expected " + std::to_string(bytes) + " bytes of scratch, the system has none");
   return buffer;
 }
 
@@ -33,10 +34,9 @@ Napi::Value op_levels(const Napi::CallbackInfo& info) {
   constexpr const char* kNames[] = {"rmsnorm", "layernorm", "rope",      "activation", "softmax",
                                     "topk",    "gemm",      "embedding", "attention",  "sample"};
   // sample is scalar by contract: the token must be the same on every level.
-  constexpr unsigned (*kLevelsOf[])() = {ops::rmsnorm_levels, ops::layernorm_levels, ops::rope_levels,
-                                         ops::activation_levels, ops::softmax_levels, ops::topk_levels,
-                                         ops::gemm_levels, ops::embedding_levels, ops::attention_levels,
-                                         [] { return 1u; }};
+  constexpr unsigned (*kLevelsOf[])() = {
+      ops::rmsnorm_levels, ops::layernorm_levels, ops::rope_levels,      ops::activation_levels, ops::softmax_levels,
+      ops::topk_levels,    ops::gemm_levels,      ops::embedding_levels, ops::attention_levels,  [] { return 1u; }};
   static_assert(std::size(kNames) == std::size(kLevelsOf));
   const unsigned bits = kLevelsOf[take_choice(info[0], kNames, "op")]();
   Napi::Array names = Napi::Array::New(info.Env());
@@ -63,9 +63,11 @@ Napi::Value widen(const Napi::CallbackInfo& info) {
 void rmsnorm(const Napi::CallbackInfo& info) {
   const Napi::Env env = info.Env();
   const long N = take_integer(info[3], "N"), K = take_integer(info[4], "K"), stride = take_integer(info[5], "xStride");
-  ops::rmsnorm({take_array<float>(info[0], strided_length(env, N, K, stride, "x"), "x"), take_optional<float>(info[1], K, "weight"),
-                take_array<float>(info[2], take_product(env, N, K, "out"), "out"), N, K, stride, K, take_float(info[6], "eps")},
-               take_level(info[7]));
+  ops::rmsnorm(
+      {take_array<float>(info[0], strided_length(env, N, K, stride, "x"), "x"),
+       take_optional<float>(info[1], K, "weight"), take_array<float>(info[2], take_product(env, N, K, "out"), "out"), N,
+       K, stride, K, take_float(info[6], "eps")},
+      take_level(info[7]));
 }
 
 // (x [N, K], weight? [K], bias? [K], out [N, K], N, K, eps, level?)
@@ -98,14 +100,16 @@ void rope(const Napi::CallbackInfo& info) {
 void activation(const Napi::CallbackInfo& info) {
   constexpr const char* kKinds[] = {"silu", "gelu_tanh", "gelu"};  // in the order of ops::Activation
   const long n = take_integer(info[4], "n");
-  ops::activation({static_cast<ops::Activation>(take_choice(info[0], kKinds, "kind")), take_array<float>(info[1], n, "gate"),
-                   take_array<float>(info[2], n, "up"), take_array<float>(info[3], n, "out"), n},
-                  take_level(info[5]));
+  ops::activation(
+      {static_cast<ops::Activation>(take_choice(info[0], kKinds, "kind")), take_array<float>(info[1], n, "gate"),
+       take_array<float>(info[2], n, "up"), take_array<float>(info[3], n, "out"), n},
+      take_level(info[5]));
 }
 
 // (x [N, K], out [N, K], N, K, scale, softCap, level?)
 void softmax(const Napi::CallbackInfo& info) {
-  const long N = take_integer(info[2], "N"), K = take_integer(info[3], "K"), count = take_product(info.Env(), N, K, "x");
+  const long N = take_integer(info[2], "N"), K = take_integer(info[3], "K"),
+             count = take_product(info.Env(), N, K, "x");
   ops::softmax({take_array<float>(info[0], count, "x"), take_array<float>(info[1], count, "out"), N, K,
                 take_float(info[4], "scale"), take_float(info[5], "softCap")},
                take_level(info[6]));
@@ -129,7 +133,8 @@ std::uint64_t take_seed(const Napi::Value& value) {
   return value.As<Napi::BigInt>().Uint64Value(&lossless);
 }
 
-// (logits [V], { temperature, topK, topP, minP, typicalP, repetitionPenalty, frequencyPenalty, presencePenalty, seed, position,
+// (logits [V], { temperature, topK, topP, minP, typicalP, repetitionPenalty, frequencyPenalty, presencePenalty, seed,
+// position,
 //   history, biasIds, bias, suppressed }) => token. Logits are copied.
 Napi::Value sample(const Napi::CallbackInfo& info) {
   const Napi::Env env = info.Env();
@@ -153,14 +158,24 @@ Napi::Value sample(const Napi::CallbackInfo& info) {
   auto* own = reinterpret_cast<float*>(scratch.data() + scratch_bytes);
   std::memcpy(own, logits, static_cast<std::size_t>(V) * sizeof(float));
   ops::SampleArgs args{
-      {number("temperature"), static_cast<std::int32_t>(std::min(read_integer(from, "topK"), 2147483647L)), number("topP"),
-       number("minP"), number("typicalP"), number("repetitionPenalty"), number("frequencyPenalty"), number("presencePenalty"),
-       take_seed(from.Get("seed"))},
-      own, V, static_cast<std::uint64_t>(read_integer(from, "position")), history.data(), static_cast<long>(history.size()),
-      bias_ids.data(), bias.data(), static_cast<long>(bias.size()), suppressed.data(), static_cast<long>(suppressed.size()),
-      scratch.data(), -1};
+      {number("temperature"), static_cast<std::int32_t>(std::min(read_integer(from, "topK"), 2147483647L)),
+       number("topP"), number("minP"), number("typicalP"), number("repetitionPenalty"), number("frequencyPenalty"),
+       number("presencePenalty"), take_seed(from.Get("seed"))},
+      own,
+      V,
+      static_cast<std::uint64_t>(read_integer(from, "position")),
+      history.data(),
+      static_cast<long>(history.size()),
+      bias_ids.data(),
+      bias.data(),
+      static_cast<long>(bias.size()),
+      suppressed.data(),
+      static_cast<long>(suppressed.size()),
+      scratch.data(),
+      -1};
   if (ops::sample(args) != Status::kOk) {
-    throw_error(env, Status::kArgument, "Expected a finite largest logit after bias and suppression for logits, received none");
+    throw_error(env, Status::kArgument,
+                "Expected a finite largest logit after bias and suppression for logits, received none");
   }
   return Napi::Number::New(env, args.token);
 }
@@ -169,11 +184,11 @@ Napi::Value sample(const Napi::CallbackInfo& info) {
 Napi::Value sample_uniform(const Napi::CallbackInfo& info) {
   const long position = take_integer(info[1], "position"), token = take_integer(info[2], "token", 0, 2147483647.0);
   return Napi::Number::New(info.Env(), ops::sample_uniform(take_seed(info[0]), static_cast<std::uint64_t>(position),
-                                                          static_cast<std::uint32_t>(token)));
+                                                           static_cast<std::uint32_t>(token)));
 }
 
-// (type, bytes of whole rows, cols) => { rows, bits, group, values, codes, scale, zero }: rows of GGUF blocks by the format's
-// definition (values) and by their mapping into the affine family (one code a byte).
+// (type, bytes of whole rows, cols) => { rows, bits, group, values, codes, scale, zero }: rows of GGUF blocks by the
+// format's definition (values) and by their mapping into the affine family (one code a byte).
 Napi::Value decode_gguf(const Napi::CallbackInfo& info) {
   constexpr const char* kTypes[] = {"q4_0", "q4_1", "q5_0", "q5_1", "q8_0",
                                     "q2_k", "q3_k", "q4_k", "q5_k", "q6_k"};  // in the order of GgufType
@@ -183,7 +198,8 @@ Napi::Value decode_gguf(const Napi::CallbackInfo& info) {
   const std::size_t length = info[1].As<Napi::TypedArray>().ElementLength();
   const auto cols = static_cast<std::size_t>(take_integer(info[2], "cols", 1, 2147483647.0));
   const std::size_t row_bytes = gguf_row_bytes(type, cols);
-  if (row_bytes == 0 || length % row_bytes != 0) throw_error(env, Status::kShape, "Expected whole rows of blocks for bytes");
+  if (row_bytes == 0 || length % row_bytes != 0)
+    throw_error(env, Status::kShape, "Expected whole rows of blocks for bytes");
   const AffineShape shape = gguf_affine_shape(type);
   const std::size_t rows = length / row_bytes, groups = cols / static_cast<std::size_t>(shape.group);
   auto values = Napi::Float32Array::New(env, rows * cols), scale = Napi::Float32Array::New(env, rows * groups);

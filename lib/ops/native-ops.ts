@@ -1,0 +1,169 @@
+// The addon's op entry points, and what every op does before it calls one.
+
+import { badArgument, expected } from "../errors.ts";
+import { type GgufBlockFormat, type Level, type NativeAddon, native } from "../native.ts";
+import { Tensor } from "../tensor/tensor.ts";
+
+type Bits = Uint16Array;
+type Optional<T> = T | undefined;
+
+/** Op entry points of the addon. Arrays are row-major; a trailing level names the CPU level to run. */
+export interface NativeOps {
+  opLevels(op: string): Level[];
+  widen(bits: Bits, type: "f16" | "bf16"): Float32Array;
+  rmsnorm(
+    x: Float32Array,
+    weight: Optional<Float32Array>,
+    out: Float32Array,
+    N: number,
+    K: number,
+    xStride: number,
+    eps: number,
+    level?: Level,
+  ): void;
+  layernorm(
+    x: Float32Array,
+    weight: Optional<Float32Array>,
+    bias: Optional<Float32Array>,
+    out: Float32Array,
+    N: number,
+    K: number,
+    eps: number,
+    level?: Level,
+  ): void;
+  rope(
+    x: Float32Array,
+    positions: Int32Array,
+    invFreq: Float32Array,
+    T: number,
+    H: number,
+    D: number,
+    half: number,
+    magnitude: number,
+    interleaved: boolean,
+    level?: Level,
+  ): void;
+  activation(kind: string, gate: Float32Array, up: Float32Array, out: Float32Array, n: number, level?: Level): void;
+  softmax(
+    x: Float32Array,
+    out: Float32Array,
+    N: number,
+    K: number,
+    scale: number,
+    softCap: number,
+    level?: Level,
+  ): void;
+  topk(
+    x: Float32Array,
+    ids: Int32Array,
+    values: Float32Array,
+    logsumexp: Optional<Float32Array>,
+    N: number,
+    V: number,
+    xStride: number,
+    k: number,
+    level?: Level,
+  ): void;
+  sample(logits: Float32Array, options: NativeSampleOptions): number;
+  sampleUniform(seed: bigint, position: number, token: number): number;
+  decodeGguf(
+    type: GgufBlockFormat,
+    bytes: Uint8Array,
+    cols: number,
+  ): {
+    rows: number;
+    bits: 2 | 4 | 8;
+    group: number;
+    values: Float32Array;
+    codes: Uint8Array;
+    scale: Float32Array;
+    zero: Float32Array;
+  };
+}
+
+/** Options of {@link NativeOps.sample}; native/ops/sample/sample.h documents them. */
+export interface NativeSampleOptions {
+  temperature: number;
+  topK: number;
+  topP: number;
+  minP: number;
+  typicalP: number;
+  repetitionPenalty: number;
+  frequencyPenalty: number;
+  presencePenalty: number;
+  seed: bigint;
+  position: number;
+  history: Int32Array;
+  biasIds: Int32Array;
+  bias: Float32Array;
+  suppressed: Int32Array;
+}
+
+/** The addon, seen as the ops see it. */
+export const nativeOps = native as NativeAddon & NativeOps;
+
+/** Element types that every op takes as activations; f16 and bf16 are widened to f32 first. */
+export type FloatType = "f32" | "f16" | "bf16";
+
+/** What every op takes beside its tensors. */
+export interface OpOptions {
+  /** CPU level to run, for tests and comparisons. @default the level of the process, see OUTRIDER_ISA */
+  level?: Level;
+}
+
+/** CPU levels of this machine that have an implementation of their own of `op`. */
+export function opLevels(op: string): Level[] {
+  return nativeOps.opLevels(op);
+}
+
+/** Elements as f32 in row-major order: the tensor's own memory where it is that already, a widened copy otherwise. */
+export function asFloat32<R extends number>(tensor: Tensor<FloatType, R>): Float32Array {
+  const { dtype, data } = tensor;
+  if (!tensor.isContiguous) return tensor.toFloat32();
+  if (dtype === "f32") return data as Float32Array;
+  return nativeOps.widen(new Uint16Array(data.buffer, data.byteOffset, tensor.size), dtype as "f16" | "bf16");
+}
+
+/** Elements of a matrix as f32, with the distance between rows: views with gaps between rows are read in place. */
+export function asFloat32Rows<R extends number>(tensor: Tensor<FloatType, R>): { data: Float32Array; stride: number } {
+  const { dtype, rank } = tensor;
+  const [rows, step] = tensor.strides as readonly number[];
+  const [, cols] = tensor.shape as readonly number[];
+  if (dtype === "f32" && rank === 2 && (step === 1 || cols <= 1) && rows >= cols) {
+    return { data: tensor.data as Float32Array, stride: rows };
+  }
+  return { data: asFloat32(tensor), stride: (tensor.shape as readonly number[])[rank - 1] };
+}
+
+/**
+ * The tensor an op writes to: the caller's, or a new one.
+ * @throws {OutriderError} OUTRIDER_SHAPE unless `out` is a contiguous tensor of that type and shape.
+ */
+export function outputFor<R extends number>(
+  out: Tensor<"f32", R> | undefined,
+  like: Tensor<FloatType, R>,
+): Tensor<"f32", R> {
+  const shape = like.shape as readonly number[];
+  if (out === undefined) return Tensor.zeros("f32", shape) as unknown as Tensor<"f32", R>;
+  const same =
+    out instanceof Tensor &&
+    out.dtype === "f32" &&
+    out.isContiguous &&
+    out.rank === shape.length &&
+    shape.every((size, i) => (out.shape as readonly number[])[i] === size);
+  if (!same) throw expected("OUTRIDER_SHAPE", "out", `a contiguous f32[${shape.join(", ")}]`, out);
+  return out;
+}
+
+/** A finite number, or the default where it is undefined. */
+export function finiteOr(
+  value: number | undefined,
+  fallback: number,
+  name: string,
+  ok: (value: number) => boolean = () => true,
+  what = "a finite number",
+): number {
+  if (value === undefined) return fallback;
+  if (typeof value !== "number" || !Number.isFinite(value) || !ok(value)) throw badArgument(name, what, value);
+  return value;
+}
