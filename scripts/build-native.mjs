@@ -23,17 +23,15 @@ const x64 = options.target ? options.target.startsWith("x86_64") : process.arch 
 const [compiler, ...compilerArgs] = options.cxx.split(" ");
 const sanitizers = ["-fsanitize=address,undefined", "-fno-sanitize-recover=undefined", "-fno-omit-frame-pointer"];
 const common = [
-  ...compilerArgs,
   ...(options.target ? ["-target", options.target] : []),
   ...compileFlags,
-  ...(x64 ? ["-march=x86-64-v2"] : []),
+  ...(x64 ? [options.target ? "-march=x86_64_v2" : "-march=x86-64-v2"] : []), // zig spells it its own way
   ...(options.debug ? ["-O0", "-g"] : []),
   ...(options.sanitize ? ["-O1", "-g", ...sanitizers] : []),
   ...defines.map((name) => `-D${name}`),
   ...includes().flatMap((folder) => ["-I", folder]),
 ];
 const linkFlags = [
-  ...compilerArgs,
   ...(options.target ? ["-target", options.target] : []),
   "-shared",
   "-pthread",
@@ -45,7 +43,7 @@ const linkFlags = [
 
 function run(args) {
   return new Promise((resolve, reject) => {
-    const child = spawn(compiler, args, { cwd: root, stdio: ["ignore", "inherit", "inherit"] });
+    const child = spawn(compiler, [...compilerArgs, ...args], { cwd: root, stdio: ["ignore", "inherit", "inherit"] });
     child.on("error", (error) =>
       reject(
         new Error(
@@ -78,7 +76,7 @@ function stale(object, stamp) {
 const sources = JSON.parse(fs.readFileSync(path.join(root, "native/sources.json"), "utf8"));
 const objectFolder = path.resolve(root, options.out);
 const output = path.resolve(root, options.output);
-const stamp = JSON.stringify([compiler, common]);
+const stamp = JSON.stringify([compiler, compilerArgs, common]);
 const units = [
   ...sources.core.map((file) => ({ file, flags: ["-fno-exceptions"] })),
   ...sources.binding.map((file) => ({ file, flags: [] })),

@@ -127,10 +127,10 @@ export function asFloat32<R extends number>(tensor: Tensor<FloatType, R>): Float
 /** Elements of a matrix as f32, with the distance between rows: views with gaps between rows are read in place. */
 export function asFloat32Rows<R extends number>(tensor: Tensor<FloatType, R>): { data: Float32Array; stride: number } {
   const { dtype, rank } = tensor;
-  const [rows, step] = tensor.strides as readonly number[];
+  const [rowStride, step] = tensor.strides as readonly number[];
   const [, cols] = tensor.shape as readonly number[];
-  if (dtype === "f32" && rank === 2 && (step === 1 || cols <= 1) && rows >= cols) {
-    return { data: tensor.data as Float32Array, stride: rows };
+  if (dtype === "f32" && rank === 2 && (step === 1 || cols <= 1) && rowStride >= cols) {
+    return { data: tensor.data as Float32Array, stride: rowStride };
   }
   return { data: asFloat32(tensor), stride: (tensor.shape as readonly number[])[rank - 1] };
 }

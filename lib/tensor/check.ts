@@ -64,8 +64,8 @@ export function bindDims<Letter extends string>(
       const fixed = /^\d/.test(dim) ? { value: Number(dim), from: "" } : bound.get(dim);
       if (!fixed) bound.set(dim, { value, from: name });
       else if (fixed.value !== value) {
-        const source = fixed.from ? `${dim} = ${fixed.value}, as in ${fixed.from},` : String(fixed.value);
-        throw mismatch(name, `${pattern} with ${source}`.replace(/,$/, ""), received(tensor));
+        const why = fixed.from ? ` (${dim} = ${fixed.value} as in ${fixed.from})` : "";
+        throw mismatch(name, pattern + why, received(tensor));
       }
     });
   }

@@ -1,0 +1,199 @@
+import { describe, expect, test } from "vitest";
+import { bf16, f32, opLevels, type SampleInput, sample, sampleUniform } from "../../lib/ops/index.ts";
+import { normal, uniform } from "../support/random.ts";
+import {
+  adjusted,
+  chiSquare,
+  chiSquareLimit,
+  draw,
+  type ReferenceInput,
+  survivors,
+  uniformOf,
+} from "../support/sampler.ts";
+
+type Options = Omit<SampleInput, "logits">;
+const tokenOf = (input: ReferenceInput) => sample({ ...input, logits: f32(input.logits, [input.logits.length]) });
+
+/** Draws at positions 0 to count - 1, counted per token. */
+function count(input: ReferenceInput, draws: number): number[] {
+  const logits = f32(input.logits, [input.logits.length]);
+  const counts = new Array<number>(input.logits.length).fill(0);
+  for (let position = 0; position < draws; position++) counts[sample({ ...input, logits, position })] += 1;
+  return counts;
+}
+
+test("sampling has one implementation: the token is the same on every level", () => {
+  expect(opLevels("sample")).toEqual(["ref"]);
+});
+
+test("the uniform of (seed, position, token)", () => {
+  const next = uniform(1);
+  for (let i = 0; i < 200; i++) {
+    const [seed, position, token] = [BigInt(Math.floor(next() * 2 ** 52)) * 4093n, Math.floor(next() * 1e6), i * 700];
+    expect(sampleUniform(seed, position, token)).toBe(
+      uniformOf(seed & ((1n << 64n) - 1n), BigInt(position), BigInt(token)),
+    );
+  }
+  expect(sampleUniform(-1, 0, 0)).toBe(sampleUniform((1n << 64n) - 1n, 0, 0));
+});
+
+// Each row: options, and what to draw from. Every filter alone, then together.
+const cases: [string, Options][] = [
+  ["greedy", {}],
+  ["temperature", { temperature: 0.7 }],
+  ["high temperature", { temperature: 3 }],
+  ["topK", { temperature: 1, topK: 5 }],
+  ["topK 1", { temperature: 1, topK: 1 }],
+  ["topK above V", { temperature: 1, topK: 100000 }],
+  ["topP", { temperature: 1, topP: 0.8 }],
+  ["small topP", { temperature: 1, topP: 1e-6 }],
+  ["minP", { temperature: 1, minP: 0.1 }],
+  ["minP 1", { temperature: 1, minP: 1 }],
+  ["typicalP", { temperature: 1, typicalP: 0.6 }],
+  ["all filters", { temperature: 0.9, topK: 30, typicalP: 0.95, topP: 0.9, minP: 0.02 }],
+];
+const penalties: Options = {
+  history: Int32Array.of(3, 1, 3, 0, 3, 2, -1, 4000),
+  repetitionPenalty: 1.3,
+  frequencyPenalty: 0.4,
+  presencePenalty: 0.25,
+  logitBias: new Map([
+    [1, 2.5],
+    [5, Number.NEGATIVE_INFINITY],
+  ]),
+  suppressed: Int32Array.of(0, 7),
+};
+
+describe.each(cases)("%s", (_, options) => {
+  test("every token equals the reference's", () => {
+    for (const [V, repeats] of [
+      [9, 60],
+      [300, 60],
+      [3000, 8],
+    ]) {
+      for (let i = 0; i < repeats; i++) {
+        const input = {
+          logits: normal(V, i, 2.5),
+          ...options,
+          ...(i % 2 ? penalties : {}),
+          seed: i * 31,
+          position: i * i,
+        };
+        expect(tokenOf(input), `V ${V}, case ${i}`).toBe(draw(input));
+      }
+    }
+  });
+
+  test("draws follow the distribution (chi-square)", () => {
+    for (const extra of [{}, penalties]) {
+      const input = { logits: normal(12, 5, 1.5), seed: 99, ...options, ...extra };
+      const counts = count(input, 8000);
+      const probabilities = new Array<number>(12).fill(0);
+      for (const { id, probability } of survivors(input)) probabilities[id] = probability;
+      counts.forEach((seen, id) => {
+        if (probabilities[id] === 0) expect(seen, `token ${id} was filtered out`).toBe(0);
+      });
+      const { value, df } = chiSquare(counts, probabilities);
+      expect(value).toBeLessThan(chiSquareLimit(df));
+    }
+  });
+});
+
+describe("randomness", () => {
+  const logits = f32(normal(4, 8), [4]);
+  const probabilities = survivors({ logits: normal(4, 8), temperature: 1 });
+  const p = [0, 1, 2, 3].map((id) => probabilities.find((token) => token.id === id)?.probability ?? 0);
+  const joint = p.flatMap((a) => p.map((b) => a * b));
+  const pairs = (at: (i: number, side: number) => Options) => {
+    const counts = new Array<number>(16).fill(0);
+    for (let i = 0; i < 8000; i++) {
+      const [a, b] = [0, 1].map((side) => sample({ logits, temperature: 1, ...at(i, side) }));
+      counts[4 * a + b] += 1;
+    }
+    return chiSquare(counts, joint);
+  };
+
+  test("neighbouring positions are independent", () => {
+    const { value, df } = pairs((i, side) => ({ seed: 1, position: 2 * i + side }));
+    expect(value).toBeLessThan(chiSquareLimit(df));
+  });
+
+  test("neighbouring seeds are independent", () => {
+    const { value, df } = pairs((i, side) => ({ seed: 2 * i + side, position: 0 }));
+    expect(value).toBeLessThan(chiSquareLimit(df));
+  });
+
+  test("the chi-square test can fail", () => {
+    const counts = count({ logits: normal(4, 8), temperature: 1.3 }, 8000);
+    const { value, df } = chiSquare(counts, p);
+    expect(value).toBeGreaterThan(chiSquareLimit(df));
+  });
+
+  test("a draw depends on nothing else, not even on impossible tokens", () => {
+    for (let position = 0; position < 100; position++) {
+      const plain = sample({ logits, temperature: 1, seed: 5, position });
+      expect(sample({ logits, temperature: 1, seed: 5n, position })).toBe(plain);
+      const more = f32([...logits.data, Number.NEGATIVE_INFINITY, Number.NaN, -1e30], [7]);
+      expect(sample({ logits: more, temperature: 1, seed: 5, position })).toBe(plain);
+    }
+  });
+});
+
+test("penalties: counts, both signs, ids outside the vocabulary, logits left as they were", () => {
+  const logits = Float32Array.of(2, -1, 1.5, 1.6);
+  const before = logits.slice();
+  const history = Int32Array.of(0, 0, 0, 3, 99, -5);
+  expect(tokenOf({ logits })).toBe(0);
+  expect(tokenOf({ logits, history, repetitionPenalty: 1.2 })).toBe(0); // 2 / 1.2 = 1.67
+  expect(tokenOf({ logits, history, repetitionPenalty: 1.4 })).toBe(2); // 1.43 and 1.14 against 1.5
+  expect(tokenOf({ logits, history, frequencyPenalty: 0.15 })).toBe(0); // 2 - 0.45 = 1.55, 1.6 - 0.15 = 1.45
+  expect(tokenOf({ logits, history, frequencyPenalty: 0.2 })).toBe(2);
+  expect(tokenOf({ logits, history, presencePenalty: 0.3 })).toBe(0);
+  expect(adjusted({ logits, history: Int32Array.of(1), repetitionPenalty: 2 })[1]).toBe(-2);
+  expect(logits).toEqual(before);
+});
+
+test("ties go to the lowest id; NaN and -Infinity are never drawn", () => {
+  expect(tokenOf({ logits: Float32Array.of(1, 4, 4, 4) })).toBe(1);
+  expect(tokenOf({ logits: Float32Array.of(Number.NaN, 1, Number.NaN) })).toBe(1);
+  const logits = Float32Array.of(Number.NaN, 0, Number.NEGATIVE_INFINITY, 0.5);
+  for (const options of [{}, { topP: 0.99 }, { typicalP: 0.99 }, { topK: 3 }, { minP: 0.01 }]) {
+    const counts = count({ logits, temperature: 5, ...options }, 300);
+    expect(counts[0] + counts[2]).toBe(0);
+  }
+  expect(sample({ logits: bf16([1, 3, 2], [3]) })).toBe(1);
+});
+
+test("no finite logit and options out of range are refused", () => {
+  const argument = expect.objectContaining({ code: "OUTRIDER_ARGUMENT" });
+  const infinite = Number.POSITIVE_INFINITY;
+  for (const bad of [
+    [-infinite, -infinite],
+    [Number.NaN, Number.NaN],
+    [0, infinite],
+  ]) {
+    expect(() => tokenOf({ logits: Float32Array.from(bad), temperature: 1 })).toThrow(argument);
+  }
+  const logits = Float32Array.of(1, 2);
+  expect(() => tokenOf({ logits, suppressed: Int32Array.of(0, 1) })).toThrow(argument);
+  const wrong: Options[] = [
+    { temperature: -1 },
+    { temperature: Number.NaN },
+    { temperature: infinite },
+    { topK: -1 },
+    { topK: 1.5 },
+    { topP: 0 },
+    { topP: 1.1 },
+    { minP: 2 },
+    { typicalP: 0 },
+    { repetitionPenalty: 0 },
+    { frequencyPenalty: Number.NaN },
+    { seed: 0.5 },
+    { position: -1 },
+    { suppressed: Int32Array.of(2) },
+    { logitBias: new Map([[-1, 0]]) },
+    { logitBias: new Map([[0, Number.NaN]]) },
+  ];
+  for (const options of wrong) expect(() => tokenOf({ logits, ...options }), JSON.stringify(options)).toThrow(argument);
+  expect(() => tokenOf({ logits: new Float32Array(0) })).toThrow();
+});
