@@ -64,6 +64,44 @@ export interface NativeOps {
     k: number,
     level?: Level,
   ): void;
+  packWeights(
+    format: string,
+    rows: number,
+    cols: number,
+    data: Float32Array | Bits | Uint8Array,
+    group: number,
+    scaleFormat: string,
+    scale?: Float32Array | Bits,
+    zero?: Float32Array | Bits,
+  ): PackedHandle;
+  gemm(
+    weights: PackedHandle,
+    x: Float32Array | Bits,
+    xType: FloatType,
+    N: number,
+    bias: Optional<Float32Array>,
+    out: Float32Array,
+    int8: boolean,
+    level?: Level,
+  ): void;
+  embedding(
+    weights: PackedHandle,
+    tokens: Int32Array,
+    N: number,
+    scale: number,
+    out: Float32Array,
+    level?: Level,
+  ): void;
+  kvWrite(
+    pages: Float32Array | Bits,
+    type: FloatType,
+    G: number,
+    D: number,
+    token: number,
+    key: Float32Array,
+    value: Float32Array,
+  ): void;
+  attention(args: NativeAttention, level?: Level): void;
   sample(logits: Float32Array, options: NativeSampleOptions): number;
   sampleUniform(seed: bigint, position: number, token: number): number;
   decodeGguf(
@@ -79,6 +117,28 @@ export interface NativeOps {
     scale: Float32Array;
     zero: Float32Array;
   };
+}
+
+/** Weights packed for the kernels; see {@link NativeOps.packWeights}. */
+export type PackedHandle = object;
+
+/** Arguments of {@link NativeOps.attention}; native/ops/attention/attention.h documents them. */
+export interface NativeAttention {
+  q: Float32Array;
+  out: Float32Array;
+  N: number;
+  H: number;
+  G: number;
+  D: number;
+  pages: Float32Array | Bits;
+  scratch?: Float32Array | Bits;
+  kvType: FloatType;
+  positions: Int32Array;
+  prefix: number;
+  parents?: Int32Array;
+  window: number;
+  scale: number;
+  softCap: number;
 }
 
 /** Options of {@link NativeOps.sample}; native/ops/sample/sample.h documents them. */

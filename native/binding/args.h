@@ -76,19 +76,6 @@ T* take_optional(const Napi::Value& value, long count, const char* name) {
   return absent(value) ? nullptr : take_array<T>(value, count, name);
 }
 
-// The CPU level named, which the machine must have; the process's own level if absent.
-inline Level take_level(const Napi::Value& value) {
-  if (absent(value)) return level_chosen();
-  if (value.IsString()) {
-    const std::string name = value.As<Napi::String>().Utf8Value();
-    for (int i = 0; i < kLevels; ++i) {
-      const auto level = static_cast<Level>(i);
-      if (name == level_name(level) && level_available(level)) return level;
-    }
-  }
-  wrong(value.Env(), "a CPU level that this machine has", "level");
-}
-
 // The index of a string in a list of names.
 template <std::size_t N>
 int take_choice(const Napi::Value& value, const char* const (&names)[N], const char* name) {

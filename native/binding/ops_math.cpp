@@ -67,7 +67,7 @@ void rmsnorm(const Napi::CallbackInfo& info) {
       {take_array<float>(info[0], strided_length(env, N, K, stride, "x"), "x"),
        take_optional<float>(info[1], K, "weight"), take_array<float>(info[2], take_product(env, N, K, "out"), "out"), N,
        K, stride, K, take_float(info[6], "eps")},
-      take_level(info[7]));
+      read_level(info[7]));
 }
 
 // (x [N, K], weight? [K], bias? [K], out [N, K], N, K, eps, level?)
@@ -77,7 +77,7 @@ void layernorm(const Napi::CallbackInfo& info) {
   ops::layernorm({take_array<float>(info[0], count, "x"), take_optional<float>(info[1], K, "weight"),
                   take_optional<float>(info[2], K, "bias"), take_array<float>(info[3], count, "out"), N, K,
                   take_float(info[6], "eps")},
-                 take_level(info[7]));
+                 read_level(info[7]));
 }
 
 // (x [T, H, D] in place, positions [T], invFreq [half], T, H, D, half, magnitude, interleaved, level?)
@@ -90,7 +90,7 @@ void rope(const Napi::CallbackInfo& info) {
   const auto* positions = take_array<std::int32_t>(info[1], T, "positions");
   const auto* inv_freq = take_array<float>(info[2], half, "invFreq");
   const float magnitude = take_float(info[7], "magnitude");
-  const Level level = take_level(info[9]);
+  const Level level = read_level(info[9]);
   const Buffer table = take_buffer(env, static_cast<std::size_t>(angles) * 2 * sizeof(float));
   ops::rope_table(positions, T, inv_freq, half, magnitude, table.as<float>(), table.as<float>() + angles);
   ops::rope({x, T, H, D, row, table.as<float>(), table.as<float>() + angles, half, info[8].ToBoolean().Value()}, level);
@@ -103,7 +103,7 @@ void activation(const Napi::CallbackInfo& info) {
   ops::activation(
       {static_cast<ops::Activation>(take_choice(info[0], kKinds, "kind")), take_array<float>(info[1], n, "gate"),
        take_array<float>(info[2], n, "up"), take_array<float>(info[3], n, "out"), n},
-      take_level(info[5]));
+      read_level(info[5]));
 }
 
 // (x [N, K], out [N, K], N, K, scale, softCap, level?)
@@ -112,7 +112,7 @@ void softmax(const Napi::CallbackInfo& info) {
              count = take_product(info.Env(), N, K, "x");
   ops::softmax({take_array<float>(info[0], count, "x"), take_array<float>(info[1], count, "out"), N, K,
                 take_float(info[4], "scale"), take_float(info[5], "softCap")},
-               take_level(info[6]));
+               read_level(info[6]));
 }
 
 // (x [N, V], ids [N, k], values [N, k], logsumexp? [N], N, V, xStride, k, level?)
@@ -124,7 +124,7 @@ void topk(const Napi::CallbackInfo& info) {
   ops::topk({take_array<float>(info[0], strided_length(env, N, V, stride, "x"), "x"), N, V, stride, k,
              take_array<std::int32_t>(info[1], kept, "ids"), take_array<float>(info[2], kept, "values"),
              take_optional<float>(info[3], N, "logsumexp")},
-            take_level(info[8]));
+            read_level(info[8]));
 }
 
 std::uint64_t take_seed(const Napi::Value& value) {
@@ -236,8 +236,5 @@ void export_math_ops(Napi::Env env, Napi::Object exports) {
   exports.Set("sampleUniform", Napi::Function::New(env, sample_uniform, "sampleUniform"));
   exports.Set("decodeGguf", Napi::Function::New(env, decode_gguf, "decodeGguf"));
 }
-
-// gemm, embedding and attention: not exported yet.
-void export_linear_ops(Napi::Env, Napi::Object) {}
 
 }  // namespace outrider::binding

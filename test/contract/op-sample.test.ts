@@ -84,6 +84,16 @@ describe.each(cases)("%s", (_, options) => {
     }
   });
 
+  test("exactly the survivors of the filters are drawn", () => {
+    // Nearly flat logits: each cut-off lies among tokens that are drawn often, so one token more or less shows.
+    for (let i = 0; i < 4; i++) {
+      const input = { logits: normal(30, i, 0.3), seed: i, ...options };
+      const drawn = count(input, 1500).flatMap((times, id) => (times > 0 ? [id] : []));
+      const kept = survivors(input).map(({ id }) => id);
+      expect(drawn).toEqual(kept.sort((a, b) => a - b));
+    }
+  });
+
   test("draws follow the distribution (chi-square)", () => {
     for (const extra of [{}, penalties]) {
       const input = { logits: normal(12, 5, 1.5), seed: 99, ...options, ...extra };
@@ -162,6 +172,11 @@ test("ties go to the lowest id; NaN and -Infinity are never drawn", () => {
     expect(counts[0] + counts[2]).toBe(0);
   }
   expect(sample({ logits: bf16([1, 3, 2], [3]) })).toBe(1);
+});
+
+test("minP 1 keeps every token as likely as the likeliest", () => {
+  const counts = count({ logits: Float32Array.of(2, 1, 2, 1.999), temperature: 1, minP: 1 }, 200);
+  expect(counts.map((times) => times > 0)).toEqual([true, false, true, false]);
 });
 
 test("no finite logit and options out of range are refused", () => {

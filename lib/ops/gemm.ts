@@ -1,0 +1,54 @@
+import { expected, OutriderError } from "../errors.ts";
+import { bindDims } from "../tensor/check.ts";
+import { Tensor } from "../tensor/tensor.ts";
+import { asFloat32, type FloatType, nativeOps, type OpOptions } from "./native-ops.ts";
+import { type PackedWeights, packWeights, type WeightTensor } from "./packed-weights.ts";
+
+/** Inputs of {@link gemm}. Dims: N rows, M outputs, K inputs. */
+export interface GemmInput extends OpOptions {
+  /** Activations, `[N, K]`. */
+  x: Tensor<FloatType, 2>;
+  /** Weights, `[M, K]`, as a tensor or packed by {@link packWeights}. */
+  w: WeightTensor | PackedWeights;
+  /** Added to every row, `[M]`. @default none */
+  bias?: Tensor<FloatType, 1>;
+  /** "int8" rounds activations per group of affine weights; "float" is exact. @default "float" */
+  activation?: "float" | "int8";
+}
+
+/**
+ * Activations times weights: `out[n,m] = sum_k x[n,k] w[m,k] + bias[m]`. A row's bits do not depend on the other rows.
+ *
+ * @returns f32 `[N, M]`.
+ * @throws {OutriderError} OUTRIDER_SHAPE for tensors that do not fit together; OUTRIDER_UNSUPPORTED for int8 with weights that are not affine.
+ * @example const y = gemm({ x: f32([1, 2], [1, 2]), w: f32([3, 4, 5, 6], [2, 2]) });
+ */
+export function gemm({ x, w, bias, activation = "float", level }: GemmInput): Tensor<"f32", 2> {
+  const packed = packWeights(w);
+  const { N, K, M } = bindDims<"N" | "K" | "M">({ x: [x, "f32|f16|bf16[N, K]"], bias: [bias, "f32|f16|bf16[M]"] });
+  if (K !== packed.cols) throw expected("OUTRIDER_SHAPE", "x", `${packed.cols} columns, as the weights have`, K);
+  if (M !== undefined && M !== packed.rows)
+    throw expected("OUTRIDER_SHAPE", "bias", `${packed.rows} values, one per output`, M);
+  if (activation !== "float" && activation !== "int8")
+    throw expected("OUTRIDER_ARGUMENT", "activation", '"float" or "int8"', activation);
+  if (activation === "int8" && !packed.isAffine) {
+    throw new OutriderError(
+      "OUTRIDER_UNSUPPORTED",
+      'Expected affine weights for activation "int8", received dense ones',
+    );
+  }
+  const out = Tensor.zeros("f32", [N, packed.rows] as const);
+  const direct = x.isContiguous && x.dtype !== "f32";
+  const data = direct ? new Uint16Array(x.data.buffer, x.data.byteOffset, x.size) : asFloat32(x);
+  nativeOps.gemm(
+    packed.handle,
+    data,
+    direct ? x.dtype : "f32",
+    N,
+    bias && asFloat32(bias),
+    out.data,
+    activation === "int8",
+    level,
+  );
+  return out;
+}

@@ -1,0 +1,189 @@
+import { describe, expect, test } from "vitest";
+import { attention, f32, i32, KvPages, opLevels } from "../../lib/ops/index.ts";
+import { fromBf16, fromF16, toBf16, toF16 } from "../../lib/tensor/dtype.ts";
+import { type Expected, expectClose, unit } from "../support/close.ts";
+import { normal, uniform } from "../support/random.ts";
+
+type KvType = "f32" | "f16" | "bf16";
+const rounding = { f32: Math.fround, f16: (v: number) => fromF16(toF16(v)), bf16: (v: number) => fromBf16(toBf16(v)) };
+
+interface Case {
+  H: number;
+  G: number;
+  D: number;
+  type: KvType;
+  window?: number;
+  softCap?: number;
+}
+
+/** Random keys and values of `tokens` tokens, `[tokens, G, D]`. */
+function makeKv({ G, D, type }: Case, tokens: number, seed: number) {
+  const keys = normal(tokens * G * D, seed);
+  const values = normal(tokens * G * D, seed + 1);
+  const pages = new KvPages(type, G, D);
+  const size = G * D;
+  for (let t = 0; t < tokens; t++)
+    pages.append(
+      f32(keys.slice(t * size, (t + 1) * size), [G, D]),
+      f32(values.slice(t * size, (t + 1) * size), [G, D]),
+    );
+  return { keys: keys.map(rounding[type]), values: values.map(rounding[type]), pages };
+}
+
+/**
+ * float64 attention of row n over the tokens listed in sees[n] (oldest first). A score of D multiply-adds is off by (D + 4) u of its
+ * summed magnitudes, or by 5e-7 softCap; weights inherit that as a relative error, and a sum of T of them and of weighted values adds
+ * (T + 16) u. Values cancel, so their magnitudes count.
+ */
+function reference(
+  c: Case,
+  q: Float32Array,
+  sees: { keys: Float32Array; values: Float32Array; token: number }[][],
+): Expected {
+  const { H, G, D, window = 0, softCap = 0 } = c;
+  const scale = Math.fround(1 / Math.sqrt(D));
+  const value = new Float64Array(q.length);
+  const tolerance = new Float64Array(q.length);
+  sees.forEach((all, n) => {
+    const visible = window > 0 ? all.slice(-window) : all;
+    for (let h = 0; h < H; h++) {
+      const g = Math.floor(h / (H / G));
+      const at = (n * H + h) * D;
+      let off = 0;
+      const scores = visible.map(({ keys, token }) => {
+        let sum = 0;
+        let magnitude = 0;
+        for (let d = 0; d < D; d++) {
+          const product = q[at + d] * keys[(token * G + g) * D + d];
+          sum += product;
+          magnitude += Math.abs(product);
+        }
+        off = Math.max(off, (D + 4) * unit * magnitude * scale);
+        return softCap > 0 ? softCap * Math.tanh((sum * scale) / softCap) : sum * scale;
+      });
+      if (softCap > 0) off += 5e-7 * softCap;
+      const largest = Math.max(...scores);
+      const weights = scores.map((s) => Math.exp(s - largest));
+      const total = weights.reduce((a, b) => a + b, 0);
+      for (let d = 0; d < D; d++) {
+        let sum = 0;
+        let magnitude = 0;
+        visible.forEach(({ values, token }, j) => {
+          const part = (weights[j] / total) * values[(token * G + g) * D + d];
+          sum += part;
+          magnitude += Math.abs(part);
+        });
+        value[at + d] = sum;
+        tolerance[at + d] = magnitude * (4 * off + (visible.length + 48) * unit) + 1e-30;
+      }
+    }
+  });
+  return { value, tolerance };
+}
+
+const cases: Case[] = [
+  { H: 4, G: 2, D: 32, type: "f32" },
+  { H: 9, G: 3, D: 64, type: "f16" },
+  { H: 5, G: 1, D: 20, type: "bf16" },
+  { H: 2, G: 2, D: 7, type: "f32", window: 5 },
+  { H: 8, G: 2, D: 16, type: "f16", window: 70, softCap: 3 },
+];
+
+describe.each(opLevels("attention"))("attention on %s", (level) => {
+  describe.each(cases)("H $H, G $G, D $D, $type, window $window, cap $softCap", (c) => {
+    const { H, D, window, softCap } = c;
+
+    test.each([1, 2, 63, 64, 65, 128, 200])("committed prefix of %i tokens", (tokens) => {
+      const { keys, values, pages } = makeKv(c, tokens, tokens);
+      const rows = [...new Set([0, Math.floor(tokens / 2), tokens - 1])];
+      const q = normal(rows.length * H * D, 9, 2);
+      const sees = rows.map((row) => Array.from({ length: row + 1 }, (_, token) => ({ keys, values, token })));
+      const out = attention({
+        q: f32(q, [rows.length, H, D]),
+        kv: pages,
+        positions: i32(rows, [rows.length]),
+        window,
+        softCap,
+        level,
+      });
+      expectClose(out.data, reference(c, q, sees), `${tokens} tokens`);
+    });
+
+    test.each([0, 1, 63, 64, 65, 130])("random trees above a prefix of %i tokens", (prefix) => {
+      const committed = makeKv(c, prefix, prefix + 1);
+      const next = uniform(prefix + 5);
+      const N = 23;
+      const parents = Array.from({ length: N }, (_, n) => Math.floor(next() * (n + 1)) - 1);
+      const nodes = makeKv(c, N, prefix + 2);
+      const q = normal(N * H * D, 11, 2);
+      const paths = parents.map((_, n) => {
+        const path: number[] = [];
+        for (let row = n; row >= 0; row = parents[row]) path.unshift(row);
+        return path;
+      });
+      const tree = { kv: nodes.pages, parents: i32(parents, [N]) };
+      const out = attention({ q: f32(q, [N, H, D]), kv: committed.pages, tree, window, softCap, level });
+      const sees = paths.map((path) => [
+        ...Array.from({ length: prefix }, (_, token) => ({ ...committed, token })),
+        ...path.map((token) => ({ ...nodes, token })),
+      ]);
+      expectClose(out.data, reference(c, q, sees), `tree above ${prefix}`);
+
+      // The same row with its path committed gives the same bits.
+      const deepest = paths.reduce((best, path, n) => (path.length > paths[best].length ? n : best), 0);
+      const merged = new KvPages(c.type, c.G, D);
+      const size = c.G * D;
+      for (const { keys, values, token } of sees[deepest]) {
+        merged.append(
+          f32(keys.slice(token * size, (token + 1) * size), [c.G, D]),
+          f32(values.slice(token * size, (token + 1) * size), [c.G, D]),
+        );
+      }
+      const row = q.slice(deepest * H * D, (deepest + 1) * H * D);
+      const alone = attention({
+        q: f32(row, [1, H, D]),
+        kv: merged,
+        positions: i32([merged.length - 1], [1]),
+        window,
+        softCap,
+        level,
+      });
+      expect(alone.data).toEqual(out.data.slice(deepest * H * D, (deepest + 1) * H * D));
+    });
+
+    test("a row's bits do not depend on the other rows", () => {
+      const { pages } = makeKv(c, 150, 3);
+      const rows = Array.from({ length: 40 }, (_, i) => 110 + i);
+      const q = normal(rows.length * H * D, 4);
+      const all = attention({
+        q: f32(q, [rows.length, H, D]),
+        kv: pages,
+        positions: i32(rows, [rows.length]),
+        window,
+        softCap,
+        level,
+      }).data;
+      for (const n of [0, 1, 17, 39]) {
+        const alone = attention({
+          q: f32(q.slice(n * H * D, (n + 1) * H * D), [1, H, D]),
+          kv: pages,
+          positions: i32([rows[n]], [1]),
+          window,
+          softCap,
+          level,
+        });
+        expect(alone.data).toEqual(all.slice(n * H * D, (n + 1) * H * D));
+      }
+    });
+  });
+});
+
+test("refuses what does not fit", () => {
+  const pages = new KvPages("f32", 2, 4);
+  pages.append(f32(new Float32Array(8), [2, 4]), f32(new Float32Array(8), [2, 4]));
+  const q = f32(new Float32Array(12), [1, 3, 4]);
+  expect(() => attention({ q, kv: pages, positions: i32([0], [1]) })).toThrow(/divisible by 2 kv heads/);
+  const fits = f32(new Float32Array(16), [1, 4, 4]);
+  expect(() => attention({ q: fits, kv: pages, positions: i32([1], [1]) })).toThrow(/positions\[0\]/);
+  expect(() => attention({ q: fits, kv: pages, tree: { kv: pages, parents: i32([0], [1]) } })).toThrow(/parents\[0\]/);
+});

@@ -1,0 +1,175 @@
+import { describe, expect, test } from "vitest";
+import { affine, bf16, embedding, f16, f32, gemm, i32, opLevels, type WeightTensor } from "../../lib/ops/index.ts";
+import { toF16 } from "../../lib/tensor/dtype.ts";
+import { type Expected, expectClose, expectNaN, tiny, unit } from "../support/close.ts";
+import { normal, uniform, withOutliers } from "../support/random.ts";
+
+/** A random affine matrix; scales in f16 or f32. */
+function randomAffine(bits: 2 | 4 | 8, M: number, K: number, group: number, wide: boolean, seed: number): WeightTensor {
+  const next = uniform(seed);
+  const groups = Math.ceil(K / group);
+  const codes = Uint8Array.from({ length: M * Math.ceil((K * bits) / 8) }, () => Math.floor(next() * 256));
+  const make = (spread: number) => {
+    const values = Array.from({ length: M * groups }, () => (next() - 0.5) * spread);
+    return wide ? Float32Array.from(values) : Uint16Array.from(values, toF16);
+  };
+  return affine({ bits, group, codes, scale: make(0.1), zero: make(0.4), shape: [M, K] });
+}
+
+/**
+ * float64 product of activations and the weights' exact values. A chain of K multiply-adds is off by (K + 8) u of the summed
+ * magnitudes. In affine form the two sums of a group, codes and zeros, cancel: their magnitudes count, not those of w.
+ */
+function reference(x: Float32Array, w: WeightTensor, bias: Float32Array | undefined, int8: boolean): Expected {
+  const [M, K] = w.shape;
+  const N = x.length / K;
+  const parts = w.affineParts;
+  const group = parts ? Math.min(parts.group, K) : K;
+  const bits = parts ? Number(w.dtype.slice(6)) : 0;
+  const values = parts ? undefined : w.toFloat32();
+  const codes = w.data as Uint8Array;
+  const scaleOf =
+    parts &&
+    (parts.scale instanceof Float32Array ? parts.scale : f16(parts.scale as never, [parts.scale.length]).toFloat32());
+  const zeroOf =
+    parts &&
+    (parts.zero instanceof Float32Array ? parts.zero : f16(parts.zero as never, [parts.zero.length]).toFloat32());
+  const rowBytes = Math.ceil((K * bits) / 8);
+  const groups = Math.ceil(K / group);
+  const value = new Float64Array(N * M);
+  const tolerance = new Float64Array(N * M);
+  for (let n = 0; n < N; n++) {
+    for (let g = 0; g < groups; g++) {
+      const row = x.subarray(n * K + g * group, n * K + Math.min((g + 1) * group, K));
+      const top = row.reduce((a, b) => Math.max(a, Math.abs(b)), 0);
+      const inverse = Math.fround(127 / top);
+      const step = Math.fround(top / 127);
+      for (let m = 0; m < M; m++) {
+        let sum = 0;
+        let magnitude = 0;
+        row.forEach((raw, i) => {
+          const k = g * group + i;
+          const rounded = Math.fround(raw * inverse);
+          // Ties go to even; the f32 product decides, as in the kernel.
+          const q = Math.abs(rounded % 1) === 0.5 ? 2 * Math.round(rounded / 2) : Math.round(rounded);
+          const a = int8 ? (top > 0 ? q * step : 0) : raw;
+          if (values) {
+            sum += a * values[m * K + k];
+            magnitude += Math.abs(a * values[m * K + k]);
+            return;
+          }
+          const code = (codes[m * rowBytes + Math.floor((k * bits) / 8)] >> ((k * bits) % 8)) & ((1 << bits) - 1);
+          const scale = scaleOf?.[m * groups + g] ?? 0;
+          const zero = zeroOf?.[m * groups + g] ?? 0;
+          sum += a * (scale * code + zero);
+          magnitude += Math.abs(a) * (Math.abs(scale) * code + Math.abs(zero));
+        });
+        value[n * M + m] += sum;
+        tolerance[n * M + m] += (K + 16) * unit * magnitude + tiny;
+      }
+    }
+    for (let m = 0; m < M; m++) {
+      value[n * M + m] += bias?.[m] ?? 0;
+      tolerance[n * M + m] += unit * Math.abs(value[n * M + m]);
+    }
+  }
+  return { value, tolerance };
+}
+
+const shapes: [N: number, M: number, K: number][] = [
+  [1, 1, 1],
+  [1, 17, 5],
+  [2, 16, 64],
+  [3, 33, 100],
+  [5, 65, 48],
+  [8, 40, 257],
+  [9, 70, 130],
+  [17, 15, 96],
+];
+
+describe.each(opLevels("gemm"))("gemm on %s", (level) => {
+  test.each(shapes)("dense, %i x %i x %i", (N, M, K) => {
+    const x = withOutliers(N * K, N + K);
+    const bias = normal(M, 3);
+    for (const make of [f32, f16, bf16]) {
+      const w = make(Array.from(normal(M * K, M)), [M, K]) as WeightTensor;
+      expectClose(
+        gemm({ x: f32(x, [N, K]), w, bias: f32(bias, [M]), level }).data,
+        reference(x, w, bias, false),
+        w.dtype,
+      );
+    }
+  });
+
+  describe.each([2, 4, 8] as const)("%i bits", (bits) => {
+    test.each([16, 32, 64, 128, 100_000])("groups of %i", (group) => {
+      for (const [i, [N, M, K]] of shapes.entries()) {
+        const w = randomAffine(bits, M, K, group, i % 2 === 1, i + group);
+        const x = withOutliers(N * K, i);
+        for (const activation of ["float", "int8"] as const) {
+          const actual = gemm({ x: f32(x, [N, K]), w, activation, level }).data;
+          expectClose(actual, reference(x, w, undefined, activation === "int8"), `${activation} ${N} x ${M} x ${K}`);
+        }
+      }
+    });
+
+    test("a row's bits do not depend on how many rows there are", () => {
+      const [N, M, K] = [19, 50, 160];
+      const w = randomAffine(bits, M, K, 64, false, 5);
+      const x = normal(N * K, 6);
+      for (const activation of ["float", "int8"] as const) {
+        const all = gemm({ x: f32(x, [N, K]), w, activation, level }).data;
+        for (const count of [1, 2, 3, 7, 8, 9, 18]) {
+          const some = gemm({ x: f32(x.subarray(0, count * K), [count, K]), w, activation, level }).data;
+          expect(some).toEqual(all.subarray(0, count * M));
+        }
+      }
+    });
+  });
+
+  test("16-bit activations", () => {
+    const w = randomAffine(4, 20, 96, 32, false, 1);
+    for (const make of [f16, bf16]) {
+      const x = make(Array.from(normal(3 * 96, 2)), [3, 96]);
+      expectClose(gemm({ x, w, level }).data, reference(x.toFloat32(), w, undefined, false), x.dtype);
+    }
+  });
+
+  test("NaN and infinity spoil their row and no other", () => {
+    for (const w of [f32(normal(20 * 40, 1), [20, 40]) as WeightTensor, randomAffine(4, 20, 40, 16, false, 2)]) {
+      for (const activation of w.affineParts ? (["float", "int8"] as const) : (["float"] as const)) {
+        for (const bad of [Number.NaN, Number.POSITIVE_INFINITY]) {
+          const x = normal(3 * 40, 3);
+          x[40 + 7] = bad;
+          const y = gemm({ x: f32(x, [3, 40]), w, activation, level }).data;
+          if (Number.isNaN(bad)) expectNaN(y.subarray(20, 40), activation);
+          else expect(y.subarray(20, 40).some(Number.isFinite)).toBe(false);
+          expect(y.subarray(0, 20).every(Number.isFinite) && y.subarray(40).every(Number.isFinite)).toBe(true);
+        }
+      }
+    }
+  });
+
+  test("embedding gives the rows of every format", () => {
+    const tables = [f32, f16, bf16].map((make) => make(Array.from(normal(37 * 50, 1)), [37, 50]) as WeightTensor);
+    for (const bits of [2, 4, 8] as const) tables.push(randomAffine(bits, 37, 50, 16, bits === 4, bits));
+    for (const table of tables) {
+      const values = table.toFloat32();
+      const tokens = [0, 36, 15, 16, 36];
+      const out = embedding({ table, tokens: i32(tokens, [5]), scale: 2, level }).data;
+      tokens.forEach((token, n) => {
+        for (let k = 0; k < 50; k++)
+          expect(Math.abs(out[n * 50 + k] - 2 * values[token * 50 + k])).toBeLessThanOrEqual(1e-6);
+      });
+    }
+    expect(() => embedding({ table: tables[0], tokens: i32([37], [1]) })).toThrow(/tokens\[0\]/);
+  });
+});
+
+test("int8 needs affine weights, shapes must fit", () => {
+  const w = f32([1, 2], [1, 2]);
+  expect(() => gemm({ x: f32([1, 2], [1, 2]), w, activation: "int8" })).toThrow(
+    expect.objectContaining({ code: "OUTRIDER_UNSUPPORTED" }),
+  );
+  expect(() => gemm({ x: f32([1, 2, 3], [1, 3]), w })).toThrow(expect.objectContaining({ code: "OUTRIDER_SHAPE" }));
+});
