@@ -1,6 +1,7 @@
 // What outrider finds on this machine: the answers most bug reports need.
 
 import os from "node:os";
+import { badArgument } from "../errors.ts";
 import { hubCache } from "../load/hub.ts";
 import { defaultModelFolder } from "../load/source.ts";
 import { addonPath, currentPlatform } from "../load-addon.ts";
@@ -17,7 +18,7 @@ export interface Diagnosis {
   level: string;
   levelReason: string;
   levels: string[];
-  /** Memory bandwidth measured with all threads, in GB/s (1e9 bytes). */
+  /** Memory bandwidth measured with `threads` threads, in GB/s (1e9 bytes). */
   bandwidthGBps: number;
   memoryBytes: number;
   addon: string;
@@ -25,17 +26,23 @@ export interface Diagnosis {
   defaultModel: string;
 }
 
-/** Looks at the machine; takes about a second, most of it the bandwidth probe. */
-export async function doctor(): Promise<Diagnosis> {
+/**
+ * Looks at the machine; takes about a second, most of it the bandwidth probe.
+ * @param options.threads threads of the bandwidth probe. @default what the machine offers this process
+ */
+export async function doctor(options: { threads?: number } = {}): Promise<Diagnosis> {
   const where = currentPlatform();
-  const { level, reason, levels, threads } = native.cpu();
+  const { level, reason, levels, threads: offered } = native.cpu();
+  const { threads = offered } = options;
+  if (!Number.isInteger(threads) || threads < 1 || threads > 256)
+    throw badArgument("threads", "an integer from 1 to 256", threads);
   const bandwidth = await native.probeBandwidth(threads).promise;
   return {
     platform: `${where.platform}-${where.arch}`,
     glibc: where.glibc,
     node: where.node,
     cpu: os.cpus()[0]?.model.trim() ?? "unknown",
-    threads,
+    threads: offered,
     level,
     levelReason: reason,
     levels,

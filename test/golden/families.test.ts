@@ -2,43 +2,17 @@
 import { readdirSync } from "node:fs";
 import path from "node:path";
 import { expect, test } from "vitest";
-import { openSource } from "../../lib/load/source.ts";
-import { specFromConfig } from "../../lib/model/config.ts";
-import { Runtime } from "../../lib/model/runtime.ts";
-import { mapWeights } from "../../lib/model/weights.ts";
-import { type Level, native, want } from "../../lib/native.ts";
+import { native, want } from "../../lib/native.ts";
+import { openRuntime } from "../support/runtime.ts";
 import { describeShared } from "../support/shared.ts";
 import { readTensor, worstDifference } from "../support/tensors.ts";
-
-/** A model without a tokenizer, which the golden folders lack. */
-async function openRuntime(folder: string, level: Level): Promise<Runtime> {
-  const files = await openSource(folder);
-  const config = specFromConfig(files.config ?? {});
-  const { weights, files: paths } = mapWeights(config, files.tensors, files.kind, files.config);
-  const job = native.loadModel({
-    spec: config.spec,
-    weights,
-    files: paths,
-    key: JSON.stringify([config.spec, weights]),
-    threads: 2,
-  });
-  const loaded = await job.promise;
-  if (!loaded) throw new Error("not loaded");
-  return new Runtime(loaded, config.spec, {
-    threads: 2,
-    int8: false,
-    kv: "f32",
-    contextLength: config.spec.contextLength,
-    level,
-  });
-}
 
 describeShared("families", (shared) => {
   const root = path.join(shared, "golden/families");
   for (const name of readdirSync(root)) {
     test.each(native.cpu().levels)(`${name} on %s`, async (level) => {
       const file = path.join(root, name, "golden.safetensors");
-      const runtime = await openRuntime(path.join(root, name), level);
+      const runtime = await openRuntime(path.join(root, name), { level });
       const { vocab } = runtime.spec;
       const ids = (await readTensor(file, "input_ids")) as Int32Array;
       const golden = (await readTensor(file, "logits")) as Float32Array;

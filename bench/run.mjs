@@ -1,0 +1,71 @@
+#!/usr/bin/env node
+// npm run bench -- SUITE [--json] [--quick] [--threads N] [--model FILE]
+// Prints a table, or with --json one object
+//   { suite, machine: { cpu, cores, isa, bandwidthGBps }, rows: [{ id, value, unit, baseline?, ratio?, limit?, fraction? }] }.
+// value is the median of interleaved repetitions. ratio says how many times better than the baseline it is, and fraction how
+// near it comes to the limit: 1 is the roofline.
+import os from "node:os";
+import { parseArgs } from "node:util";
+import { doctor } from "outrider";
+
+const suites = {
+  gemm: () => import("./kernels/gemm.mjs"),
+  attention: () => import("./kernels/attention.mjs"),
+  decode: () => import("./decode/decode.mjs"),
+  peers: () => import("./peers/peers.mjs"),
+};
+
+const { values, positionals } = parseArgs({
+  allowPositionals: true,
+  options: {
+    json: { type: "boolean", default: false },
+    quick: { type: "boolean", default: false },
+    threads: { type: "string", default: String(os.availableParallelism()) },
+    model: { type: "string" },
+  },
+});
+const [suite] = positionals;
+if (positionals.length !== 1 || !(suite in suites)) {
+  console.error(`Expected one suite of ${Object.keys(suites).join(", ")}, received ${positionals.join(" ") || "none"}`);
+  process.exit(2);
+}
+const threads = Number(values.threads);
+if (!Number.isInteger(threads) || threads < 1) {
+  console.error(`Expected a positive number for --threads, received ${values.threads}`);
+  process.exit(2);
+}
+
+const round = (value) => (Number.isFinite(value) ? Number(value.toPrecision(5)) : value);
+
+/** A row as it is printed: numbers of five digits, absent members left out. */
+function tidy({ id, value, unit, baseline, limit, higherIsBetter }) {
+  const better = (mine, other) => (higherIsBetter ? mine / other : other / mine);
+  const row = { id, value: round(value), unit };
+  if (baseline !== undefined) Object.assign(row, { baseline: round(baseline), ratio: round(better(value, baseline)) });
+  if (limit !== undefined) Object.assign(row, { limit: round(limit), fraction: round(better(value, limit)) });
+  return row;
+}
+
+const diagnosis = await doctor({ threads });
+const { run } = await suites[suite]();
+const say = (text) => process.stderr.write(`${text}\n`);
+const rows = (
+  await run({ quick: values.quick, threads, model: values.model, bandwidthGBps: diagnosis.bandwidthGBps, say })
+).map(tidy);
+const report = {
+  suite,
+  machine: {
+    cpu: os.cpus()[0].model,
+    cores: os.availableParallelism(),
+    isa: diagnosis.level,
+    bandwidthGBps: round(diagnosis.bandwidthGBps),
+  },
+  rows,
+};
+if (values.json) {
+  console.log(JSON.stringify(report, null, 2));
+} else {
+  const { cpu, cores, isa, bandwidthGBps } = report.machine;
+  console.log(`${suite}: ${cpu}, ${cores} cores, ${isa}, ${bandwidthGBps} GB/s, Node ${process.versions.node}`);
+  console.table(Object.fromEntries(rows.map(({ id, ...rest }) => [id, rest])));
+}

@@ -1,0 +1,28 @@
+// Models without their tokenizer, for tests of the engine batch.
+import path from "node:path";
+import { openSource } from "../../lib/load/source.ts";
+import { specFromConfig } from "../../lib/model/config.ts";
+import { Runtime, type RuntimeOptions } from "../../lib/model/runtime.ts";
+import { mapWeights } from "../../lib/model/weights.ts";
+import { native } from "../../lib/native.ts";
+
+/** The model that comes with the repository: affine u8 weights, groups of 64. */
+export const defaultModel = path.resolve(import.meta.dirname, "../../models/default");
+
+/** Loads config.json and the weights of a folder. Two threads, float activations and an f32 KV cache unless told otherwise. */
+export async function openRuntime(folder: string, options: Partial<RuntimeOptions> = {}): Promise<Runtime> {
+  const files = await openSource(folder);
+  const config = specFromConfig(files.config ?? {});
+  const { spec } = config;
+  const { weights, files: paths } = mapWeights(config, files.tensors, files.kind, files.config);
+  const key = JSON.stringify([spec, weights]);
+  const loaded = await native.loadModel({ spec, weights, files: paths, key, threads: 2 }).promise;
+  if (!loaded) throw new Error("not loaded");
+  return new Runtime(loaded, spec, {
+    threads: 2,
+    int8: false,
+    kv: "f32",
+    contextLength: spec.contextLength,
+    ...options,
+  });
+}

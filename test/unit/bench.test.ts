@@ -1,0 +1,39 @@
+// The benchmark frame prints what it documents. Speed is not judged here.
+import { spawnSync } from "node:child_process";
+import path from "node:path";
+import { expect, test } from "vitest";
+
+const root = path.resolve(import.meta.dirname, "../..");
+const bench = (...args: string[]) =>
+  spawnSync(process.execPath, ["bench/run.mjs", ...args], { cwd: root, encoding: "utf8" });
+
+const number = expect.any(Number);
+
+test.each(["attention", "decode"])("%s --quick --json", (suite) => {
+  const { stdout, status, stderr } = bench(suite, "--quick", "--json");
+  expect(status, stderr).toBe(0);
+  const report = JSON.parse(stdout);
+  expect(report).toEqual({
+    suite,
+    machine: { cpu: expect.any(String), cores: number, isa: expect.any(String), bandwidthGBps: number },
+    rows: expect.any(Array),
+  });
+  expect(report.rows.length).toBeGreaterThan(1);
+  for (const row of report.rows) {
+    expect(row).toMatchObject({
+      id: expect.stringMatching(new RegExp(`^${suite}/`)),
+      value: number,
+      unit: expect.any(String),
+    });
+    expect(row.value).toBeGreaterThan(0);
+    if ("baseline" in row) expect(row.ratio).toBeGreaterThan(0);
+    if ("limit" in row) expect(row.fraction).toBeGreaterThan(0);
+  }
+  expect(new Set(report.rows.map((row: { id: string }) => row.id)).size).toBe(report.rows.length);
+});
+
+test("an unknown suite ends with exit code 2 and says which there are", () => {
+  const { status, stderr } = bench("speed");
+  expect(status).toBe(2);
+  expect(stderr).toContain("gemm, attention, decode, peers");
+});
