@@ -19,6 +19,19 @@ export interface ChatOptions extends Omit<GenerateOptions, "signal"> {
 const magic = "ORCHAT01";
 const digestBytes = 32;
 
+/** History and tokens of a snapshot. The digest finds damage; this finds a snapshot made by something else. */
+function readState(text: string, vocab: number): { history: Message[]; tokens: number[] } {
+  try {
+    const { history, tokens } = JSON.parse(text) as { history: Message[]; tokens: number[] };
+    checkMessages(history);
+    if (Array.isArray(tokens) && tokens.every((id) => Number.isInteger(id) && id >= 0 && id < vocab))
+      return { history, tokens };
+  } catch (error) {
+    throw new OutriderError("OUTRIDER_SNAPSHOT", "Expected messages and tokens in the chat snapshot", { cause: error });
+  }
+  throw new OutriderError("OUTRIDER_SNAPSHOT", `Expected token ids below ${vocab} in the chat snapshot`);
+}
+
 const disposeSymbol: typeof Symbol.dispose = Symbol.dispose ?? Symbol.for("Symbol.dispose");
 
 /**
@@ -167,13 +180,12 @@ export class Chat {
     const digest = createHash("sha256").update(bytes.subarray(0, start)).update(state).digest();
     if (!digest.equals(bytes.subarray(start, start + digestBytes)))
       throw bad("The header of the chat snapshot is damaged");
-    const { history, tokens } = JSON.parse(state.toString("utf8")) as { history: Message[]; tokens: number[] };
+    const { history, tokens } = readState(state.toString("utf8"), this.#parts.runtime.spec.vocab);
     this.#claim();
     const fresh = this.#parts.runtime.newCache();
     try {
       await fresh.restore(bytes.subarray(start + digestBytes + length));
       if (fresh.length !== tokens.length) throw bad("The chat snapshot's tokens and KV pages do not belong together");
-      checkMessages(history);
       this.#cache.dispose();
       this.#cache = fresh;
       this.#cached = tokens;

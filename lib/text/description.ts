@@ -73,9 +73,15 @@ function checkParts(value: unknown, depth = 0): void {
   if (depth > 12) throw bad("parts nested at most 12 deep", "more");
   if (typeof value === "string" && value.length > 1 << 20) throw bad("strings below 1 MiB", value);
   if (typeof value !== "object" || value === null) return;
-  const entries = Object.values(value);
+  const entries = Object.entries(value);
   if (entries.length > 65536) throw bad("parts with at most 65536 members", entries.length);
-  for (const entry of entries) checkParts(entry, depth + 1);
+  for (const [key, entry] of entries) {
+    // The library only warns of a pattern it does not know, and then cuts nothing.
+    const pattern = entry as { String?: unknown; Regex?: unknown } | null;
+    if (key === "pattern" && typeof (pattern?.String ?? pattern?.Regex) !== "string")
+      throw bad("patterns with String or Regex", entry);
+    checkParts(entry, depth + 1);
+  }
 }
 
 /**

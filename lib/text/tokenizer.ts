@@ -52,6 +52,12 @@ function templateText(value: unknown): string | undefined {
   return typeof entry?.template === "string" ? entry.template : undefined;
 }
 
+/** What the library threw over a description that passed the checks but makes no sense to it. */
+function libraryError(what: string, error: unknown): OutriderError {
+  const reason = String((error as Error).message).slice(0, 200);
+  return new OutriderError("OUTRIDER_FORMAT", `${what}: ${reason}`, { cause: error });
+}
+
 /** A model's tokenizer. Immutable; safe to share. */
 export class Tokenizer {
   readonly #library: Library;
@@ -71,9 +77,7 @@ export class Tokenizer {
       this.#library = new Library(description, config);
       this.#bytes = new TokenBytes(description);
     } catch (error) {
-      throw new OutriderError("OUTRIDER_FORMAT", `Cannot build the tokenizer: ${(error as Error).message}`, {
-        cause: error,
-      });
+      throw libraryError("Cannot build the tokenizer", error);
     }
     this.specialIds = new Set(description.added_tokens.filter((token) => token.special).map((token) => token.id));
     this.bosToken = tokenText(config.bos_token);
@@ -129,10 +133,14 @@ export class Tokenizer {
     return this.#bytes.stripsLeadingSpace;
   }
 
-  /** Text to token ids. */
+  /** Text to token ids. @throws {OutriderError} OUTRIDER_FORMAT for a tokenizer.json whose damage shows only in use. */
   encode(text: string, { special = true, frame = false }: EncodeOptions = {}): Int32Array {
     const library = special ? this.#library : this.#withoutSpecial();
-    return Int32Array.from(library.encode(text, { add_special_tokens: frame }).ids);
+    try {
+      return Int32Array.from(library.encode(text, { add_special_tokens: frame }).ids);
+    } catch (error) {
+      throw libraryError("Cannot encode text with this tokenizer", error);
+    }
   }
 
   /** The same tokenizer without added tokens. Shares the vocabulary, so it costs next to nothing. */

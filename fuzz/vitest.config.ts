@@ -1,0 +1,12 @@
+import { defineConfig } from "vitest/config";
+
+export default defineConfig({
+  test: {
+    root: "..",
+    include: ["fuzz/**/*.fuzz.ts"],
+    pool: "forks",
+    testTimeout: 0,
+    hookTimeout: 0,
+    disableConsoleIntercept: true,
+  },
+});
