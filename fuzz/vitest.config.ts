@@ -2,7 +2,6 @@ import { defineConfig } from "vitest/config";
 
 export default defineConfig({
   test: {
-    root: "..",
     include: ["fuzz/**/*.fuzz.ts"],
     pool: "forks",
     testTimeout: 0,

@@ -85,6 +85,7 @@ export async function* decode(
 ): AsyncGenerator<DecodedToken, void, undefined> {
   if (prompt.length === 0)
     throw new OutriderError("OUTRIDER_ARGUMENT", "Expected at least one token for prompt, received none");
+  cache.checkRoom(prompt.length - cached);
   const { vocab } = runtime.spec;
   const sampler = makeSampler(options, vocab, prompt, cached, endIds);
   const ends = new Set([...endIds, ...options.stopTokens]);

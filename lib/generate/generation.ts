@@ -34,7 +34,7 @@ export interface GenerationStats {
   generatedTokens: number;
   prefillTokensPerSecond: number;
   decodeTokensPerSecond: number;
-  /** From the call to the first token, waiting included. */
+  /** From the call to the first token, waiting included; NaN if none was drawn. */
   timeToFirstTokenMs: number;
   totalMs: number;
   kvBytes: number;
