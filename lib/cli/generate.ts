@@ -40,14 +40,17 @@ async function generate(words: string[], values: Values): Promise<void> {
     process.stdout.write(`${JSON.stringify({ ...result, seed: result.seed.toString() })}\n`);
     return;
   }
-  process.stdout.write(prompt);
+  let before = prompt; // shown with the first piece: options that are refused leave no output
   try {
-    for await (const piece of model.stream(prompt, options)) process.stdout.write(piece.text);
+    for await (const piece of model.stream(prompt, options)) {
+      process.stdout.write(before + piece.text);
+      before = "";
+    }
   } catch (error) {
     if (!signal.aborted) throw error;
     process.exitCode = exitCode.interrupted;
   }
-  process.stdout.write("\n");
+  process.stdout.write(`${before}\n`);
 }
 
 async function tokenize(words: string[], values: Values): Promise<void> {

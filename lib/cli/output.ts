@@ -57,21 +57,25 @@ export async function loadWithProgress(source: string | undefined, options: Load
       `${formatBytes(loaded)} of ${formatBytes(total)}`,
     );
   try {
-    return await load(source, { ...options, onProgress: process.stderr.isTTY ? onProgress : undefined });
+    return await load(source, { ...options, onProgress });
   } finally {
     progress.end();
   }
 }
 
+const oneLine = (text: string) => text.replace(/\s*\n\s*/g, " ");
+
 /** Prints an error on one line, or whole with --verbose, and returns the exit code. */
 export function reportError(error: unknown, verbose: boolean): number {
   if (error instanceof OutriderError) {
     const usage = error.code === "OUTRIDER_ARGUMENT";
-    process.stderr.write(`outrider: ${verbose ? (error.stack ?? error.message) : error.message} [${error.code}]\n`);
+    process.stderr.write(
+      `outrider: ${verbose ? (error.stack ?? error.message) : oneLine(error.message)} [${error.code}]\n`,
+    );
     if (verbose) process.stderr.write(`${error.code}: ${errorCodes[error.code]}\n`);
     return usage ? exitCode.usage : exitCode.failed;
   }
   const message = error instanceof Error ? error.message : String(error);
-  process.stderr.write(`outrider: ${verbose && error instanceof Error ? error.stack : message}\n`);
+  process.stderr.write(`outrider: ${verbose && error instanceof Error ? error.stack : oneLine(message)}\n`);
   return exitCode.failed;
 }

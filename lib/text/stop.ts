@@ -6,7 +6,10 @@ export interface StopResult {
   stopped?: string;
 }
 
-/** Holds back only as much text as may still become a stop string. The earliest match wins; of equal starts the longest. */
+/**
+ * Holds back only as much text as may still become a stop string. The match that is complete first wins, of those that end together
+ * the longest: so the result does not depend on how the text is cut.
+ */
 export class StopMatcher {
   readonly #stops: string[];
   #held = "";
@@ -18,18 +21,19 @@ export class StopMatcher {
   /** Adds text. After `stopped` nothing more is to be pushed. */
   push(text: string): StopResult {
     const all = this.#held + text;
-    let at = -1;
+    let end = Number.POSITIVE_INFINITY;
     let found: string | undefined;
     for (const stop of this.#stops) {
       const index = all.indexOf(stop);
-      if (index >= 0 && (at < 0 || index < at || (index === at && stop.length > (found?.length ?? 0)))) {
-        at = index;
+      const ends = index + stop.length;
+      if (index >= 0 && (ends < end || (ends === end && stop.length > (found?.length ?? 0)))) {
+        end = ends;
         found = stop;
       }
     }
     if (found !== undefined) {
       this.#held = "";
-      return { emit: all.slice(0, at), stopped: found };
+      return { emit: all.slice(0, end - found.length), stopped: found };
     }
     let keep = 0;
     for (const stop of this.#stops) {

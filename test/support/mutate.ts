@@ -105,27 +105,28 @@ export function mutateJson<T>(value: T, next: Random): T {
     const members = node as Record<string, unknown>;
     const key = pick(next, keys);
     const old = members[key];
+    const odd = () => structuredClone(pick(next, oddValues)); // copies: a shared member could come to hold itself
     switch (below(next, 6)) {
       case 0:
         if (Array.isArray(node)) node.splice(Number(key), 1);
         else delete members[key];
         break;
       case 1:
-        if (Array.isArray(node)) node.push(old);
-        else members[`${key}2`] = old;
+        if (Array.isArray(node)) node.push(structuredClone(old));
+        else members[`${key}2`] = structuredClone(old);
         break;
       case 2:
-        members[key] = members[pick(next, keys)];
+        members[key] = structuredClone(members[pick(next, keys)]);
         break;
       case 3:
         if (typeof old === "number") members[key] = old + pick(next, [1, -1, 0.5, 1e6, -2 * old]);
         else if (typeof old === "string")
           members[key] =
             next() < 0.5 ? old.slice(below(next, old.length + 1)) : old + pick(next, ["(", "\\", "0", "[", "*"]);
-        else members[key] = pick(next, oddValues);
+        else members[key] = odd();
         break;
       default:
-        members[key] = pick(next, oddValues);
+        members[key] = odd();
     }
   }
   return out;
