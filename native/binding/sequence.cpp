@@ -171,7 +171,7 @@ SamplerObject::SamplerObject(const Napi::CallbackInfo& info) : Napi::ObjectWrap<
   s.suppressed = read_typed<std::int32_t>(from, "suppressed", napi_int32_array);
   s.suppressed_early = read_typed<std::int32_t>(from, "suppressedEarly", napi_int32_array);
   s.min_position = read_integer(from, "minPosition", 0);
-  const long vocab = read_integer(from, "vocab");
+  const long vocab = s.vocab = read_integer(from, "vocab");
   const auto known = [vocab](const std::vector<std::int32_t>& ids) {
     for (const std::int32_t id : ids) {
       if (id < 0 || id >= vocab) return false;

@@ -22,6 +22,7 @@ enum Want : std::uint8_t {
 
 // Sampling state of one sequence. Parameters are fixed; the history grows with committed tokens.
 struct Sampler {
+  long vocab = 0;  // of the model it draws for
   ops::SampleParams params;
   std::vector<std::int32_t> history;  // tokens the penalties see
   long penalty_window = 0;            // last tokens of the history that count; 0: all

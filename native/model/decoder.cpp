@@ -52,6 +52,9 @@ Result Forward::begin() {
       return bad("Expected sequences of this model, all with one KV format");
     }
   }
+  for (const auto& sampler : batch_.samplers) {
+    if (sampler != nullptr && sampler->vocab != spec.vocab) return bad("Expected samplers made for the vocabulary of this model");
+  }
   const bool head = batch_.layer_end == layers;
   for (long i = 0; i < rows; ++i) {
     const auto at = static_cast<std::size_t>(i);

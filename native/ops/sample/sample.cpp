@@ -10,9 +10,12 @@ struct Candidate {
   double logit;  // after temperature
   std::int32_t id;
   double probability;
+  double distance;  // of its surprise from the entropy; typical_p only
 };
 
 bool likelier(const Candidate& a, const Candidate& b) { return a.logit > b.logit || (a.logit == b.logit && a.id < b.id); }
+
+constexpr std::uint64_t kGolden = 0x9E3779B97F4A7C15u;
 
 // Stateless 64-bit mixer (the finaliser of splitmix64).
 std::uint64_t mix(std::uint64_t x) {
@@ -23,10 +26,22 @@ std::uint64_t mix(std::uint64_t x) {
   return x ^ (x >> 31);
 }
 
-constexpr double kLargestNoise = 22.88;  // -log(-log(1 - 2^-33))
+std::uint64_t noise_stream(std::uint64_t seed, std::uint64_t position) {
+  return mix(mix(seed + kGolden) ^ (position * 0xD1342543DE82EF95u + 1));
+}
 
-double gumbel(std::uint64_t seed, std::uint64_t position, std::uint32_t token) {
-  return -std::log(-std::log(sample_uniform(seed, position, token)));
+std::uint32_t uniform_bits(std::uint64_t stream, std::uint32_t token) {
+  return static_cast<std::uint32_t>(mix(stream + (static_cast<std::uint64_t>(token) + 1) * kGolden) >> 32);
+}
+
+double to_uniform(std::uint32_t bits) { return (static_cast<double>(bits) + 0.5) * 0x1p-32; }
+
+double gumbel(std::uint32_t bits) { return -std::log(-std::log(to_uniform(bits))); }
+
+// At least gumbel(bits), without its logarithms: -log u >= 1 - u > 2^-(z + 1) for z leading zeros of 1 - u.
+double gumbel_bound(std::uint32_t bits) {
+  const int zeros = bits == ~0u ? 32 : __builtin_clz(~bits);
+  return static_cast<double>(zeros + 1) * 0.69314718055994530942;
 }
 
 void apply_penalties(SampleArgs& args, std::int32_t* counts_by_token) {
@@ -58,12 +73,20 @@ void normalise(Candidate* c, long n) {
   for (long i = 0; i < n; ++i) c[i].probability /= total;
 }
 
-// Length of the shortest run of c whose mass reaches p.
-long mass_prefix(const Candidate* c, long n, double p) {
+// Brings the shortest run of c, in the order of `before`, whose mass reaches p to the front and returns its length. Only as
+// many candidates are sorted as that takes: a vocabulary has far more than a text ever draws from.
+template <typename Before>
+long keep_mass(Candidate* c, long n, double p, Before before) {
   double mass = 0;
-  for (long i = 0; i < n; ++i) {
-    mass += c[i].probability;
-    if (mass >= p) return i + 1;
+  long sorted = 0;
+  for (long block = 64; sorted < n; block *= 8) {
+    const long end = std::min(n, sorted + block);
+    if (end < n) std::nth_element(c + sorted, c + end, c + n, before);
+    std::sort(c + sorted, c + end, before);
+    for (; sorted < end; ++sorted) {
+      mass += c[sorted].probability;
+      if (mass >= p) return sorted + 1;
+    }
   }
   return n;
 }
@@ -74,22 +97,18 @@ long keep_typical(Candidate* c, long n, double p) {
   for (long i = 0; i < n; ++i) {
     if (c[i].probability > 0) entropy -= c[i].probability * std::log(c[i].probability);
   }
-  const auto distance = [entropy](const Candidate& x) {
-    return x.probability > 0 ? std::fabs(-std::log(x.probability) - entropy) : INFINITY;
-  };
-  std::sort(c, c + n, [&](const Candidate& a, const Candidate& b) {
-    const double da = distance(a), db = distance(b);
-    return da < db || (da == db && likelier(a, b));
+  for (long i = 0; i < n; ++i) {
+    c[i].distance = c[i].probability > 0 ? std::fabs(-std::log(c[i].probability) - entropy) : INFINITY;
+  }
+  return keep_mass(c, n, p, [](const Candidate& a, const Candidate& b) {
+    return a.distance < b.distance || (a.distance == b.distance && likelier(a, b));
   });
-  return mass_prefix(c, n, p);
 }
 
 }  // namespace
 
 double sample_uniform(std::uint64_t seed, std::uint64_t position, std::uint32_t token) {
-  const std::uint64_t stream = mix(mix(seed + 0x9E3779B97F4A7C15u) ^ (position * 0xD1342543DE82EF95u + 1));
-  const std::uint64_t bits = mix(stream + (static_cast<std::uint64_t>(token) + 1) * 0x9E3779B97F4A7C15u);
-  return (static_cast<double>(bits >> 32) + 0.5) * 0x1p-32;
+  return to_uniform(uniform_bits(noise_stream(seed, position), token));
 }
 
 std::size_t sample_scratch_bytes(long V) { return static_cast<std::size_t>(V) * sizeof(Candidate); }
@@ -113,7 +132,7 @@ Status sample(SampleArgs& args) {
   const double inverse = 1.0 / static_cast<double>(p.temperature);
   for (long v = 0; v < args.V; ++v) {
     const float logit = args.logits[v];
-    if (logit > -INFINITY) c[n++] = {logit * inverse, static_cast<std::int32_t>(v), 0};  // false for NaN
+    if (logit > -INFINITY) c[n++] = {logit * inverse, static_cast<std::int32_t>(v), 0, 0};  // false for NaN
   }
   if (p.top_k > 0 && p.top_k < n) {
     std::nth_element(c, c + p.top_k, c + n, likelier);
@@ -122,8 +141,7 @@ Status sample(SampleArgs& args) {
   if (p.typical_p < 1) n = keep_typical(c, n, p.typical_p);
   if (p.top_p < 1) {
     normalise(c, n);
-    std::sort(c, c + n, likelier);
-    n = mass_prefix(c, n, p.top_p);
+    n = keep_mass(c, n, p.top_p, likelier);
   }
   if (p.min_p > 0) {
     double largest = -INFINITY;
@@ -132,16 +150,24 @@ Status sample(SampleArgs& args) {
     n = std::remove_if(c, c + n, [floor](const Candidate& x) { return x.logit < floor; }) - c;
   }
 
-  // The noise is bounded because u is discrete: a token that could not win with the largest noise is not hashed.
+  // A token that could not win with the bound of its noise costs no logarithm. The likeliest survivor goes first and sets the mark.
+  const std::uint64_t stream = noise_stream(p.seed, args.position);
   double winner = -INFINITY;
-  for (long i = 0; i < n; ++i) {
-    if (c[i].logit + kLargestNoise < winner) continue;
-    const double value = c[i].logit + gumbel(p.seed, args.position, static_cast<std::uint32_t>(c[i].id));
-    if (value > winner || (value == winner && c[i].id < args.token)) {
+  const auto consider = [&](const Candidate& x) {
+    const std::uint32_t bits = uniform_bits(stream, static_cast<std::uint32_t>(x.id));
+    if (x.logit + gumbel_bound(bits) < winner) return;
+    const double value = x.logit + gumbel(bits);
+    if (value > winner || (value == winner && x.id < args.token)) {
       winner = value;
-      args.token = c[i].id;
+      args.token = x.id;
     }
+  };
+  long first = 0;
+  for (long i = 1; i < n; ++i) {
+    if (likelier(c[i], c[first])) first = i;
   }
+  consider(c[first]);
+  for (long i = 0; i < n; ++i) consider(c[i]);
   return Status::kOk;
 }
 

@@ -54,7 +54,7 @@ struct SampleArgs {
 std::size_t sample_scratch_bytes(long V);
 
 // kArgument if no token has a finite logit. Reentrant with separate scratch.
-// Cost: O(V) for greedy; O(V + c log c) for c candidates; c is V only if top_k is off and top_p or typical_p is on.
+// Cost: O(V), and sorting as many candidates as top_k, top_p and typical_p keep.
 [[nodiscard]] Status sample(SampleArgs& args);
 
 // The uniform of (seed, position, token): (x + 1/2) / 2^32 with x a 32-bit hash. Its Gumbel value lies in (-3.15, 22.88).

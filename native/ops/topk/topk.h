@@ -20,7 +20,7 @@ struct TopkArgs {
   float* logsumexp;   // [N]; null: not wanted
 };
 
-// Shapes are preconditions. Reentrant. Cost: one pass for the selection (k small) and one for the sum.
+// Shapes are preconditions. Reentrant. Cost: O(V log k) at worst, one pass of comparisons on usual data; one pass for the sum.
 void topk(const TopkArgs& args, Level level);
 unsigned topk_levels();
 

@@ -1,4 +1,5 @@
 #include "ops/topk/topk.h"
+#include "ops/topk/topk_heap.h"
 #ifdef __x86_64__
 #include "cpu/begin_avx2.h"
 #include "ops/topk/topk_simd.h"

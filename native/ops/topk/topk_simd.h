@@ -1,36 +1,26 @@
 // The vector body, included inside a level's region. Sixteen entries are skipped with one comparison against the smallest
 // kept value; the sum of exponentials keeps 64 partial sums, flushed into a double every 1024 entries.
 
-static inline void topk_insert(float value, std::int32_t id, long k, long* count, float* values, std::int32_t* ids) {
-  if (*count == k && !(value > values[k - 1])) return;
-  long at = *count < k ? (*count)++ : k - 1;
-  for (; at > 0 && values[at - 1] < value; --at) {
-    values[at] = values[at - 1];
-    ids[at] = ids[at - 1];
-  }
-  values[at] = value;
-  ids[at] = id;
-}
-
 void topk(const ops::TopkArgs& args) {
   const float kNone = -__builtin_inff();
   for (long n = 0; n < args.N; ++n) {
     const float* x = args.x + n * args.x_stride;
     std::int32_t* ids = args.ids + n * args.k;
     float* values = args.values + n * args.k;
-    long count = 0;
+    ops::TopkHeap heap{values, ids, args.k};
     for (long v = 0; v < args.V; v += kLanes) {
       const int lanes = static_cast<int>(args.V - v < kLanes ? args.V - v : kLanes);
-      if (lanes == kLanes && count == args.k && !(f_max_lane(f_max(f_load(x + v), f_set1(kNone))) > values[args.k - 1])) {
+      if (lanes == kLanes && !heap.takes(f_max_lane(f_max(f_load(x + v), f_set1(kNone))))) {
         // f_max returns its second operand for NaN, so NaN counts as -inf; but a NaN could hide a number of another
         // lane in the fold only if it survived, which it does not.
         continue;
       }
       for (int i = 0; i < lanes; ++i) {
         const float value = x[v + i] == x[v + i] ? x[v + i] : kNone;
-        topk_insert(value, static_cast<std::int32_t>(v + i), args.k, &count, values, ids);
+        heap.push(value, static_cast<std::int32_t>(v + i));
       }
     }
+    heap.finish();
     if (args.logsumexp == nullptr) continue;
     const float largest = values[0];
     const F base = f_set1(largest);
