@@ -42,4 +42,11 @@ inline void kv_page_copy(std::byte* to, long to_slot, const std::byte* from, lon
                    static_cast<std::size_t>(head_dim) * size);
 }
 
+// Zeroes the slots from `slot` on: what was truncated leaves no trace.
+inline void kv_page_clear(std::byte* page, long slot, long head_dim, DType type) {
+  const std::size_t size = dtype_bytes(type), rest = static_cast<std::size_t>(kPageTokens - slot);
+  for (long d = 0; d < head_dim; ++d) __builtin_memset(page + static_cast<std::size_t>(d * kPageTokens + slot) * size, 0, rest * size);
+  __builtin_memset(page + static_cast<std::size_t>((kPageTokens + slot) * head_dim) * size, 0, rest * static_cast<std::size_t>(head_dim) * size);
+}
+
 }  // namespace outrider

@@ -73,6 +73,7 @@ class Sequence {
   std::atomic<bool> busy{false};
 
  private:
+  void clear_tail(std::byte* block, long slot) const;
   [[nodiscard]] std::size_t page_offset(long layer, long head) const {
     return static_cast<std::size_t>(layer * shape_.kv_heads + head) * shape_.page_bytes();
   }

@@ -25,12 +25,22 @@ std::uint64_t hash_of(const Header& header) { return hash64(&header, offsetof(He
 
 std::size_t Sequence::snapshot_bytes() const { return sizeof(Header) + blocks_.size() * shape_.block_bytes(); }
 
+// Slots behind the last token may hold truncated ones: equal sequences shall have equal snapshots.
+void Sequence::clear_tail(std::byte* block, long slot) const {
+  for (long layer = 0; layer < shape_.layers; ++layer) {
+    for (long head = 0; head < shape_.kv_heads; ++head) {
+      kv_page_clear(block + page_offset(layer, head), slot, shape_.head_dim, shape_.type);
+    }
+  }
+}
+
 void Sequence::save(std::uint64_t model, std::byte* out) const {
   const std::size_t block_bytes = shape_.block_bytes();
   std::byte* at = out + sizeof(Header);
   std::uint64_t hash = 0;
   for (std::size_t b = 0; b < blocks_.size(); ++b, at += block_bytes) {
     std::memcpy(at, blocks_[b]->memory.data(), block_bytes);
+    if (b + 1 == blocks_.size() && length_ % kPageTokens != 0) clear_tail(at, length_ % kPageTokens);
     hash = hash64(at, block_bytes, hash);
   }
   Header header{kMagic, kVersion, model, shape_.layers, shape_.kv_heads, shape_.head_dim, static_cast<std::int64_t>(shape_.type),

@@ -86,7 +86,7 @@ test("an aborted step leaves the cache as it was", async () => {
   const before = await cache.save();
   await runtime.step({ ...rows(30), caches: [cache] });
   cache.truncate(70);
-  expect(await cache.save()).toEqual(before);
+  expect(Buffer.compare(await cache.save(), before)).toBe(0);
 });
 
 test("snapshots of another model or format are refused and change nothing", async () => {
