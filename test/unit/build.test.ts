@@ -1,4 +1,5 @@
 // One list of native sources for every build, and the builds agree.
+import { spawnSync } from "node:child_process";
 import { readdirSync, readFileSync } from "node:fs";
 import path from "node:path";
 import { expect, test } from "vitest";
@@ -23,6 +24,27 @@ test("both build files read the list", () => {
     expect(text).not.toMatch(/\w\.cpp/);
   }
 });
+
+const cmake = spawnSync("cmake", ["--version"]).status === 0;
+
+test.skipIf(!cmake)(
+  "node-gyp's and CMake's addon export the same names (skipped without cmake)",
+  () => {
+    const env = { ...process.env };
+    for (const key of Object.keys(env)) if (key.startsWith("npm_")) delete env[key]; // as from a shell
+    const args = ["cmake-js", "compile", "--directory", "native", "--out", "build/cmake"];
+    const built = spawnSync("npx", args, { cwd: root, encoding: "utf8", env });
+    expect(built.status, `${built.stdout}${built.stderr}`).toBe(0);
+    const names = (file: string) => {
+      const code = `console.log(JSON.stringify(Object.keys(require(${JSON.stringify(path.join(root, file))})).sort()))`;
+      return JSON.parse(spawnSync(process.execPath, ["-e", code], { encoding: "utf8" }).stdout);
+    };
+    const expected = names("build/Release/outrider.node");
+    expect(expected.length).toBeGreaterThan(15);
+    expect(names("build/cmake/Release/outrider.node")).toEqual(expected);
+  },
+  600_000,
+);
 
 test("a failed load names machine, paths, causes and the remedy", () => {
   const machine = { platform: "linux", arch: "x64", glibc: "2.27", node: "v20.19.0" };
