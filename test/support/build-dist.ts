@@ -1,0 +1,11 @@
+// Once before all suites: dist/ as the sources are, for the suites that run the built package.
+import { execFileSync } from "node:child_process";
+import path from "node:path";
+
+export default function setup(): void {
+  const root = path.resolve(import.meta.dirname, "../..");
+  execFileSync(process.execPath, ["node_modules/typescript/bin/tsc", "-p", "tsconfig.build.json"], {
+    cwd: root,
+    stdio: "inherit",
+  });
+}
