@@ -41,7 +41,7 @@ if (!options.host && spawnSync(zigCommand, [...zigArgs, "version"]).status !== 0
 }
 
 fs.rmSync(stage, { recursive: true, force: true });
-run("npx", ["tsc", "-p", "tsconfig.build.json", "--outDir", path.join(stage, "dist")]);
+run("node", ["scripts/build-ts.mjs", "--out", path.join(stage, "dist")]);
 const addon = path.join(stage, "prebuilds", platform, "outrider.node");
 const build = ["scripts/build-native.mjs", "--output", addon];
 const cross = ["--out", "build/release", "--cxx", `${zig} c++`, "--target", "x86_64-linux-gnu.2.28"];

@@ -4,8 +4,5 @@ import path from "node:path";
 
 export default function setup(): void {
   const root = path.resolve(import.meta.dirname, "../..");
-  execFileSync(process.execPath, ["node_modules/typescript/bin/tsc", "-p", "tsconfig.build.json"], {
-    cwd: root,
-    stdio: "inherit",
-  });
+  execFileSync(process.execPath, ["scripts/build-ts.mjs"], { cwd: root, stdio: "inherit" });
 }

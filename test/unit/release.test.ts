@@ -1,6 +1,6 @@
 // The packed tarball works in an empty folder, without scripts, and its binary runs on glibc 2.28.
 import { execFile, spawnSync } from "node:child_process";
-import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
 import os from "node:os";
 import path from "node:path";
 import { promisify } from "node:util";
@@ -33,6 +33,20 @@ describe.skipIf(!hasZig)(hasZig ? "release" : "release (needs zig c++: pip insta
   test("has neither binding.gyp nor scripts", () => {
     expect(existsSync(path.join(installed, "binding.gyp"))).toBe(false);
     expect(JSON.parse(readFileSync(path.join(installed, "package.json"), "utf8")).scripts).toBeUndefined();
+  });
+
+  test("takes at most 10 MiB with the default model", () => {
+    const bytesOf = (at: string): number =>
+      readdirSync(at, { recursive: true, withFileTypes: true }).reduce(
+        (sum, entry) =>
+          sum + (entry.isFile() ? statSync(path.join(entry.parentPath ?? entry.path, entry.name)).size : 0),
+        0,
+      );
+    const ours = readdirSync(path.join(folder, "node_modules")).filter((name) => name.startsWith("outrider"));
+    const total = ours.reduce((sum, name) => sum + bytesOf(path.join(folder, "node_modules", name)), 0);
+    console.log(`installed: ${(total / 2 ** 20).toFixed(1)} MiB (${ours.join(", ")})`);
+    expect(total).toBeGreaterThan(3e6);
+    expect(total).toBeLessThanOrEqual(10 * 2 ** 20);
   });
 
   test("require and import give the same classes, and both generate", async () => {
