@@ -39,15 +39,18 @@ function headerFolder() {
   return home;
 }
 
+/** node-gyp-build runs the node-gyp that npm puts on the path of its scripts; outside npm the direct builder serves. */
 function gyp() {
-  // npm sets this for its scripts; outside npm node-gyp comes with npm itself.
-  const bundled =
-    process.env.npm_config_node_gyp ??
-    path.join(path.dirname(process.execPath), "../lib/node_modules/npm/node_modules/node-gyp/bin/node-gyp.js");
-  if (!fs.existsSync(bundled)) return false;
-  const env = { ...process.env, npm_config_nodedir: headerFolder() };
+  const env = {
+    ...process.env,
+    npm_config_nodedir: headerFolder(),
+    npm_config_build_from_source: "true",
+    npm_config_jobs: "max",
+  };
+  const command = [path.join(root, "node_modules/node-gyp-build/bin.js")];
   return (
-    spawnSync(process.execPath, [bundled, "rebuild", "-j", "max"], { cwd: root, stdio: "inherit", env }).status === 0
+    works("node-gyp", ["--version"]) &&
+    spawnSync(process.execPath, command, { cwd: root, stdio: "inherit", env }).status === 0
   );
 }
 

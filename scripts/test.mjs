@@ -12,12 +12,12 @@ let failed = 0;
 
 function run(name, args, env = {}) {
   console.log(`\n> ${name}`);
-  const bin = path.join(root, "node_modules/.bin", args[0]);
+  const bin = args[0] === "node" ? process.execPath : path.join(root, "node_modules/.bin", args[0]);
   return spawnSync(bin, args.slice(1), { cwd: root, stdio: "inherit", env: { ...process.env, ...env } }).status === 0;
 }
 
 for (const [name, args] of [
-  ["lint", ["biome", "check", "."]],
+  ["lint", ["node", "scripts/lint.mjs"]],
   ["types", ["tsc", "--noEmit", "-p", "tsconfig.json"]],
 ]) {
   if (!run(name, args)) {

@@ -10,7 +10,8 @@ namespace {
 
 constexpr std::size_t kAlignment = 64;
 constexpr std::size_t kMapFrom = std::size_t{1} << 20;
-constexpr std::size_t kLimit = std::size_t{1} << 46;  // more than any machine has; keeps the rounding below from wrapping
+constexpr std::size_t kLimit = std::size_t{1}
+                               << 46;  // more than any machine has; keeps the rounding below from wrapping
 
 }  // namespace
 

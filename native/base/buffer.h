@@ -24,7 +24,9 @@ class Buffer {
   [[nodiscard]] std::byte* data() const { return data_; }
   [[nodiscard]] std::size_t size() const { return size_; }
   template <typename T>
-  [[nodiscard]] T* as() const { return reinterpret_cast<T*>(data_); }
+  [[nodiscard]] T* as() const {
+    return reinterpret_cast<T*>(data_);
+  }
   explicit operator bool() const { return data_ != nullptr; }
 
  private:

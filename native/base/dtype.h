@@ -1,4 +1,5 @@
-// Element types that cross from JavaScript or from files. The order is part of the binding: lib/tensor/dtype.ts repeats it.
+// Element types that cross from JavaScript or from files. The order is part of the binding: lib/tensor/dtype.ts repeats
+// it.
 #pragma once
 
 #include <cstddef>
@@ -12,14 +13,18 @@ enum class DType : std::uint8_t { kF64, kF32, kF16, kBF16, kI32, kU32, kI8, kU8 
 
 constexpr std::size_t dtype_bytes(DType type) {
   switch (type) {
-    case DType::kF64: return 8;
+    case DType::kF64:
+      return 8;
     case DType::kF32:
     case DType::kI32:
-    case DType::kU32: return 4;
+    case DType::kU32:
+      return 4;
     case DType::kF16:
-    case DType::kBF16: return 2;
+    case DType::kBF16:
+      return 2;
     case DType::kI8:
-    case DType::kU8: return 1;
+    case DType::kU8:
+      return 1;
   }
   return 0;
 }

@@ -6,9 +6,9 @@ namespace outrider {
 // Upper bound of `threads` anywhere in outrider.
 constexpr int kMaxThreads = 256;
 
-// Runs task(context, index, count) for index 0 .. count-1, index 0 on the calling thread, and returns when all are done.
-// Calls from different threads take turns. Workers spin for a moment between tasks and then sleep, so an idle model costs
-// nothing and a busy one does not pay a wake-up per operation. Tasks must not call parallel_run themselves.
+// Runs task(context, index, count) for index 0 .. count-1, index 0 on the calling thread, and returns when all are
+// done. Calls from different threads take turns. Workers spin for a moment between tasks and then sleep, so an idle
+// model costs nothing and a busy one does not pay a wake-up per operation. Tasks must not call parallel_run themselves.
 using ParallelTask = void (*)(void* context, int index, int count);
 void parallel_run(int count, ParallelTask task, void* context);
 

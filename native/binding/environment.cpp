@@ -39,8 +39,8 @@ void Environment::install(Napi::Env env) {
   auto* self = new Environment;
   env.SetInstanceData(self);
   napi_threadsafe_function function = nullptr;
-  const napi_status made = napi_create_threadsafe_function(env, nullptr, nullptr, Napi::String::New(env, "outrider"), 0, 1, nullptr,
-                                                           nullptr, nullptr, deliver, &function);
+  const napi_status made = napi_create_threadsafe_function(env, nullptr, nullptr, Napi::String::New(env, "outrider"), 0,
+                                                           1, nullptr, nullptr, nullptr, deliver, &function);
   if (made != napi_ok) throw Napi::Error::New(env, "Cannot create outrider's mailbox");
   napi_unref_threadsafe_function(env, function);
   self->mailbox->function_ = function;
@@ -63,26 +63,40 @@ void Environment::cleanup(void* data) {
 
 const char* error_code(Status status) {
   switch (status) {
-    case Status::kOk: break;
-    case Status::kArgument: return "OUTRIDER_ARGUMENT";
-    case Status::kShape: return "OUTRIDER_SHAPE";
-    case Status::kFormat: return "OUTRIDER_FORMAT";
-    case Status::kUnsupported: return "OUTRIDER_UNSUPPORTED";
-    case Status::kIo: return "OUTRIDER_IO";
-    case Status::kMemory: return "OUTRIDER_MEMORY";
-    case Status::kContext: return "OUTRIDER_CONTEXT";
-    case Status::kSnapshot: return "OUTRIDER_SNAPSHOT";
-    case Status::kBusy: return "OUTRIDER_BUSY";
-    case Status::kDisposed: return "OUTRIDER_DISPOSED";
-    case Status::kAborted: break;  // never an error: lib/ rejects with the signal's reason
-    case Status::kInternal: break;
+    case Status::kOk:
+      break;
+    case Status::kArgument:
+      return "OUTRIDER_ARGUMENT";
+    case Status::kShape:
+      return "OUTRIDER_SHAPE";
+    case Status::kFormat:
+      return "OUTRIDER_FORMAT";
+    case Status::kUnsupported:
+      return "OUTRIDER_UNSUPPORTED";
+    case Status::kIo:
+      return "OUTRIDER_IO";
+    case Status::kMemory:
+      return "OUTRIDER_MEMORY";
+    case Status::kContext:
+      return "OUTRIDER_CONTEXT";
+    case Status::kSnapshot:
+      return "OUTRIDER_SNAPSHOT";
+    case Status::kBusy:
+      return "OUTRIDER_BUSY";
+    case Status::kDisposed:
+      return "OUTRIDER_DISPOSED";
+    case Status::kAborted:
+      break;  // never an error: lib/ rejects with the signal's reason
+    case Status::kInternal:
+      break;
   }
   return "OUTRIDER_INTERNAL";
 }
 
 Napi::Value make_error(Napi::Env env, Status status, const std::string& message) {
   const Napi::FunctionReference& error_class = Environment::of(env).error_class;
-  if (!error_class.IsEmpty()) return error_class.New({Napi::String::New(env, error_code(status)), Napi::String::New(env, message)});
+  if (!error_class.IsEmpty())
+    return error_class.New({Napi::String::New(env, error_code(status)), Napi::String::New(env, message)});
   Napi::Error error = Napi::Error::New(env, message);
   error.Set("code", Napi::String::New(env, error_code(status)));
   return error.Value();

@@ -13,11 +13,12 @@
 
 namespace outrider::binding {
 
-// A job whose result settles a promise. Subclasses implement work() for the engine's thread and value() for JavaScript's.
-// An aborted job resolves to null; lib/ turns that into the reason of the caller's signal.
+// A job whose result settles a promise. Subclasses implement work() for the engine's thread and value() for
+// JavaScript's. An aborted job resolves to null; lib/ turns that into the reason of the caller's signal.
 class PromiseJob : public Job, public std::enable_shared_from_this<PromiseJob> {
  public:
-  explicit PromiseJob(Napi::Env env) : Job(Environment::of(env).mailbox.get()), mailbox_(Environment::of(env).mailbox) {}
+  explicit PromiseJob(Napi::Env env)
+      : Job(Environment::of(env).mailbox.get()), mailbox_(Environment::of(env).mailbox) {}
 
   bool step(Workspace& workspace) final {
     const auto start = std::chrono::steady_clock::now();
@@ -34,7 +35,8 @@ class PromiseJob : public Job, public std::enable_shared_from_this<PromiseJob> {
   // Starts the job. The returned object is { promise, abort() }. `keep` stays alive until the promise settles.
   static Napi::Object start(Napi::Env env, Engine& engine, const std::shared_ptr<PromiseJob>& job, Napi::Value keep) {
     napi_value promise;
-    if (napi_create_promise(env, &job->deferred_, &promise) != napi_ok) throw Napi::Error::New(env, "Cannot create a promise");
+    if (napi_create_promise(env, &job->deferred_, &promise) != napi_ok)
+      throw Napi::Error::New(env, "Cannot create a promise");
     napi_create_reference(env, keep, 1, &job->keep_);
     Napi::Object handle = Napi::Object::New(env);
     handle.Set("promise", Napi::Value(env, promise));

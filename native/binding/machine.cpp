@@ -44,7 +44,8 @@ class ProbeJob final : public PromiseJob {
 Napi::Value probe(const Napi::CallbackInfo& info) {
   const double threads = info[0].IsNumber() ? info[0].As<Napi::Number>().DoubleValue() : 0;
   if (!(threads >= 1 && threads <= kMaxThreads)) wrong(info.Env(), "1 to 256", "threads");
-  return PromiseJob::start(info.Env(), Engine::compute(), std::make_shared<ProbeJob>(info.Env(), static_cast<int>(threads)), info[0]);
+  return PromiseJob::start(info.Env(), Engine::compute(),
+                           std::make_shared<ProbeJob>(info.Env(), static_cast<int>(threads)), info[0]);
 }
 
 void set_error_class(const Napi::CallbackInfo& info) {

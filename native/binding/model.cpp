@@ -13,7 +13,11 @@ using SharedWeights = std::shared_ptr<const Weights>;
 class LoadJob final : public PromiseJob {
  public:
   LoadJob(Napi::Env env, DecoderSpec spec, ModelSources sources, std::string key, int threads)
-      : PromiseJob(env), spec_(std::move(spec)), sources_(std::move(sources)), key_(std::move(key)), threads_(threads) {}
+      : PromiseJob(env),
+        spec_(std::move(spec)),
+        sources_(std::move(sources)),
+        key_(std::move(key)),
+        threads_(threads) {}
 
   std::atomic<std::uint64_t> done_bytes{0};
 
@@ -36,13 +40,15 @@ int read_threads(const Napi::Object& from) {
   return static_cast<int>(threads);
 }
 
-// ({ spec, weights, files, key, threads }) => { promise: Promise<Model | null>, abort(), progress(): stored bytes packed }
+// ({ spec, weights, files, key, threads }) => { promise: Promise<Model | null>, abort(), progress(): stored bytes
+// packed }
 Napi::Value load_model(const Napi::CallbackInfo& info) {
   const Napi::Env env = info.Env();
   const Napi::Object from = read_object(info[0], "options");
-  auto job = std::make_shared<LoadJob>(env, read_spec(read_object(from.Get("spec"), "spec")),
-                                       read_sources(read_array(from, "files"), read_object(from.Get("weights"), "weights")),
-                                       read_string(from, "key"), read_threads(from));
+  auto job =
+      std::make_shared<LoadJob>(env, read_spec(read_object(from.Get("spec"), "spec")),
+                                read_sources(read_array(from, "files"), read_object(from.Get("weights"), "weights")),
+                                read_string(from, "key"), read_threads(from));
   Napi::Object handle = PromiseJob::start(env, Engine::files(), job, from);
   handle.Set("progress", Napi::Function::New(env, [job](const Napi::CallbackInfo& call) {
                return Napi::Number::New(call.Env(), static_cast<double>(job->done_bytes.load()));
@@ -60,7 +66,9 @@ Napi::Value typed(Napi::Env env, const std::vector<T>& values) {
 class RunJob final : public PromiseJob {
  public:
   RunJob(Napi::Env env, const SharedWeights& weights, Batch batch, float* logits)
-      : PromiseJob(env), sequences_(batch.sequences), forward_(std::make_unique<Forward>(weights, std::move(batch), logits)) {
+      : PromiseJob(env),
+        sequences_(batch.sequences),
+        forward_(std::make_unique<Forward>(weights, std::move(batch), logits)) {
     for (const auto& sequence : sequences_) sequence->busy = true;
   }
 
@@ -85,13 +93,15 @@ class RunJob final : public PromiseJob {
     out.Set("seconds", seconds());
     out.Set("scratchBytes", static_cast<double>(output_.scratch_bytes));
     out.Set("sampled", typed<std::int32_t, Napi::Int32Array>(env, output_.sampled));
-    if (!output_.sampled_logprob.empty()) out.Set("sampledLogprob", typed<float, Napi::Float32Array>(env, output_.sampled_logprob));
+    if (!output_.sampled_logprob.empty())
+      out.Set("sampledLogprob", typed<float, Napi::Float32Array>(env, output_.sampled_logprob));
     if (!output_.logsumexp.empty()) {
       out.Set("topkIds", typed<std::int32_t, Napi::Int32Array>(env, output_.topk_ids));
       out.Set("topkValues", typed<float, Napi::Float32Array>(env, output_.topk_values));
       out.Set("logsumexp", typed<float, Napi::Float32Array>(env, output_.logsumexp));
     }
-    if (!output_.target_logprob.empty()) out.Set("targetLogprob", typed<float, Napi::Float32Array>(env, output_.target_logprob));
+    if (!output_.target_logprob.empty())
+      out.Set("targetLogprob", typed<float, Napi::Float32Array>(env, output_.target_logprob));
     if (!output_.hidden.empty()) out.Set("hidden", typed<float, Napi::Float32Array>(env, output_.hidden));
     output_ = {};
     return out;
@@ -114,9 +124,10 @@ DType read_kv_type(const Napi::Env& env, const Napi::Value& value) {
 }  // namespace
 
 void ModelObject::define(Napi::Env env) {
-  const Napi::Function type = DefineClass(env, "NativeModel",
-                                          {InstanceMethod("info", &ModelObject::info), InstanceMethod("sequence", &ModelObject::sequence),
-                                           InstanceMethod("run", &ModelObject::run), InstanceMethod("dispose", &ModelObject::dispose)});
+  const Napi::Function type =
+      DefineClass(env, "NativeModel",
+                  {InstanceMethod("info", &ModelObject::info), InstanceMethod("sequence", &ModelObject::sequence),
+                   InstanceMethod("run", &ModelObject::run), InstanceMethod("dispose", &ModelObject::dispose)});
   Environment::of(env).model_class = Napi::Persistent(type);
 }
 
@@ -147,11 +158,13 @@ Napi::Value ModelObject::info(const Napi::CallbackInfo& info) {
 // (kv: "f16" | "bf16" | "f32") => Sequence
 Napi::Value ModelObject::sequence(const Napi::CallbackInfo& info) {
   const DecoderSpec& spec = live(info.Env())->spec;
-  const KvShape shape{static_cast<long>(spec.layers.size()), spec.kv_heads, spec.head_dim, read_kv_type(info.Env(), info[0])};
+  const KvShape shape{static_cast<long>(spec.layers.size()), spec.kv_heads, spec.head_dim,
+                      read_kv_type(info.Env(), info[0])};
   return SequenceObject::wrap(info.Env(), std::make_shared<Sequence>(shape));
 }
 
-// (batch) => { promise: Promise<result | null>, abort() }. lib/model/engine.ts documents the members of batch and result.
+// (batch) => { promise: Promise<result | null>, abort() }. lib/model/engine.ts documents the members of batch and
+// result.
 Napi::Value ModelObject::run(const Napi::CallbackInfo& info) {
   const Napi::Env env = info.Env();
   const SharedWeights& weights = live(env);
@@ -169,7 +182,8 @@ Napi::Value ModelObject::run(const Napi::CallbackInfo& info) {
     const Napi::Value sampler = absent(samplers) ? env.Undefined() : read_object(samplers, "samplers").Get(i);
     if (absent(sampler)) {
       batch.samplers.push_back(nullptr);
-    } else if (sampler.IsObject() && sampler.As<Napi::Object>().InstanceOf(Environment::of(env).sampler_class.Value())) {
+    } else if (sampler.IsObject() &&
+               sampler.As<Napi::Object>().InstanceOf(Environment::of(env).sampler_class.Value())) {
       batch.samplers.push_back(SamplerObject::Unwrap(sampler.As<Napi::Object>())->sampler());
     } else {
       wrong(env, "a Sampler or nothing", "samplers");
@@ -201,7 +215,8 @@ Napi::Value ModelObject::run(const Napi::CallbackInfo& info) {
     }
     logits = out.As<Napi::Float32Array>().Data();
   }
-  return PromiseJob::start(env, Engine::compute(), std::make_shared<RunJob>(env, weights, std::move(batch), logits), from);
+  return PromiseJob::start(env, Engine::compute(), std::make_shared<RunJob>(env, weights, std::move(batch), logits),
+                           from);
 }
 
 void export_model(Napi::Env env, Napi::Object exports) {

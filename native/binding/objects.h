@@ -1,4 +1,5 @@
-// JavaScript classes around native objects. Handles stay valid after dispose(); using one then throws OUTRIDER_DISPOSED.
+// JavaScript classes around native objects. Handles stay valid after dispose(); using one then throws
+// OUTRIDER_DISPOSED.
 #pragma once
 
 #include <napi.h>

@@ -41,13 +41,15 @@ constexpr napi_type_tag kPackedTag = {0x6f75747269646572u, 0x7061636b65643031u};
 
 const PackedMatrix& packed_arg(const Info& info, std::size_t index) {
   bool tagged = false;
-  if (!info[index].IsExternal() || napi_check_object_type_tag(info.Env(), info[index], &kPackedTag, &tagged) != napi_ok || !tagged) {
+  if (!info[index].IsExternal() ||
+      napi_check_object_type_tag(info.Env(), info[index], &kPackedTag, &tagged) != napi_ok || !tagged) {
     wrong(info.Env(), "packed weights", "weights");
   }
   return info[index].As<Napi::External<PackedWeights>>().Data()->matrix;
 }
 
-void pack_codes(const PackedLayout& layout, int bits, const std::uint8_t* data, const float* scale, const float* zero, std::byte* out) {
+void pack_codes(const PackedLayout& layout, int bits, const std::uint8_t* data, const float* scale, const float* zero,
+                std::byte* out) {
   const long row_bytes = (layout.cols * bits + 7) / 8, per_byte = 8 / bits;
   std::vector<std::uint8_t> codes(static_cast<std::size_t>(kPanelRows * layout.cols));
   for (long panel = 0; panel < layout.panels; ++panel) {
@@ -55,7 +57,8 @@ void pack_codes(const PackedLayout& layout, int bits, const std::uint8_t* data, 
     for (long r = 0; r < rows; ++r) {
       for (long k = 0; k < layout.cols; ++k) {
         const int byte = data[(first + r) * row_bytes + k / per_byte];
-        codes[static_cast<std::size_t>(r * layout.cols + k)] = static_cast<std::uint8_t>(byte >> (k % per_byte * bits) & ((1 << bits) - 1));
+        codes[static_cast<std::size_t>(r * layout.cols + k)] =
+            static_cast<std::uint8_t>(byte >> (k % per_byte * bits) & ((1 << bits) - 1));
       }
     }
     pack_affine_panel(layout, {codes.data(), scale + first * layout.groups, zero + first * layout.groups, rows},
@@ -63,25 +66,27 @@ void pack_codes(const PackedLayout& layout, int bits, const std::uint8_t* data, 
   }
 }
 
-// (format, rows, cols, data, group, scaleFormat, scale, zero) => handle. format: f32, f16, bf16, affine2, affine4, affine8.
-// Dense data is row-major; scale and zero are Float32Array or f16 bits.
+// (format, rows, cols, data, group, scaleFormat, scale, zero) => handle. format: f32, f16, bf16, affine2, affine4,
+// affine8. Dense data is row-major; scale and zero are Float32Array or f16 bits.
 Napi::Value pack_weights(const Info& info) {
   const Napi::Env env = info.Env();
   const std::string format = info[0].ToString().Utf8Value();
-  const long rows = take_integer(info[1], "rows", 1, kMaxDimension), cols = take_integer(info[2], "cols", 1, kMaxDimension);
+  const long rows = take_integer(info[1], "rows", 1, kMaxDimension),
+             cols = take_integer(info[2], "cols", 1, kMaxDimension);
   auto weights = std::make_unique<PackedWeights>();
   const bool affine = format.rfind("affine", 0) == 0;
   const int bits = affine ? format.back() - '0' : 0;
   if (affine && bits != 2 && bits != 4 && bits != 8) wrong(env, "2, 4 or 8 bits", "format");
   const DType type = affine ? DType::kU8 : take_type(info[0], "format");
-  const WeightFormat packed = bits == 2   ? WeightFormat::kU2
-                              : bits == 4 ? WeightFormat::kU4
-                              : bits == 8 ? WeightFormat::kU8
+  const WeightFormat packed = bits == 2             ? WeightFormat::kU2
+                              : bits == 4           ? WeightFormat::kU4
+                              : bits == 8           ? WeightFormat::kU8
                               : type == DType::kF32 ? WeightFormat::kF32
                               : type == DType::kF16 ? WeightFormat::kF16
                                                     : WeightFormat::kBF16;
   const bool f32_scales = affine && info[5].ToString().Utf8Value() == "f32";
-  const PackedLayout layout = packed_layout(packed, rows, cols, affine ? take_integer(info[4], "group", 1, kMaxDimension) : 0, f32_scales);
+  const PackedLayout layout =
+      packed_layout(packed, rows, cols, affine ? take_integer(info[4], "group", 1, kMaxDimension) : 0, f32_scales);
   weights->memory = Buffer(layout.total);
   if (!weights->memory) throw_error(env, Status::kMemory, "Cannot allocate packed weights");
   weights->matrix = {layout, weights->memory.data()};
@@ -102,11 +107,13 @@ Napi::Value pack_weights(const Info& info) {
     const std::size_t row_bytes = static_cast<std::size_t>(cols) * dtype_bytes(type);
     for (long panel = 0; panel < layout.panels; ++panel) {
       const long first = panel * kPanelRows;
-      pack_dense_panel(layout, data + static_cast<std::size_t>(first) * row_bytes, row_bytes, std::min(kPanelRows, rows - first),
+      pack_dense_panel(layout, data + static_cast<std::size_t>(first) * row_bytes, row_bytes,
+                       std::min(kPanelRows, rows - first),
                        weights->memory.data() + static_cast<std::size_t>(panel) * layout.panel_stride);
     }
   }
-  auto handle = Napi::External<PackedWeights>::New(env, weights.release(), [](Napi::Env, PackedWeights* data) { delete data; });
+  auto handle =
+      Napi::External<PackedWeights>::New(env, weights.release(), [](Napi::Env, PackedWeights* data) { delete data; });
   napi_type_tag_object(env, handle, &kPackedTag);
   return handle;
 }
@@ -122,7 +129,8 @@ void gemm(const Info& info) {
   float* out = take_array<float>(info[5], N * M, "out");
   const bool int8 = info[6].ToBoolean().Value();
   const Level level = read_level(info[7]);
-  if (int8 && !is_affine(w.layout.format)) throw_error(env, Status::kUnsupported, "Expected affine weights for int8 activations");
+  if (int8 && !is_affine(w.layout.format))
+    throw_error(env, Status::kUnsupported, "Expected affine weights for int8 activations");
   if (N == 0) return;
   const Buffer block(ops::GemmInput::bytes(w.layout, N, int8) + 64);
   if (!block) throw_error(env, Status::kMemory, "Cannot allocate prepared activations");
@@ -139,14 +147,18 @@ void embedding(const Info& info) {
   for (long n = 0; n < N; ++n) {
     if (tokens[n] < 0 || tokens[n] >= table.layout.rows) wrong(info.Env(), "tokens below the number of rows", "tokens");
   }
-  ops::embedding({&table, tokens, N, take_float(info[3], "scale"), take_array<float>(info[4], N * table.layout.cols, "out"), table.layout.cols}, read_level(info[5]));
+  ops::embedding({&table, tokens, N, take_float(info[3], "scale"),
+                  take_array<float>(info[4], N * table.layout.cols, "out"), table.layout.cols},
+                 read_level(info[5]));
 }
 
 // (pages, type, G, D, token, key [G, D], value [G, D]): writes one token into pages [P, G, 2 * 64 * D].
 void kv_write(const Info& info) {
   const DType type = take_type(info[1], "KV type");
-  const long G = take_integer(info[2], "G", 1, 4096), D = take_integer(info[3], "D", 1, ops::kMaxHeadDim), token = take_integer(info[4], "token", 0, kMaxDimension);
-  auto* pages = static_cast<std::byte*>(take_floats(info[0], type, (token / kPageTokens + 1) * G * 2 * kPageTokens * D, "pages"));
+  const long G = take_integer(info[2], "G", 1, 4096), D = take_integer(info[3], "D", 1, ops::kMaxHeadDim),
+             token = take_integer(info[4], "token", 0, kMaxDimension);
+  auto* pages =
+      static_cast<std::byte*>(take_floats(info[0], type, (token / kPageTokens + 1) * G * 2 * kPageTokens * D, "pages"));
   const float* key = take_array<float>(info[5], G * D, "key");
   const float* value = take_array<float>(info[6], G * D, "value");
   for (long g = 0; g < G; ++g) {
@@ -160,9 +172,11 @@ void kv_write(const Info& info) {
 void attention(const Info& info) {
   const Napi::Env env = info.Env();
   const Napi::Object from = read_object(info[0], "attention");
-  const long N = read_integer(from, "N"), H = read_integer(from, "H"), G = read_integer(from, "G"), D = read_integer(from, "D");
+  const long N = read_integer(from, "N"), H = read_integer(from, "H"), G = read_integer(from, "G"),
+             D = read_integer(from, "D");
   const long prefix = read_integer(from, "prefix"), window = read_integer(from, "window");
-  if (N < 0 || N > 1 << 20 || H < 1 || H > 4096 || G < 1 || H % G != 0 || D < 1 || D > ops::kMaxHeadDim || prefix < 0 || prefix > kMaxDimension || window < 0) {
+  if (N < 0 || N > 1 << 20 || H < 1 || H > 4096 || G < 1 || H % G != 0 || D < 1 || D > ops::kMaxHeadDim || prefix < 0 ||
+      prefix > kMaxDimension || window < 0) {
     wrong(env, "dimensions in range", "attention");
   }
   const std::string type_name = read_string(from, "kvType");
@@ -191,7 +205,8 @@ void attention(const Info& info) {
     paths.resize(static_cast<std::size_t>(N * stride));
     for (long n = 0; n < N; ++n) {
       long at = depth[static_cast<std::size_t>(n)];
-      for (std::int32_t row = static_cast<std::int32_t>(n); row >= 0; row = parent[row]) paths[static_cast<std::size_t>(n * stride + --at)] = row;
+      for (std::int32_t row = static_cast<std::int32_t>(n); row >= 0; row = parent[row])
+        paths[static_cast<std::size_t>(n * stride + --at)] = row;
     }
   }
   const std::size_t page_bytes = kv_page_bytes(D, type);
@@ -234,7 +249,9 @@ void attention(const Info& info) {
 }  // namespace
 
 void export_linear_ops(Napi::Env env, Napi::Object exports) {
-  const auto add = [&](const char* name, auto function) { exports.Set(name, Napi::Function::New(env, function, name)); };
+  const auto add = [&](const char* name, auto function) {
+    exports.Set(name, Napi::Function::New(env, function, name));
+  };
   add("packWeights", pack_weights);
   add("gemm", gemm);
   add("embedding", embedding);

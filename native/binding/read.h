@@ -1,4 +1,5 @@
-// Plain data out of JavaScript values. lib/ has checked what they mean; here a wrong type is an error and never a crash.
+// Plain data out of JavaScript values. lib/ has checked what they mean; here a wrong type is an error and never a
+// crash.
 #pragma once
 
 #include <napi.h>
@@ -54,7 +55,8 @@ inline std::string read_string(const Napi::Object& from, const char* name) {
 inline Level read_level(const Napi::Value& value) {
   if (absent(value)) return level_chosen();
   Level level = Level::kRef;
-  if (!value.IsString() || !level_named(value.As<Napi::String>().Utf8Value().c_str(), &level) || !level_available(level)) {
+  if (!value.IsString() || !level_named(value.As<Napi::String>().Utf8Value().c_str(), &level) ||
+      !level_available(level)) {
     wrong(value.Env(), "a CPU level this machine can run", "level");
   }
   return level;

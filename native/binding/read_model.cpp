@@ -19,16 +19,21 @@ int choice(const Napi::Object& from, const char* name, const char* const (&value
 }
 
 bool dense_format(const std::string& name, WeightFormat* format) {
-  if (name == "f32") *format = WeightFormat::kF32;
-  else if (name == "f16") *format = WeightFormat::kF16;
-  else if (name == "bf16") *format = WeightFormat::kBF16;
-  else return false;
+  if (name == "f32")
+    *format = WeightFormat::kF32;
+  else if (name == "f16")
+    *format = WeightFormat::kF16;
+  else if (name == "bf16")
+    *format = WeightFormat::kBF16;
+  else
+    return false;
   return true;
 }
 
 Span read_span(const Napi::Value& value, const char* name) {
   const Napi::Object from = read_object(value, name);
-  const long file = read_integer(from, "file"), offset = read_integer(from, "offset"), bytes = read_integer(from, "byteLength");
+  const long file = read_integer(from, "file"), offset = read_integer(from, "offset"),
+             bytes = read_integer(from, "byteLength");
   if (file < 0 || file > 1 << 20 || offset < 0 || bytes < 0) wrong(from.Env(), "a span of bytes", name);
   return {static_cast<int>(file), static_cast<std::size_t>(offset), static_cast<std::size_t>(bytes)};
 }
@@ -129,8 +134,8 @@ DecoderSpec read_spec(const Napi::Object& from) {
   const Napi::Array ropes = read_array(from, "ropes"), layers = read_array(from, "layers");
   for (std::uint32_t i = 0; i < ropes.Length(); ++i) {
     const Napi::Object rope = read_object(ropes.Get(i), "ropes");
-    s.ropes.push_back({read_typed<float>(rope, "invFreq", napi_float32_array), static_cast<float>(read_number(rope, "magnitude")),
-                       read_flag(rope, "interleaved")});
+    s.ropes.push_back({read_typed<float>(rope, "invFreq", napi_float32_array),
+                       static_cast<float>(read_number(rope, "magnitude")), read_flag(rope, "interleaved")});
   }
   for (std::uint32_t i = 0; i < layers.Length(); ++i) {
     const Napi::Object layer = read_object(layers.Get(i), "layers");
@@ -150,7 +155,8 @@ ModelSources read_sources(const Napi::Array& files, const Napi::Object& weights)
   if (!absent(weights.Get("head"))) s.head = read_matrix(weights.Get("head"), "head");
   s.final_norm = read_vector_source(weights.Get("finalNorm"), "finalNorm");
   const Napi::Array layers = read_array(weights, "layers");
-  for (std::uint32_t i = 0; i < layers.Length(); ++i) s.layers.push_back(read_layer(read_object(layers.Get(i), "layers")));
+  for (std::uint32_t i = 0; i < layers.Length(); ++i)
+    s.layers.push_back(read_layer(read_object(layers.Get(i), "layers")));
   return s;
 }
 

@@ -15,8 +15,14 @@ class SnapshotJob final : public PromiseJob {
       : PromiseJob(env), sequence_(std::move(sequence)), model_(model), out_(out) {
     sequence_->busy = true;
   }
-  SnapshotJob(Napi::Env env, SharedSequence sequence, std::uint64_t model, const std::byte* in, std::size_t bytes, long max_tokens)
-      : PromiseJob(env), sequence_(std::move(sequence)), model_(model), in_(in), bytes_(bytes), max_tokens_(max_tokens) {
+  SnapshotJob(Napi::Env env, SharedSequence sequence, std::uint64_t model, const std::byte* in, std::size_t bytes,
+              long max_tokens)
+      : PromiseJob(env),
+        sequence_(std::move(sequence)),
+        model_(model),
+        in_(in),
+        bytes_(bytes),
+        max_tokens_(max_tokens) {
     sequence_->busy = true;
   }
 
@@ -52,13 +58,13 @@ long read_count(const Napi::CallbackInfo& info, std::size_t index, const char* n
 }  // namespace
 
 void SequenceObject::define(Napi::Env env) {
-  const Napi::Function type =
-      DefineClass(env, "NativeSequence",
-                  {InstanceAccessor<&SequenceObject::length>("length"), InstanceAccessor<&SequenceObject::bytes>("bytes"),
-                   InstanceAccessor<&SequenceObject::busy>("busy"), InstanceMethod("truncate", &SequenceObject::truncate),
-                   InstanceMethod("fork", &SequenceObject::fork), InstanceMethod("commit", &SequenceObject::commit),
-                   InstanceMethod("save", &SequenceObject::save), InstanceMethod("restore", &SequenceObject::restore),
-                   InstanceMethod("dispose", &SequenceObject::dispose)});
+  const Napi::Function type = DefineClass(
+      env, "NativeSequence",
+      {InstanceAccessor<&SequenceObject::length>("length"), InstanceAccessor<&SequenceObject::bytes>("bytes"),
+       InstanceAccessor<&SequenceObject::busy>("busy"), InstanceMethod("truncate", &SequenceObject::truncate),
+       InstanceMethod("fork", &SequenceObject::fork), InstanceMethod("commit", &SequenceObject::commit),
+       InstanceMethod("save", &SequenceObject::save), InstanceMethod("restore", &SequenceObject::restore),
+       InstanceMethod("dispose", &SequenceObject::dispose)});
   Environment::of(env).sequence_class = Napi::Persistent(type);
 }
 
@@ -72,7 +78,8 @@ SequenceObject::SequenceObject(const Napi::CallbackInfo& info) : Napi::ObjectWra
 }
 
 const SharedSequence& SequenceObject::live(Napi::Env env) const {
-  if (sequence_ == nullptr) throw_error(env, Status::kDisposed, "Expected a live KV cache, received one that was disposed");
+  if (sequence_ == nullptr)
+    throw_error(env, Status::kDisposed, "Expected a live KV cache, received one that was disposed");
   return sequence_;
 }
 
@@ -90,10 +97,14 @@ Napi::Value SequenceObject::bytes(const Napi::CallbackInfo& info) {
   return Napi::Number::New(info.Env(), static_cast<double>(live(info.Env())->bytes()));
 }
 
-Napi::Value SequenceObject::busy(const Napi::CallbackInfo& info) { return Napi::Boolean::New(info.Env(), live(info.Env())->busy); }
+Napi::Value SequenceObject::busy(const Napi::CallbackInfo& info) {
+  return Napi::Boolean::New(info.Env(), live(info.Env())->busy);
+}
 
 // (length)
-void SequenceObject::truncate(const Napi::CallbackInfo& info) { idle(info.Env())->truncate(read_count(info, 0, "length")); }
+void SequenceObject::truncate(const Napi::CallbackInfo& info) {
+  idle(info.Env())->truncate(read_count(info, 0, "length"));
+}
 
 Napi::Value SequenceObject::fork(const Napi::CallbackInfo& info) {
   return wrap(info.Env(), SharedSequence(idle(info.Env())->fork()));
@@ -102,11 +113,14 @@ Napi::Value SequenceObject::fork(const Napi::CallbackInfo& info) {
 // (rows: Int32Array)
 void SequenceObject::commit(const Napi::CallbackInfo& info) {
   const Napi::Env env = info.Env();
-  if (!info[0].IsTypedArray() || info[0].As<Napi::TypedArray>().TypedArrayType() != napi_int32_array) wrong(env, "an Int32Array", "rows");
+  if (!info[0].IsTypedArray() || info[0].As<Napi::TypedArray>().TypedArrayType() != napi_int32_array)
+    wrong(env, "an Int32Array", "rows");
   const auto rows = info[0].As<Napi::Int32Array>();
   const Status status = idle(env)->commit(rows.Data(), static_cast<long>(rows.ElementLength()));
   if (status != Status::kOk) {
-    throw_error(env, status, status == Status::kMemory ? "Cannot allocate KV pages" : "Expected rows to be a path from a root of the last tree");
+    throw_error(env, status,
+                status == Status::kMemory ? "Cannot allocate KV pages"
+                                          : "Expected rows to be a path from a root of the last tree");
   }
 }
 
@@ -117,7 +131,8 @@ Napi::Value SequenceObject::save(const Napi::CallbackInfo& info) {
   const std::uint64_t model = read_fingerprint(info, 0);
   auto bytes = Napi::Uint8Array::New(env, sequence->snapshot_bytes());
   auto* out = reinterpret_cast<std::byte*>(bytes.Data());
-  Napi::Object handle = PromiseJob::start(env, Engine::files(), std::make_shared<SnapshotJob>(env, sequence, model, out), bytes);
+  Napi::Object handle =
+      PromiseJob::start(env, Engine::files(), std::make_shared<SnapshotJob>(env, sequence, model, out), bytes);
   handle.Set("bytes", bytes);
   return handle;
 }
@@ -127,13 +142,15 @@ Napi::Value SequenceObject::restore(const Napi::CallbackInfo& info) {
   const Napi::Env env = info.Env();
   const SharedSequence& sequence = idle(env);
   const std::uint64_t model = read_fingerprint(info, 0);
-  if (!info[1].IsTypedArray() || info[1].As<Napi::TypedArray>().TypedArrayType() != napi_uint8_array) wrong(env, "a Uint8Array", "bytes");
+  if (!info[1].IsTypedArray() || info[1].As<Napi::TypedArray>().TypedArrayType() != napi_uint8_array)
+    wrong(env, "a Uint8Array", "bytes");
   const auto bytes = info[1].As<Napi::Uint8Array>();
   static constexpr std::byte kNone{};
   const auto* in = bytes.Data() == nullptr ? &kNone : reinterpret_cast<const std::byte*>(bytes.Data());
   return PromiseJob::start(
       env, Engine::files(),
-      std::make_shared<SnapshotJob>(env, sequence, model, in, bytes.ElementLength(), read_count(info, 2, "max tokens")), bytes);
+      std::make_shared<SnapshotJob>(env, sequence, model, in, bytes.ElementLength(), read_count(info, 2, "max tokens")),
+      bytes);
 }
 
 void SequenceObject::dispose(const Napi::CallbackInfo&) { sequence_.reset(); }
@@ -144,10 +161,12 @@ void SamplerObject::define(Napi::Env env, Napi::Object exports) {
   exports.Set("NativeSampler", type);
 }
 
-// ({ vocab, temperature, topK, topP, minP, typicalP, repetitionPenalty, frequencyPenalty, presencePenalty, seed: bigint,
+// ({ vocab, temperature, topK, topP, minP, typicalP, repetitionPenalty, frequencyPenalty, presencePenalty, seed:
+// bigint,
 //    history: Int32Array, penaltyWindow, biasIds: Int32Array, bias: Float32Array, suppressed: Int32Array,
 //    suppressedEarly: Int32Array, minPosition })
-SamplerObject::SamplerObject(const Napi::CallbackInfo& info) : Napi::ObjectWrap<SamplerObject>(info), sampler_(std::make_shared<Sampler>()) {
+SamplerObject::SamplerObject(const Napi::CallbackInfo& info)
+    : Napi::ObjectWrap<SamplerObject>(info), sampler_(std::make_shared<Sampler>()) {
   const Napi::Env env = info.Env();
   const Napi::Object from = read_object(info[0], "options");
   Sampler& s = *sampler_;

@@ -36,8 +36,12 @@ __attribute__((always_inline)) inline std::uint64_t read_streams(const Line* lin
 }
 
 #if defined(__x86_64__)
-__attribute__((target("avx512f"))) std::uint64_t read_avx512(const Line* lines, long count) { return read_streams(lines, count); }
-__attribute__((target("avx2"))) std::uint64_t read_avx2(const Line* lines, long count) { return read_streams(lines, count); }
+__attribute__((target("avx512f"))) std::uint64_t read_avx512(const Line* lines, long count) {
+  return read_streams(lines, count);
+}
+__attribute__((target("avx2"))) std::uint64_t read_avx2(const Line* lines, long count) {
+  return read_streams(lines, count);
+}
 #endif
 std::uint64_t read_plain(const Line* lines, long count) { return read_streams(lines, count); }
 

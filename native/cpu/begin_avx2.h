@@ -1,5 +1,6 @@
-// Opens a region compiled for AVX2 + FMA + F16C inside namespace outrider::avx2, with 16-lane vectors as pairs of registers.
-// No include guard on purpose: each kernel file opens one region and closes it with cpu/end.h. Include everything else first.
+// Opens a region compiled for AVX2 + FMA + F16C inside namespace outrider::avx2, with 16-lane vectors as pairs of
+// registers. No include guard on purpose: each kernel file opens one region and closes it with cpu/end.h. Include
+// everything else first.
 //
 // Both vector levels give the same 16 lanes the same operations in the same order, so a kernel written once against
 // this vocabulary gives the same bits on both.
@@ -87,8 +88,8 @@ static inline I f_to_i(F x) { return {_mm256_cvtps_epi32(x.a), _mm256_cvtps_epi3
 // acc + the four products of each 32-bit lane: unsigned bytes of u times signed bytes of s. Exact: widened to 16 bits
 // first, because vpmaddubsw saturates for codes above 128.
 static inline __m256i i_dot4_half(__m256i acc, __m256i u, __m256i s) {
-  const __m256i even = _mm256_madd_epi16(_mm256_and_si256(u, _mm256_set1_epi16(0xFF)),
-                                         _mm256_srai_epi16(_mm256_slli_epi16(s, 8), 8));
+  const __m256i even =
+      _mm256_madd_epi16(_mm256_and_si256(u, _mm256_set1_epi16(0xFF)), _mm256_srai_epi16(_mm256_slli_epi16(s, 8), 8));
   const __m256i odd = _mm256_madd_epi16(_mm256_srli_epi16(u, 8), _mm256_srai_epi16(s, 8));
   return _mm256_add_epi32(acc, _mm256_add_epi32(even, odd));
 }

@@ -1,12 +1,12 @@
-// Opens a region compiled for AVX-512 (F, BW, DQ, VL, VNNI) inside namespace outrider::avx512, with 16-lane vectors in one
-// register. The vocabulary is that of cpu/begin_avx2.h, lane for lane. Close with cpu/end.h.
+// Opens a region compiled for AVX-512 (F, BW, DQ, VL, VNNI) inside namespace outrider::avx512, with 16-lane vectors in
+// one register. The vocabulary is that of cpu/begin_avx2.h, lane for lane. Close with cpu/end.h.
 #include <immintrin.h>
 
 #include <cstdint>
 
 #if defined(__clang__)
-#pragma clang attribute push(__attribute__((target("avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,avx2,fma,f16c,bmi2"))), \
-                             apply_to = function)
+#pragma clang attribute push( \
+    __attribute__((target("avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,avx2,fma,f16c,bmi2"))), apply_to = function)
 #else
 #pragma GCC push_options
 #pragma GCC target("avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,avx2,fma,f16c,bmi2")
@@ -36,9 +36,7 @@ static inline F f_div(F x, F y) { return {_mm512_div_ps(x.v, y.v)}; }
 static inline F f_fma(F x, F y, F z) { return {_mm512_fmadd_ps(x.v, y.v, z.v)}; }
 static inline F f_max(F x, F y) { return {_mm512_max_ps(x.v, y.v)}; }
 static inline F f_min(F x, F y) { return {_mm512_min_ps(x.v, y.v)}; }
-static inline F f_round(F x) {
-  return {_mm512_roundscale_ps(x.v, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC)};
-}
+static inline F f_round(F x) { return {_mm512_roundscale_ps(x.v, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC)}; }
 static inline F f_abs(F x) { return {_mm512_abs_ps(x.v)}; }
 static inline F f_select_less(F x, F y, F t, F f) {
   return {_mm512_mask_blend_ps(_mm512_cmp_ps_mask(x.v, y.v, _CMP_LT_OQ), f.v, t.v)};
@@ -68,9 +66,12 @@ static inline I f_to_i(F x) { return {_mm512_cvtps_epi32(x.v)}; }
 static inline I i_dot4(I acc, I u, I s) { return {_mm512_dpbusd_epi32(acc.v, u.v, s.v)}; }
 static inline I i_dot4_small(I acc, I u, I s) { return {_mm512_dpbusd_epi32(acc.v, u.v, s.v)}; }
 static inline F f_scale2(F x, I n) {
-  return {_mm512_mul_ps(x.v, _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_add_epi32(n.v, _mm512_set1_epi32(127)), 23)))};
+  return {
+      _mm512_mul_ps(x.v, _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_add_epi32(n.v, _mm512_set1_epi32(127)), 23)))};
 }
-static inline __m256 f_fold_half(F x) { return _mm256_add_ps(_mm512_castps512_ps256(x.v), _mm512_extractf32x8_ps(x.v, 1)); }
+static inline __m256 f_fold_half(F x) {
+  return _mm256_add_ps(_mm512_castps512_ps256(x.v), _mm512_extractf32x8_ps(x.v, 1));
+}
 static inline __m256 f_fold_max_half(F x) {
   return _mm256_max_ps(_mm512_castps512_ps256(x.v), _mm512_extractf32x8_ps(x.v, 1));
 }

@@ -78,9 +78,12 @@ const char* level_name(Level level) { return kNames[static_cast<int>(level)]; }
 bool level_available(Level level) {
   static const Features features = detect();
   switch (level) {
-    case Level::kRef: return true;
-    case Level::kAvx2: return features.avx2;
-    case Level::kAvx512: return features.avx512;
+    case Level::kRef:
+      return true;
+    case Level::kAvx2:
+      return features.avx2;
+    case Level::kAvx512:
+      return features.avx512;
   }
   return false;
 }

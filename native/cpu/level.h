@@ -1,4 +1,5 @@
-// Which kernels this machine runs. One level is chosen when the addon loads and stays; OUTRIDER_ISA=ref|avx2|avx512 forces one.
+// Which kernels this machine runs. One level is chosen when the addon loads and stays; OUTRIDER_ISA=ref|avx2|avx512
+// forces one.
 #pragma once
 
 #include <cstddef>

@@ -36,8 +36,10 @@ static inline F f_load_to(const float* p, int n, float fill = 0.0f) {
   return n == kLanes ? f_load(p) : f_load_n(p, n, fill);
 }
 static inline void f_store_to(float* p, F x, int n) {
-  if (n == kLanes) f_store(p, x);
-  else f_store_n(p, x, n);
+  if (n == kLanes)
+    f_store(p, x);
+  else
+    f_store_n(p, x, n);
 }
 
 // exp(x). Relative error below 2e-7 for x in [-87.3, 88.7]; 0 below that, +inf above 88.72; NaN stays NaN.

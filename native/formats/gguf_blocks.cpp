@@ -13,8 +13,9 @@ struct Block {
   AffineShape shape;
 };
 
-constexpr Block kBlocks[] = {{32, 18, {4, 32}},  {32, 20, {4, 32}},  {32, 22, {8, 32}},   {32, 24, {8, 32}},   {32, 34, {8, 32}},
-                             {256, 84, {2, 16}}, {256, 110, {4, 16}}, {256, 144, {4, 32}}, {256, 176, {8, 32}}, {256, 210, {8, 16}}};
+constexpr Block kBlocks[] = {{32, 18, {4, 32}},   {32, 20, {4, 32}},  {32, 22, {8, 32}},   {32, 24, {8, 32}},
+                             {32, 34, {8, 32}},   {256, 84, {2, 16}}, {256, 110, {4, 16}}, {256, 144, {4, 32}},
+                             {256, 176, {8, 32}}, {256, 210, {8, 16}}};
 
 const Block& block_of(GgufType type) { return kBlocks[static_cast<int>(type)]; }
 
@@ -110,7 +111,8 @@ std::size_t gguf_row_bytes(GgufType type, std::size_t cols) {
   return cols % block.elements == 0 ? cols / block.elements * block.bytes : 0;
 }
 
-void gguf_decode_affine(GgufType type, const std::uint8_t* row, std::size_t cols, std::uint8_t* codes, float* scale, float* zero) {
+void gguf_decode_affine(GgufType type, const std::uint8_t* row, std::size_t cols, std::uint8_t* codes, float* scale,
+                        float* zero) {
   const Block& block = block_of(type);
   const std::size_t groups = block.elements / static_cast<std::size_t>(block.shape.group);
   for (std::size_t at = 0; at < cols; at += block.elements, row += block.bytes, codes += block.elements) {
@@ -142,11 +144,21 @@ void gguf_decode_affine(GgufType type, const std::uint8_t* row, std::size_t cols
         *zero = *scale * -128.0f;
         for (int j = 0; j < 32; ++j) codes[j] = static_cast<std::uint8_t>(row[2 + j] ^ 0x80);  // q + 128
         break;
-      case GgufType::kQ2K: q2k(row, codes, scale, zero); break;
-      case GgufType::kQ3K: q3k(row, codes, scale, zero); break;
-      case GgufType::kQ4K: q45k(row, false, codes, scale, zero); break;
-      case GgufType::kQ5K: q45k(row, true, codes, scale, zero); break;
-      case GgufType::kQ6K: q6k(row, codes, scale, zero); break;
+      case GgufType::kQ2K:
+        q2k(row, codes, scale, zero);
+        break;
+      case GgufType::kQ3K:
+        q3k(row, codes, scale, zero);
+        break;
+      case GgufType::kQ4K:
+        q45k(row, false, codes, scale, zero);
+        break;
+      case GgufType::kQ5K:
+        q45k(row, true, codes, scale, zero);
+        break;
+      case GgufType::kQ6K:
+        q6k(row, codes, scale, zero);
+        break;
     }
     scale += groups;
     zero += groups;

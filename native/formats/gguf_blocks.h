@@ -1,7 +1,7 @@
 // The block formats of GGUF files and their mapping into the affine family  w = scale * code + zero.
 //
-// A row of a matrix is a run of blocks. d, m and dmin are f16 factors of the block; "nibble j" of a byte run holds element j
-// in the low half of byte j and element j + half in the high half unless said otherwise.
+// A row of a matrix is a run of blocks. d, m and dmin are f16 factors of the block; "nibble j" of a byte run holds
+// element j in the low half of byte j and element j + half in the high half unless said otherwise.
 //
 //   type  elements bytes  layout                                            value
 //   q4_0     32     18    d, 16 nibble bytes                                d (q - 8)
@@ -15,9 +15,10 @@
 //   q5_k    256    176    d, dmin, 12 bytes, 32 fifth bits, 128 bytes       d s q - dmin t
 //   q6_k    256    210    128 low nibbles, 64 bytes of upper bits, 16 signed s, d   d s (q - 32)
 //
-// The mapping is exact in f32: a product of an f16 (11 significant bits) and an integer below 2^9 has at most 20 bits. The
-// 32-element types stay exact with f16 scale and zero too (the zero is d times a power of two) unless 128 d overflows f16;
-// the K types need f32 scales. Only the final  scale * code + zero  of a decoded value rounds, once or twice, in f32.
+// The mapping is exact in f32: a product of an f16 (11 significant bits) and an integer below 2^9 has at most 20 bits.
+// The 32-element types stay exact with f16 scale and zero too (the zero is d times a power of two) unless 128 d
+// overflows f16; the K types need f32 scales. Only the final  scale * code + zero  of a decoded value rounds, once or
+// twice, in f32.
 #pragma once
 
 #include <cstddef>
@@ -38,7 +39,8 @@ AffineShape gguf_affine_shape(GgufType type);
 std::size_t gguf_row_bytes(GgufType type, std::size_t cols);
 
 // codes: [cols], one per byte. scale, zero: [cols / group].
-void gguf_decode_affine(GgufType type, const std::uint8_t* row, std::size_t cols, std::uint8_t* codes, float* scale, float* zero);
+void gguf_decode_affine(GgufType type, const std::uint8_t* row, std::size_t cols, std::uint8_t* codes, float* scale,
+                        float* zero);
 
 // The definition, element by element; the yardstick of the mapping. [cols]
 void gguf_decode_floats(GgufType type, const std::uint8_t* row, std::size_t cols, float* out);

@@ -1,5 +1,5 @@
-// gguf_decode_floats: each format as its definition reads, walked in the order the bytes lie. Slow, plain, and independent of
-// the mapping in gguf_blocks.cpp, which tests hold against it.
+// gguf_decode_floats: each format as its definition reads, walked in the order the bytes lie. Slow, plain, and
+// independent of the mapping in gguf_blocks.cpp, which tests hold against it.
 #include <cstring>
 
 #include "base/half.h"
@@ -40,7 +40,8 @@ void q2k(const std::uint8_t* p, float* out) {
       for (int part = 0; part < 2; ++part) {
         const std::uint8_t sc = *scales++;
         for (int l = 0; l < 16; ++l) {
-          *out++ = d * static_cast<float>(sc & 0xF) * static_cast<float>(q[16 * part + l] >> shift & 3) - dmin * static_cast<float>(sc >> 4);
+          *out++ = d * static_cast<float>(sc & 0xF) * static_cast<float>(q[16 * part + l] >> shift & 3) -
+                   dmin * static_cast<float>(sc >> 4);
         }
       }
     }
@@ -128,21 +129,39 @@ void gguf_decode_floats(GgufType type, const std::uint8_t* row, std::size_t cols
   const std::size_t bytes = gguf_row_bytes(type, elements);
   for (std::size_t at = 0; at < cols; at += elements, row += bytes, out += elements) {
     switch (type) {
-      case GgufType::kQ4_0: small_block(row, out, false, false, 8); break;
-      case GgufType::kQ4_1: small_block(row, out, true, false, 0); break;
-      case GgufType::kQ5_0: small_block(row, out, false, true, 16); break;
-      case GgufType::kQ5_1: small_block(row, out, true, true, 0); break;
+      case GgufType::kQ4_0:
+        small_block(row, out, false, false, 8);
+        break;
+      case GgufType::kQ4_1:
+        small_block(row, out, true, false, 0);
+        break;
+      case GgufType::kQ5_0:
+        small_block(row, out, false, true, 16);
+        break;
+      case GgufType::kQ5_1:
+        small_block(row, out, true, true, 0);
+        break;
       case GgufType::kQ8_0: {
         const std::uint8_t* p = row;
         const float d = take_half(p);
         for (int j = 0; j < 32; ++j) out[j] = d * static_cast<float>(static_cast<std::int8_t>(p[j]));
         break;
       }
-      case GgufType::kQ2K: q2k(row, out); break;
-      case GgufType::kQ3K: q3k(row, out); break;
-      case GgufType::kQ4K: q45k(row, false, out); break;
-      case GgufType::kQ5K: q45k(row, true, out); break;
-      case GgufType::kQ6K: q6k(row, out); break;
+      case GgufType::kQ2K:
+        q2k(row, out);
+        break;
+      case GgufType::kQ3K:
+        q3k(row, out);
+        break;
+      case GgufType::kQ4K:
+        q45k(row, false, out);
+        break;
+      case GgufType::kQ5K:
+        q45k(row, true, out);
+        break;
+      case GgufType::kQ6K:
+        q6k(row, out);
+        break;
     }
   }
 }

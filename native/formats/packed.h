@@ -1,16 +1,16 @@
 // Weights in memory: 16 outputs side by side in vector lanes, inputs one after the other.
 //
-// A matrix [rows, cols] (outputs x inputs) is cut into panels of 16 rows. Dense formats store a panel as [cols][16] values.
-// Affine formats (w = scale * code + zero, code unsigned) store, for each group of inputs, in this order:
+// A matrix [rows, cols] (outputs x inputs) is cut into panels of 16 rows. Dense formats store a panel as [cols][16]
+// values. Affine formats (w = scale * code + zero, code unsigned) store, for each group of inputs, in this order:
 //
 //   16 scales, 16 zeros      f16 or f32, lane r belongs to row r of the panel
 //   blocks of 64 bytes       lane r (32 bits) holds the codes of row r: byte b, bit field p of lane r is the code of
 //                            input  block * codes_per_block + 4 * p + b      (p = 0 for u8, 0..1 for u4, 0..3 for u2)
 //
-// So one 64-byte load feeds either four-way integer dot products (bytes of a lane are four consecutive inputs) or, byte by
-// byte, float multiply-adds in input order. Each group is padded to whole blocks with code 0, and activations with 0. Rows
-// past the end of the last panel have code, scale and zero 0. The obvious alternative, row-major codes, needs a horizontal
-// sum per output and a reduction order that depends on the vector width; here lanes never meet.
+// So one 64-byte load feeds either four-way integer dot products (bytes of a lane are four consecutive inputs) or, byte
+// by byte, float multiply-adds in input order. Each group is padded to whole blocks with code 0, and activations with
+// 0. Rows past the end of the last panel have code, scale and zero 0. The obvious alternative, row-major codes, needs a
+// horizontal sum per output and a reduction order that depends on the vector width; here lanes never meet.
 #pragma once
 
 #include <cstddef>
@@ -35,11 +35,11 @@ struct PackedLayout {
   bool f32_scales = false;
   long rows = 0, cols = 0;
   long panels = 0;
-  long group = 0, groups = 0;        // affine: inputs per group and groups per row; dense: cols and 1
+  long group = 0, groups = 0;              // affine: inputs per group and groups per row; dense: cols and 1
   long group_blocks = 0, last_blocks = 0;  // affine: blocks in a whole group, in the last group
-  long padded_cols = 0;              // inputs per row of prepared activations
-  std::size_t header = 0;            // scales and zeros of one group
-  std::size_t group_stride = 0;      // from one group of a panel to the next
+  long padded_cols = 0;                    // inputs per row of prepared activations
+  std::size_t header = 0;                  // scales and zeros of one group
+  std::size_t group_stride = 0;            // from one group of a panel to the next
   std::size_t panel_stride = 0;
   std::size_t total = 0;
 };

@@ -36,8 +36,8 @@ struct Sampler {
 struct Batch {
   std::vector<std::shared_ptr<Sequence>> sequences;
   std::vector<std::shared_ptr<Sampler>> samplers;  // per sequence, or null
-  // Rows. Without scratch the rows of a sequence are consecutive tokens that are appended to it. With scratch they are tree
-  // nodes: parent[i] is an earlier row of the same sequence or -1 for a child of the last committed token.
+  // Rows. Without scratch the rows of a sequence are consecutive tokens that are appended to it. With scratch they are
+  // tree nodes: parent[i] is an earlier row of the same sequence or -1 for a child of the last committed token.
   std::vector<std::int32_t> token;
   std::vector<float> embeddings;  // [rows, hidden]; instead of tokens if not empty
   std::vector<std::int32_t> sequence;
@@ -46,8 +46,8 @@ struct Batch {
   std::vector<std::int32_t> target;  // rows with kWantTarget; empty if none
   bool scratch = false;
   long top_k = 0;
-  // Layers [layer_begin, layer_end); the head runs only if layer_end is the last layer. Skipped parts leave the residual
-  // stream as it is; a skipped attention writes no keys.
+  // Layers [layer_begin, layer_end); the head runs only if layer_end is the last layer. Skipped parts leave the
+  // residual stream as it is; a skipped attention writes no keys.
   long layer_begin = 0, layer_end = 0;
   std::vector<std::uint8_t> skip_attention, skip_mlp;  // per layer, or empty
   bool int8 = false;                                   // activation mode for affine weights
@@ -59,8 +59,8 @@ struct Batch {
 
 // Results in the order of the rows that wanted each.
 struct BatchOutput {
-  float* logits = nullptr;       // [rows wanting logits, V], given by the caller
-  std::vector<float> hidden;     // [rows wanting hidden, hidden]
+  float* logits = nullptr;             // [rows wanting logits, V], given by the caller
+  std::vector<float> hidden;           // [rows wanting hidden, hidden]
   std::vector<std::int32_t> topk_ids;  // [rows wanting topk, k]
   std::vector<float> topk_values, logsumexp;
   std::vector<float> target_logprob;

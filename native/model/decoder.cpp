@@ -34,13 +34,17 @@ Result Forward::begin() {
   const auto sequences = static_cast<long>(batch_.sequences.size());
   const auto size = static_cast<std::size_t>(rows);
   if (rows == 0) return bad("Expected at least one row in a batch");
-  if (batch_.layer_begin < 0 || batch_.layer_begin > batch_.layer_end || batch_.layer_end > layers) return bad("Expected a valid range of layers");
+  if (batch_.layer_begin < 0 || batch_.layer_begin > batch_.layer_end || batch_.layer_end > layers)
+    return bad("Expected a valid range of layers");
   const bool embedded = !batch_.embeddings.empty();
-  if (embedded ? batch_.embeddings.size() != size * static_cast<std::size_t>(spec.hidden) : batch_.token.size() != size) {
+  if (embedded ? batch_.embeddings.size() != size * static_cast<std::size_t>(spec.hidden)
+               : batch_.token.size() != size) {
     return bad("Expected one token or one embedding for each row");
   }
-  if (batch_.layer_begin > 0 && !embedded) return bad("Expected hidden states as input of a range that does not start at layer 0");
-  if (batch_.wants.size() != size || (batch_.scratch && batch_.parent.size() != size)) return bad("Expected wants and parents for each row");
+  if (batch_.layer_begin > 0 && !embedded)
+    return bad("Expected hidden states as input of a range that does not start at layer 0");
+  if (batch_.wants.size() != size || (batch_.scratch && batch_.parent.size() != size))
+    return bad("Expected wants and parents for each row");
   if ((!batch_.skip_attention.empty() && batch_.skip_attention.size() != spec.layers.size()) ||
       (!batch_.skip_mlp.empty() && batch_.skip_mlp.size() != spec.layers.size())) {
     return bad("Expected one skip flag for each layer");
@@ -48,22 +52,29 @@ Result Forward::begin() {
   if (batch_.samplers.size() != batch_.sequences.size()) return bad("Expected one sampler or none for each sequence");
   const KvShape shape = batch_.sequences.empty() ? KvShape{} : batch_.sequences[0]->shape();
   for (const auto& sequence : batch_.sequences) {
-    if (!(sequence->shape() == shape) || shape.layers != layers || shape.kv_heads != spec.kv_heads || shape.head_dim != spec.head_dim) {
+    if (!(sequence->shape() == shape) || shape.layers != layers || shape.kv_heads != spec.kv_heads ||
+        shape.head_dim != spec.head_dim) {
       return bad("Expected sequences of this model, all with one KV format");
     }
   }
   for (const auto& sampler : batch_.samplers) {
-    if (sampler != nullptr && sampler->vocab != spec.vocab) return bad("Expected samplers made for the vocabulary of this model");
+    if (sampler != nullptr && sampler->vocab != spec.vocab)
+      return bad("Expected samplers made for the vocabulary of this model");
   }
   const bool head = batch_.layer_end == layers;
   for (long i = 0; i < rows; ++i) {
     const auto at = static_cast<std::size_t>(i);
-    if (batch_.sequence[at] < 0 || batch_.sequence[at] >= sequences) return bad("Expected a known sequence for each row");
-    if (!embedded && (batch_.token[at] < 0 || batch_.token[at] >= spec.vocab)) return bad("Expected token ids within the vocabulary");
+    if (batch_.sequence[at] < 0 || batch_.sequence[at] >= sequences)
+      return bad("Expected a known sequence for each row");
+    if (!embedded && (batch_.token[at] < 0 || batch_.token[at] >= spec.vocab))
+      return bad("Expected token ids within the vocabulary");
     const unsigned wants = batch_.wants[at];
-    if (!head && (wants & ~static_cast<unsigned>(kWantHidden)) != 0) return bad("Expected only hidden states to be wanted of a partial range of layers");
-    if ((wants & kWantTopk) != 0 && (batch_.top_k < 1 || batch_.top_k > spec.vocab)) return bad("Expected top_k between 1 and the vocabulary size");
-    if ((wants & kWantTarget) != 0 && (batch_.target.size() != size || batch_.target[at] < 0 || batch_.target[at] >= spec.vocab)) {
+    if (!head && (wants & ~static_cast<unsigned>(kWantHidden)) != 0)
+      return bad("Expected only hidden states to be wanted of a partial range of layers");
+    if ((wants & kWantTopk) != 0 && (batch_.top_k < 1 || batch_.top_k > spec.vocab))
+      return bad("Expected top_k between 1 and the vocabulary size");
+    if ((wants & kWantTarget) != 0 &&
+        (batch_.target.size() != size || batch_.target[at] < 0 || batch_.target[at] >= spec.vocab)) {
       return bad("Expected a target within the vocabulary for each row that wants its log-probability");
     }
     if ((wants & kWantSample) != 0 && batch_.samplers[static_cast<std::size_t>(batch_.sequence[at])] == nullptr) {
@@ -96,14 +107,17 @@ Result Forward::prepare_rows() {
     long position = start_length_[s] + static_cast<long>(mine.size());
     if (batch_.scratch) {
       const std::int32_t parent = batch_.parent[at];
-      if (parent < -1 || parent >= i || (parent >= 0 && batch_.sequence[static_cast<std::size_t>(parent)] != batch_.sequence[at])) {
+      if (parent < -1 || parent >= i ||
+          (parent >= 0 && batch_.sequence[static_cast<std::size_t>(parent)] != batch_.sequence[at])) {
         return Result::error(Status::kArgument, "Expected the parent of row " + std::to_string(i) +
-                                                    " to be -1 or an earlier row of the same sequence, received " + std::to_string(parent));
+                                                    " to be -1 or an earlier row of the same sequence, received " +
+                                                    std::to_string(parent));
       }
       position = parent < 0 ? start_length_[s] : position_[static_cast<std::size_t>(parent)] + 1;
     }
     if (position >= weights_->spec.context_length) {
-      return Result::error(Status::kContext, "Expected at most " + std::to_string(weights_->spec.context_length) + " tokens in the context");
+      return Result::error(Status::kContext, "Expected at most " + std::to_string(weights_->spec.context_length) +
+                                                 " tokens in the context");
     }
     position_[at] = static_cast<std::int32_t>(position);
     mine.push_back(static_cast<std::int32_t>(i));
@@ -111,9 +125,11 @@ Result Forward::prepare_rows() {
   for (std::size_t s = 0; s < sequences; ++s) {
     const auto count = static_cast<long>(rows_of_[s].size());
     if (batch_.scratch && count > kMaxScratchRows) {
-      return Result::error(Status::kArgument, "Expected at most " + std::to_string(kMaxScratchRows) + " tree rows for a sequence");
+      return Result::error(Status::kArgument,
+                           "Expected at most " + std::to_string(kMaxScratchRows) + " tree rows for a sequence");
     }
-    const Status reserved = batch_.scratch ? batch_.sequences[s]->reserve_scratch(count) : batch_.sequences[s]->reserve(count);
+    const Status reserved =
+        batch_.scratch ? batch_.sequences[s]->reserve_scratch(count) : batch_.sequences[s]->reserve(count);
     if (reserved != Status::kOk) {
       roll_back();
       return Result::error(reserved, "Cannot allocate KV pages for " + std::to_string(count) + " tokens");

@@ -35,8 +35,8 @@ class Forward {
 
   // Checks shapes, ranges and room; reserves KV pages. Call once, before step().
   Result begin();
-  // Evaluates the next chunk. True in *done when none is left. Polls `abort` before every layer; an abort or an error puts
-  // all sequences back to where begin() found them.
+  // Evaluates the next chunk. True in *done when none is left. Polls `abort` before every layer; an abort or an error
+  // puts all sequences back to where begin() found them.
   Result step(Workspace& workspace, const std::atomic<bool>& abort, bool* done);
 
   Batch& batch() { return batch_; }
@@ -54,11 +54,11 @@ class Forward {
   std::shared_ptr<const Weights> weights_;
   Batch batch_;
   BatchOutput output_;
-  std::vector<std::int32_t> position_;  // per row
-  std::vector<std::int32_t> slot_;      // per row: index among the scratch rows of its sequence
-  std::vector<long> start_length_;      // per sequence
+  std::vector<std::int32_t> position_;              // per row
+  std::vector<std::int32_t> slot_;                  // per row: index among the scratch rows of its sequence
+  std::vector<long> start_length_;                  // per sequence
   std::vector<std::vector<std::int32_t>> rows_of_;  // scratch: batch rows of each sequence, in order
-  std::vector<std::size_t> history_before_;  // per sequence: history length of its sampler at begin()
+  std::vector<std::size_t> history_before_;         // per sequence: history length of its sampler at begin()
   long next_row_ = 0, logits_rows_ = 0;
 };
 

@@ -11,8 +11,23 @@ namespace outrider {
 
 // What each slot of the workspace holds.
 enum Slot : int {
-  kSlotX, kSlotNormed, kSlotQ, kSlotK, kSlotV, kSlotAttention, kSlotBranch, kSlotGate, kSlotUp, kSlotCos, kSlotSin,
-  kSlotAttentionWork, kSlotPaths, kSlotLogits, kSlotSampleLogits, kSlotSampleScratch, kSlotTopk,
+  kSlotX,
+  kSlotNormed,
+  kSlotQ,
+  kSlotK,
+  kSlotV,
+  kSlotAttention,
+  kSlotBranch,
+  kSlotGate,
+  kSlotUp,
+  kSlotCos,
+  kSlotSin,
+  kSlotAttentionWork,
+  kSlotPaths,
+  kSlotLogits,
+  kSlotSampleLogits,
+  kSlotSampleScratch,
+  kSlotTopk,
   kSlotPrepared  // and the two after it: up to three weight layouts side by side
 };
 

@@ -43,14 +43,17 @@ Result Forward::head(Chunk& chunk, Workspace& workspace) {
   for (std::size_t from = 0; from < rows.size(); from += kHeadRows) {
     const long n = std::min<long>(kHeadRows, static_cast<long>(rows.size() - from));
     const bool int8 = batch_.int8 && is_affine(matrix.layout.format);
-    auto* normed = reinterpret_cast<float*>(workspace.slot(kSlotNormed, static_cast<std::size_t>(n * std::max(hidden, spec.ffn)) * sizeof(float)));
-    auto* logits = reinterpret_cast<float*>(workspace.slot(kSlotLogits, static_cast<std::size_t>(n * V) * sizeof(float)));
+    auto* normed = reinterpret_cast<float*>(
+        workspace.slot(kSlotNormed, static_cast<std::size_t>(n * std::max(hidden, spec.ffn)) * sizeof(float)));
+    auto* logits =
+        reinterpret_cast<float*>(workspace.slot(kSlotLogits, static_cast<std::size_t>(n * V) * sizeof(float)));
     std::byte* block = workspace.slot(kSlotPrepared, ops::GemmInput::bytes(matrix.layout, n, int8));
     if (normed == nullptr || logits == nullptr || block == nullptr) return out_of_memory();
     ops::GemmInput input = ops::GemmInput::place(matrix.layout, n, int8, block);
     for (long i = 0; i < n; ++i) {
       const float* x = chunk.x + rows[from + static_cast<std::size_t>(i)] * hidden;
-      ops::rmsnorm({x, weights_->final_norm.data(), normed + i * hidden, 1, hidden, hidden, hidden, spec.norm_eps}, level);
+      ops::rmsnorm({x, weights_->final_norm.data(), normed + i * hidden, 1, hidden, hidden, hidden, spec.norm_eps},
+                   level);
     }
     ops::gemm_prepare({normed, DType::kF32, hidden, &matrix.layout, &input, 0, n}, level);
     parallel(batch_.threads, [&](int index, int count) {
@@ -80,7 +83,8 @@ Result Forward::outputs(const Chunk&, long row, float* logits, Workspace& worksp
     const std::size_t had = output_.topk_ids.size();
     output_.topk_ids.resize(had + static_cast<std::size_t>(k));
     output_.topk_values.resize(had + static_cast<std::size_t>(k));
-    ops::topk({logits, 1, V, V, k, output_.topk_ids.data() + had, output_.topk_values.data() + had, &logsumexp}, batch_.level);
+    ops::topk({logits, 1, V, V, k, output_.topk_ids.data() + had, output_.topk_values.data() + had, &logsumexp},
+              batch_.level);
     if ((wants & kWantTopk) != 0) {
       output_.logsumexp.push_back(logsumexp);
     } else {
@@ -116,9 +120,19 @@ Result Forward::outputs(const Chunk&, long row, float* logits, Workspace& worksp
   if (position < sampler.min_position) {
     suppressed.insert(suppressed.end(), sampler.suppressed_early.begin(), sampler.suppressed_early.end());
   }
-  ops::SampleArgs args{sampler.params, own, V, static_cast<std::uint64_t>(position), history->data() + (total - window), window,
-                       sampler.bias_ids.data(), sampler.bias.data(), static_cast<long>(sampler.bias_ids.size()),
-                       suppressed.data(), static_cast<long>(suppressed.size()), scratch, -1};
+  ops::SampleArgs args{sampler.params,
+                       own,
+                       V,
+                       static_cast<std::uint64_t>(position),
+                       history->data() + (total - window),
+                       window,
+                       sampler.bias_ids.data(),
+                       sampler.bias.data(),
+                       static_cast<long>(sampler.bias_ids.size()),
+                       suppressed.data(),
+                       static_cast<long>(suppressed.size()),
+                       scratch,
+                       -1};
   if (ops::sample(args) != Status::kOk) {
     return Result::error(Status::kArgument, "No token can be drawn: every logit is suppressed or not finite");
   }

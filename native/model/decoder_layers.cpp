@@ -31,15 +31,16 @@ struct Context {
   long n;
 };
 
-void norm_rows(const Context& c, const float* x, const std::vector<float>& weight, float* out, long K, long begin, long end) {
+void norm_rows(const Context& c, const float* x, const std::vector<float>& weight, float* out, long K, long begin,
+               long end) {
   ops::rmsnorm({x + begin * K, weight.data(), out + begin * K, end - begin, K, K, K, c.spec.norm_eps}, c.level);
 }
 
-// out_i = in * W_i^T + b_i, the input normalised first if `norm` is not empty. `after(begin, end)` runs on the thread that has
-// just finished output columns [begin, end) of every projection.
+// out_i = in * W_i^T + b_i, the input normalised first if `norm` is not empty. `after(begin, end)` runs on the thread
+// that has just finished output columns [begin, end) of every projection.
 template <typename After>
-Result project(const Context& c, const float* in, long K, const std::vector<float>* norm, float* normed, const Projection* list,
-               int count, After&& after) {
+Result project(const Context& c, const float* in, long K, const std::vector<float>* norm, float* normed,
+               const Projection* list, int count, After&& after) {
   ops::GemmInput inputs[3];
   const PackedLayout* layouts[3];
   int input_of[3], made = 0;
@@ -67,7 +68,8 @@ Result project(const Context& c, const float* in, long K, const std::vector<floa
       const PackedLayout& layout = list[i].matrix->packed.layout;
       const Share share = share_of(layout.panels, index, threads);
       const float* bias = list[i].bias->empty() ? nullptr : list[i].bias->data();
-      ops::gemm({&list[i].matrix->packed, &inputs[input_of[i]], bias, list[i].out, layout.rows, share.begin, share.end}, c.level);
+      ops::gemm({&list[i].matrix->packed, &inputs[input_of[i]], bias, list[i].out, layout.rows, share.begin, share.end},
+                c.level);
     }
     const PackedLayout& first = list[0].matrix->packed.layout;
     const Share share = share_of(first.panels, index, threads);
@@ -114,17 +116,19 @@ Result Forward::layers(Chunk& chunk, Workspace& workspace, const std::atomic<boo
   float* sin = floats(kSlotSin, n * D / 2 * static_cast<long>(spec.ropes.size() + 1));
   const std::size_t work_bytes = (ops::attention_work_bytes(H, G, D) + 63) / 64 * 64;
   std::byte* work = workspace.slot(kSlotAttentionWork, work_bytes * static_cast<std::size_t>(c.threads));
-  if (x == nullptr || normed == nullptr || q == nullptr || k == nullptr || v == nullptr || attended == nullptr || branch == nullptr ||
-      gate == nullptr || up == nullptr || cos == nullptr || sin == nullptr || work == nullptr) {
+  if (x == nullptr || normed == nullptr || q == nullptr || k == nullptr || v == nullptr || attended == nullptr ||
+      branch == nullptr || gate == nullptr || up == nullptr || cos == nullptr || sin == nullptr || work == nullptr) {
     return out_of_memory();
   }
 
   const std::int32_t* position = position_.data() + chunk.first;
   const std::int32_t* slot = slot_.data() + chunk.first;
   if (batch_.embeddings.empty()) {
-    ops::embedding({&weights_->embedding.packed, batch_.token.data() + chunk.first, n, spec.embedding_scale, x, hidden}, c.level);
+    ops::embedding({&weights_->embedding.packed, batch_.token.data() + chunk.first, n, spec.embedding_scale, x, hidden},
+                   c.level);
   } else {
-    std::memcpy(x, batch_.embeddings.data() + chunk.first * hidden, static_cast<std::size_t>(n * hidden) * sizeof(float));
+    std::memcpy(x, batch_.embeddings.data() + chunk.first * hidden,
+                static_cast<std::size_t>(n * hidden) * sizeof(float));
   }
   for (std::size_t r = 0; r < spec.ropes.size(); ++r) {
     const RopeSpec& rope = spec.ropes[r];
@@ -137,7 +141,8 @@ Result Forward::layers(Chunk& chunk, Workspace& workspace, const std::atomic<boo
   const long path_stride = batch_.scratch ? kMaxScratchRows : 0;
   std::int32_t* paths = nullptr;
   if (batch_.scratch) {
-    paths = reinterpret_cast<std::int32_t*>(workspace.slot(kSlotPaths, static_cast<std::size_t>(n * path_stride) * sizeof(std::int32_t)));
+    paths = reinterpret_cast<std::int32_t*>(
+        workspace.slot(kSlotPaths, static_cast<std::size_t>(n * path_stride) * sizeof(std::int32_t)));
     if (paths == nullptr) return out_of_memory();
     for (long i = 0; i < n; ++i) {
       const auto row = static_cast<std::size_t>(chunk.first + i);
@@ -166,7 +171,8 @@ Result Forward::layers(Chunk& chunk, Workspace& workspace, const std::atomic<boo
     const LayerWeights& layer = weights_->layers[index];
     const LayerSpec& at = spec.layers[index];
     if (batch_.skip_attention.empty() || batch_.skip_attention[index] == 0) {
-      const Projection qkv[] = {{&layer.q, &layer.q_bias, q}, {&layer.k, &layer.k_bias, k}, {&layer.v, &layer.v_bias, v}};
+      const Projection qkv[] = {
+          {&layer.q, &layer.q_bias, q}, {&layer.k, &layer.k_bias, k}, {&layer.v, &layer.v_bias, v}};
       if (Result r = project(c, x, hidden, &layer.attention_norm, normed, qkv, 3, kNothing); !r.ok()) return r;
 
       for_rows(n, c.threads, [&](long begin, long end) {
@@ -186,14 +192,17 @@ Result Forward::layers(Chunk& chunk, Workspace& workspace, const std::atomic<boo
           ops::rope({k + begin * G * D, end - begin, G, D, G * D, cos_rows, sin_rows, half, rope.interleaved}, c.level);
         }
         for (long i = begin; i < end; ++i) {
-          Sequence& sequence = *batch_.sequences[static_cast<std::size_t>(batch_.sequence[static_cast<std::size_t>(chunk.first + i)])];
+          Sequence& sequence =
+              *batch_.sequences[static_cast<std::size_t>(batch_.sequence[static_cast<std::size_t>(chunk.first + i)])];
           for (long g = 0; g < G; ++g) {
             const float* key = k + (i * G + g) * D;
             const float* value = v + (i * G + g) * D;
             if (batch_.scratch) {
-              kv_page_write(sequence.scratch_page(l, g, slot[i]), sequence.shape().type, D, slot[i] % kPageTokens, key, value);
+              kv_page_write(sequence.scratch_page(l, g, slot[i]), sequence.shape().type, D, slot[i] % kPageTokens, key,
+                            value);
             } else {
-              kv_page_write(sequence.page(l, g, position[i]), sequence.shape().type, D, position[i] % kPageTokens, key, value);
+              kv_page_write(sequence.page(l, g, position[i]), sequence.shape().type, D, position[i] % kPageTokens, key,
+                            value);
             }
           }
         }

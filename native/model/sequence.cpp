@@ -91,7 +91,8 @@ std::unique_ptr<Sequence> Sequence::fork() const {
   return copy;
 }
 
-void Sequence::layer_pages(long layer, std::vector<const std::byte*>* pages, std::vector<const std::byte*>* scratch) const {
+void Sequence::layer_pages(long layer, std::vector<const std::byte*>* pages,
+                           std::vector<const std::byte*>* scratch) const {
   const std::size_t offset = page_offset(layer, 0);
   pages->clear();
   scratch->clear();

@@ -20,9 +20,7 @@ struct KvShape {
   DType type = DType::kF16;
 
   [[nodiscard]] std::size_t page_bytes() const { return kv_page_bytes(head_dim, type); }
-  [[nodiscard]] std::size_t block_bytes() const {
-    return static_cast<std::size_t>(layers * kv_heads) * page_bytes();
-  }
+  [[nodiscard]] std::size_t block_bytes() const { return static_cast<std::size_t>(layers * kv_heads) * page_bytes(); }
   bool operator==(const KvShape&) const = default;
 };
 
@@ -53,8 +51,8 @@ class Sequence {
   // Makes `rows` scratch slots, forgetting older ones.
   Status reserve_scratch(long rows);
   void set_scratch_parents(std::vector<std::int32_t> parents);
-  // Appends scratch rows (each the child of the one before, the first a root) to the committed tokens and drops the rest.
-  // No key is rotated again: a row's position is its depth. kArgument if the rows are no path.
+  // Appends scratch rows (each the child of the one before, the first a root) to the committed tokens and drops the
+  // rest. No key is rotated again: a row's position is its depth. kArgument if the rows are no path.
   Status commit(const std::int32_t* rows, long count);
   // A sequence with the same tokens that shares all pages until one of the two writes.
   [[nodiscard]] std::unique_ptr<Sequence> fork() const;

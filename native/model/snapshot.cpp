@@ -1,6 +1,6 @@
 // Sequence::save and restore. Layout, little endian:
-//   magic "ORKV", version u32, model fingerprint u64, layers i64, kv heads i64, head size i64, element type i64, tokens i64,
-//   checksum u64 of all blocks, checksum u64 of the header before it; then the blocks, whole, in order.
+//   magic "ORKV", version u32, model fingerprint u64, layers i64, kv heads i64, head size i64, element type i64, tokens
+//   i64, checksum u64 of all blocks, checksum u64 of the header before it; then the blocks, whole, in order.
 #include <cstring>
 
 #include "base/hash.h"
@@ -43,8 +43,9 @@ void Sequence::save(std::uint64_t model, std::byte* out) const {
     if (b + 1 == blocks_.size() && length_ % kPageTokens != 0) clear_tail(at, length_ % kPageTokens);
     hash = hash64(at, block_bytes, hash);
   }
-  Header header{kMagic, kVersion, model, shape_.layers, shape_.kv_heads, shape_.head_dim, static_cast<std::int64_t>(shape_.type),
-                length_, hash, 0};
+  Header header{
+      kMagic,  kVersion, model, shape_.layers, shape_.kv_heads, shape_.head_dim, static_cast<std::int64_t>(shape_.type),
+      length_, hash,     0};
   header.header_hash = hash_of(header);
   std::memcpy(out, &header, sizeof(header));
 }
@@ -72,8 +73,10 @@ Result Sequence::restore(std::uint64_t model, const std::byte* data, std::size_t
   if (hash != header.blocks_hash) return refuse("The content of the KV snapshot is damaged");
 
   Sequence fresh(shape_);
-  if (fresh.reserve(header.tokens) != Status::kOk) return Result::error(Status::kMemory, "Cannot allocate the KV pages of a snapshot");
-  for (std::size_t b = 0; b < count; ++b) std::memcpy(fresh.blocks_[b]->memory.data(), at + b * block_bytes, block_bytes);
+  if (fresh.reserve(header.tokens) != Status::kOk)
+    return Result::error(Status::kMemory, "Cannot allocate the KV pages of a snapshot");
+  for (std::size_t b = 0; b < count; ++b)
+    std::memcpy(fresh.blocks_[b]->memory.data(), at + b * block_bytes, block_bytes);
   blocks_ = std::move(fresh.blocks_);
   length_ = header.tokens;
   scratch_.clear();

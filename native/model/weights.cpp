@@ -29,9 +29,9 @@ class Loader {
       return;
     }
     if (source.rows != rows || source.cols != cols) {
-      result_ = Result::error(Status::kShape, "Expected shape [" + std::to_string(rows) + ", " + std::to_string(cols) + "] for " +
-                                                  name + ", received [" + std::to_string(source.rows) + ", " +
-                                                  std::to_string(source.cols) + "]");
+      result_ = Result::error(Status::kShape, "Expected shape [" + std::to_string(rows) + ", " + std::to_string(cols) +
+                                                  "] for " + name + ", received [" + std::to_string(source.rows) +
+                                                  ", " + std::to_string(source.cols) + "]");
       return;
     }
     result_ = pack_matrix(files_, source, name.c_str(), control_.threads, out);
@@ -41,11 +41,12 @@ class Loader {
     if (control_.done_bytes != nullptr) control_.done_bytes->fetch_add(source_bytes(source));
   }
 
-  void vector(const std::optional<VectorSource>& source, const std::string& name, long length, std::vector<float>* out) {
+  void vector(const std::optional<VectorSource>& source, const std::string& name, long length,
+              std::vector<float>* out) {
     if (!result_.ok() || !source) return;
     if (source->length != length) {
-      result_ = Result::error(Status::kShape, "Expected length " + std::to_string(length) + " for " + name + ", received " +
-                                                  std::to_string(source->length));
+      result_ = Result::error(Status::kShape, "Expected length " + std::to_string(length) + " for " + name +
+                                                  ", received " + std::to_string(source->length));
       return;
     }
     result_ = read_vector(files_, *source, name.c_str(), out);
@@ -74,8 +75,8 @@ class Loader {
 Result check_spec(const DecoderSpec& s, std::size_t layers) {
   const auto in = [](long value, long limit) { return value > 0 && value <= limit; };
   const bool ok = in(s.hidden, 1 << 20) && in(s.ffn, 1 << 22) && in(s.vocab, 1 << 24) && in(s.heads, 4096) &&
-                  in(s.kv_heads, s.heads) && s.heads % s.kv_heads == 0 && in(s.head_dim, 512) && in(s.context_length, 1 << 24) &&
-                  !s.layers.empty() && s.layers.size() == layers && layers <= 4096;
+                  in(s.kv_heads, s.heads) && s.heads % s.kv_heads == 0 && in(s.head_dim, 512) &&
+                  in(s.context_length, 1 << 24) && !s.layers.empty() && s.layers.size() == layers && layers <= 4096;
   if (!ok) return Result::error(Status::kUnsupported, "Expected decoder dimensions within outrider's limits");
   for (const RopeSpec& rope : s.ropes) {
     if (rope.inv_freq.empty() || 2 * static_cast<long>(rope.inv_freq.size()) > s.head_dim) {
@@ -90,7 +91,8 @@ Result check_spec(const DecoderSpec& s, std::size_t layers) {
   return {};
 }
 
-void load_layer(Loader& load, const DecoderSpec& s, const LayerSources& from, const std::string& name, LayerWeights* to) {
+void load_layer(Loader& load, const DecoderSpec& s, const LayerSources& from, const std::string& name,
+                LayerWeights* to) {
   const long q = s.heads * s.head_dim, kv = s.kv_heads * s.head_dim;
   load.matrix(from.q, name + "q", q, s.hidden, &to->q);
   load.matrix(from.k, name + "k", kv, s.hidden, &to->k);
@@ -135,8 +137,8 @@ Result load_all(const DecoderSpec& spec, const ModelSources& sources, const std:
 
 }  // namespace
 
-Result load_weights(const DecoderSpec& spec, const ModelSources& sources, const std::string& key, const LoadControl& control,
-                    std::shared_ptr<const Weights>* out) {
+Result load_weights(const DecoderSpec& spec, const ModelSources& sources, const std::string& key,
+                    const LoadControl& control, std::shared_ptr<const Weights>* out) {
   if (Result checked = check_spec(spec, sources.layers.size()); !checked.ok()) return checked;
   std::vector<MappedFile> files(sources.files.size());
   std::string identity = key;

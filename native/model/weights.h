@@ -90,9 +90,9 @@ struct LoadControl {
   std::atomic<std::uint64_t>* done_bytes = nullptr;  // stored bytes packed so far
 };
 
-// Reads, checks and packs. A model with the same files (by identity) and the same sources that is already loaded in this
-// process is shared instead. Nothing is left behind on failure.
-Result load_weights(const DecoderSpec& spec, const ModelSources& sources, const std::string& key, const LoadControl& control,
-                    std::shared_ptr<const Weights>* out);
+// Reads, checks and packs. A model with the same files (by identity) and the same sources that is already loaded in
+// this process is shared instead. Nothing is left behind on failure.
+Result load_weights(const DecoderSpec& spec, const ModelSources& sources, const std::string& key,
+                    const LoadControl& control, std::shared_ptr<const Weights>* out);
 
 }  // namespace outrider

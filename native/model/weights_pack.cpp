@@ -31,9 +31,12 @@ long stored_row(long row, long rows, long permuted_heads) {
 
 std::size_t row_bytes(const MatrixSource& source) {
   switch (source.kind) {
-    case SourceKind::kDense: return static_cast<std::size_t>(source.cols) * element_bytes(source.dense);
-    case SourceKind::kGguf: return gguf_row_bytes(source.gguf, static_cast<std::size_t>(source.cols));
-    case SourceKind::kAffine: return static_cast<std::size_t>((source.cols * source.bits + 7) / 8);
+    case SourceKind::kDense:
+      return static_cast<std::size_t>(source.cols) * element_bytes(source.dense);
+    case SourceKind::kGguf:
+      return gguf_row_bytes(source.gguf, static_cast<std::size_t>(source.cols));
+    case SourceKind::kAffine:
+      return static_cast<std::size_t>((source.cols * source.bits + 7) / 8);
   }
   return 0;
 }
@@ -66,7 +69,8 @@ bool fits_f16(const float* values, long count) {
 void unpack_codes(const std::uint8_t* row, long cols, int bits, std::uint8_t* codes) {
   const long per_byte = 8 / bits;
   const auto mask = static_cast<std::uint8_t>((1 << bits) - 1);
-  for (long k = 0; k < cols; ++k) codes[k] = static_cast<std::uint8_t>(row[k / per_byte] >> (k % per_byte * bits)) & mask;
+  for (long k = 0; k < cols; ++k)
+    codes[k] = static_cast<std::uint8_t>(row[k / per_byte] >> (k % per_byte * bits)) & mask;
 }
 
 // Scratch of one thread while packing affine panels.
@@ -75,8 +79,8 @@ struct PanelRows {
   std::vector<float> scale, zero;
 };
 
-void read_affine_rows(const std::vector<MappedFile>& files, const MatrixSource& source, const PackedLayout& layout, long first,
-                      long count, PanelRows* rows) {
+void read_affine_rows(const std::vector<MappedFile>& files, const MatrixSource& source, const PackedLayout& layout,
+                      long first, long count, PanelRows* rows) {
   const std::size_t stride = row_bytes(source);
   for (long r = 0; r < count; ++r) {
     const long stored = source.row_start + stored_row(first + r, source.rows, source.permuted_heads);
@@ -107,8 +111,8 @@ void read_affine_rows(const std::vector<MappedFile>& files, const MatrixSource& 
   }
 }
 
-void pack_dense(const std::vector<MappedFile>& files, const MatrixSource& source, const PackedLayout& layout, long panel,
-                std::vector<std::uint8_t>* rows, std::byte* out) {
+void pack_dense(const std::vector<MappedFile>& files, const MatrixSource& source, const PackedLayout& layout,
+                long panel, std::vector<std::uint8_t>* rows, std::byte* out) {
   const long first = panel * kPanelRows, count = std::min(kPanelRows, layout.rows - first);
   const std::size_t stride = row_bytes(source);
   rows->resize(static_cast<std::size_t>(kPanelRows) * stride);
@@ -121,8 +125,8 @@ void pack_dense(const std::vector<MappedFile>& files, const MatrixSource& source
 }
 
 // False if f16 scales were asked for and some value needs f32.
-bool pack_panels(const std::vector<MappedFile>& files, const MatrixSource& source, const PackedLayout& layout, int threads,
-                 std::byte* memory) {
+bool pack_panels(const std::vector<MappedFile>& files, const MatrixSource& source, const PackedLayout& layout,
+                 int threads, std::byte* memory) {
   std::atomic<bool> exact{true};
   parallel(threads, [&](int index, int count) {
     const Share share = share_of(layout.panels, index, count);
@@ -164,8 +168,10 @@ Result check_source(const std::vector<MappedFile>& files, const MatrixSource& s,
   };
   constexpr long kLimit = 1L << 31;
   if (s.rows <= 0 || s.cols <= 0 || s.rows >= kLimit || s.cols >= kLimit) return bad("positive rows and columns");
-  if (s.row_start < 0 || s.stored_rows >= kLimit || s.row_start + s.rows > s.stored_rows) return bad("rows inside the stored matrix");
-  if (s.permuted_heads != 0 && (s.permuted_heads < 0 || s.rows % (2 * s.permuted_heads) != 0)) return bad("rows divisible by twice the heads");
+  if (s.row_start < 0 || s.stored_rows >= kLimit || s.row_start + s.rows > s.stored_rows)
+    return bad("rows inside the stored matrix");
+  if (s.permuted_heads != 0 && (s.permuted_heads < 0 || s.rows % (2 * s.permuted_heads) != 0))
+    return bad("rows divisible by twice the heads");
   const std::size_t stride = row_bytes(s);
   if (stride == 0) return bad("columns divisible by the block size");
   if (s.data.bytes != stride * static_cast<std::size_t>(s.stored_rows) || !span_fits(files, s.data)) {
@@ -176,14 +182,16 @@ Result check_source(const std::vector<MappedFile>& files, const MatrixSource& s,
     if (s.group <= 0) return bad("a positive group size");
     const long groups = s.group >= s.cols ? 1 : (s.cols + s.group - 1) / s.group;
     const std::size_t parameters = static_cast<std::size_t>(groups * s.stored_rows) * (s.f32_scales ? 4 : 2);
-    if (s.scale.bytes != parameters || s.zero.bytes != parameters || !span_fits(files, s.scale) || !span_fits(files, s.zero)) {
+    if (s.scale.bytes != parameters || s.zero.bytes != parameters || !span_fits(files, s.scale) ||
+        !span_fits(files, s.zero)) {
       return bad(std::to_string(parameters) + " bytes of scales and of zeros inside the file");
     }
   }
   return {};
 }
 
-Result pack_matrix(const std::vector<MappedFile>& files, const MatrixSource& source, const char* name, int threads, Matrix* out) {
+Result pack_matrix(const std::vector<MappedFile>& files, const MatrixSource& source, const char* name, int threads,
+                   Matrix* out) {
   if (Result checked = check_source(files, source, name); !checked.ok()) return checked;
   for (bool wide = starts_wide(source);; wide = true) {
     const PackedLayout layout = layout_of(source, wide);
@@ -199,12 +207,15 @@ Result pack_matrix(const std::vector<MappedFile>& files, const MatrixSource& sou
   }
 }
 
-Result read_vector(const std::vector<MappedFile>& files, const VectorSource& s, const char* name, std::vector<float>* out) {
+Result read_vector(const std::vector<MappedFile>& files, const VectorSource& s, const char* name,
+                   std::vector<float>* out) {
   const std::size_t size = element_bytes(s.format);
-  const bool shape_ok = s.length > 0 && s.start >= 0 && s.stored_length < (1L << 31) && s.start + s.length <= s.stored_length &&
+  const bool shape_ok = s.length > 0 && s.start >= 0 && s.stored_length < (1L << 31) &&
+                        s.start + s.length <= s.stored_length &&
                         (s.permuted_heads == 0 || (s.permuted_heads > 0 && s.length % (2 * s.permuted_heads) == 0));
   if (!shape_ok || s.data.bytes != static_cast<std::size_t>(s.stored_length) * size || !span_fits(files, s.data)) {
-    return Result::error(Status::kFormat, "Expected a vector of " + std::to_string(s.length) + " values inside the file for " + name);
+    return Result::error(Status::kFormat,
+                         "Expected a vector of " + std::to_string(s.length) + " values inside the file for " + name);
   }
   out->resize(static_cast<std::size_t>(s.length));
   for (long i = 0; i < s.length; ++i) {

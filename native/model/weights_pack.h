@@ -11,9 +11,11 @@ namespace outrider {
 Result check_source(const std::vector<MappedFile>& files, const MatrixSource& source, const char* name);
 
 // Packs panels in parallel. Scales stay f16 where every scale and zero of the matrix is an f16; else all become f32.
-Result pack_matrix(const std::vector<MappedFile>& files, const MatrixSource& source, const char* name, int threads, Matrix* out);
+Result pack_matrix(const std::vector<MappedFile>& files, const MatrixSource& source, const char* name, int threads,
+                   Matrix* out);
 
-Result read_vector(const std::vector<MappedFile>& files, const VectorSource& source, const char* name, std::vector<float>* out);
+Result read_vector(const std::vector<MappedFile>& files, const VectorSource& source, const char* name,
+                   std::vector<float>* out);
 
 // Bytes of the source as stored, for progress.
 std::size_t source_bytes(const MatrixSource& source);

@@ -42,6 +42,7 @@ describeShared("models", (shared) => {
         else expect(result.text.length).toBeLessThanOrEqual(expected.length);
       }
       const { perplexity } = await model.perplexity(text, { window: golden.window, maxWindows: windows });
+      console.log(`${name}, float: perplexity ${((perplexity / reference - 1) * 100).toFixed(4)} % off`);
       expect(Math.abs(perplexity / reference - 1)).toBeLessThan(5e-4);
       await model.dispose();
     });
@@ -49,7 +50,11 @@ describeShared("models", (shared) => {
     test(`${name}: perplexity with f16 KV and int8 activations`, async () => {
       const model = await load(location);
       const { perplexity } = await model.perplexity(text, { window: golden.window, maxWindows: windows });
+      console.log(`${name}, int8: perplexity ${((perplexity / reference - 1) * 100).toFixed(4)} % off`);
       expect(Math.abs(perplexity / reference - 1)).toBeLessThan(5e-3);
+      // Weights keep their stored size: nothing is widened.
+      const stored = Object.values(model.info.bytesByFormat).reduce((sum, bytes) => sum + bytes, 0);
+      expect(model.info.weightBytes).toBeLessThan(stored * 1.1);
       await model.dispose();
     });
   }

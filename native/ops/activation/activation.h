@@ -28,6 +28,12 @@ unsigned activation_levels();
 
 }  // namespace outrider::ops
 
-namespace outrider::ref { void activation(const ops::ActivationArgs& args); }
-namespace outrider::avx2 { void activation(const ops::ActivationArgs& args); }
-namespace outrider::avx512 { void activation(const ops::ActivationArgs& args); }
+namespace outrider::ref {
+void activation(const ops::ActivationArgs& args);
+}
+namespace outrider::avx2 {
+void activation(const ops::ActivationArgs& args);
+}
+namespace outrider::avx512 {
+void activation(const ops::ActivationArgs& args);
+}

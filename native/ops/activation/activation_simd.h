@@ -1,9 +1,7 @@
 // The vector body, included inside a level's region.
 
 // x / (1 + exp(-z)); for z below -87 the exponential is infinite and the quotient 0, as it should be.
-static inline F gated_sigmoid(F x, F z) {
-  return f_div(x, f_add(f_set1(1.0f), f_exp(f_sub(f_zero(), z))));
-}
+static inline F gated_sigmoid(F x, F z) { return f_div(x, f_add(f_set1(1.0f), f_exp(f_sub(f_zero(), z)))); }
 
 // erf by Abramowitz and Stegun 7.1.26: absolute error 1.5e-7, odd by construction.
 static inline F f_erf(F x) {
@@ -21,7 +19,8 @@ static inline F f_erf(F x) {
 
 static inline F activate(ops::Activation kind, F x) {
   switch (kind) {
-    case ops::Activation::kSilu: return gated_sigmoid(x, x);
+    case ops::Activation::kSilu:
+      return gated_sigmoid(x, x);
     case ops::Activation::kGeluTanh: {
       const F cube = f_mul(f_mul(x, x), x);
       return gated_sigmoid(x, f_mul(f_set1(1.5957691216f), f_fma(f_set1(0.044715f), cube, x)));

@@ -11,9 +11,9 @@
 //          ancestors; formats/kv_page.h for the layout.
 // Dims:    N rows, H query heads, G kv heads, D head size.
 //
-// The walk is by blocks of 64 absolute positions with one rescaling per block, each row on its own: a row's result depends on
-// its query and on the keys and values at its positions, not on other rows, on chunking, or on which of its ancestors
-// were committed.
+// The walk is by blocks of 64 absolute positions with one rescaling per block, each row on its own: a row's result
+// depends on its query and on the keys and values at its positions, not on other rows, on chunking, or on which of its
+// ancestors were committed.
 #pragma once
 
 #include <cstddef>
@@ -28,22 +28,22 @@ namespace outrider::ops {
 constexpr long kMaxHeadDim = 512;
 
 struct AttentionArgs {
-  const float* q;   // [N, H, D], rows q_stride apart
-  float* out;       // [N, H, D], rows out_stride apart; overwritten for kv heads [g_begin, g_end), rows [row_begin, row_end)
+  const float* q;  // [N, H, D], rows q_stride apart
+  float* out;  // [N, H, D], rows out_stride apart; overwritten for kv heads [g_begin, g_end), rows [row_begin, row_end)
   long q_stride, out_stride;
   long H, G, D;
   const std::byte* const* pages;  // page p of kv head 0 of this layer; kv head g lies head_bytes * g further
   std::size_t head_bytes;
-  DType kv_type;                  // kF32, kF16 or kBF16
-  const std::int32_t* position;   // [N] absolute position of each row
-  long prefix;                    // positions below this one are in the pages
+  DType kv_type;                 // kF32, kF16 or kBF16
+  const std::int32_t* position;  // [N] absolute position of each row
+  long prefix;                   // positions below this one are in the pages
   // Trees only. Slot s of kv head g: page s / 64 of `scratch` at head_bytes * g, slot s % 64.
   const std::byte* const* scratch;
-  const std::int32_t* path;        // [N, path_stride]; row n has position[n] - prefix + 1 entries
+  const std::int32_t* path;  // [N, path_stride]; row n has position[n] - prefix + 1 entries
   long path_stride;
-  long window;      // 0: all positions
+  long window;  // 0: all positions
   float scale;
-  float soft_cap;   // 0: off
+  float soft_cap;  // 0: off
   long row_begin, row_end;
   long g_begin, g_end;
   std::byte* work;  // attention_work_bytes() for this call alone
@@ -59,6 +59,12 @@ unsigned attention_levels();
 
 }  // namespace outrider::ops
 
-namespace outrider::ref { void attention(const ops::AttentionArgs& args); }
-namespace outrider::avx2 { void attention(const ops::AttentionArgs& args); }
-namespace outrider::avx512 { void attention(const ops::AttentionArgs& args); }
+namespace outrider::ref {
+void attention(const ops::AttentionArgs& args);
+}
+namespace outrider::avx2 {
+void attention(const ops::AttentionArgs& args);
+}
+namespace outrider::avx512 {
+void attention(const ops::AttentionArgs& args);
+}

@@ -52,8 +52,8 @@ void attention(const ops::AttentionArgs& args) {
         const double weight = std::exp(score - largest);
         total += weight;
         for (long d = 0; d < D; ++d) {
-          sums[d] += weight * load_float(at.page, args.kv_type,
-                                         static_cast<std::size_t>((kPageTokens + at.slot) * D + d));
+          sums[d] +=
+              weight * load_float(at.page, args.kv_type, static_cast<std::size_t>((kPageTokens + at.slot) * D + d));
         }
       }
       float* out = args.out + n * args.out_stride + h * D;

@@ -1,8 +1,9 @@
 // The vector body, included inside a level's region by attention_avx2.cpp and attention_avx512.cpp, which define kTile.
 //
-// The unit of work is a tile of up to kTile query rows that look at the same 64-token block: query heads of one KV head, and
-// neighbouring rows of the batch. Scores are [rows][4 vectors of 16 tokens], summed over channels in order; the weighted sum
-// of values runs token by token with channels in lanes. Each query row does exactly the operations it would do alone.
+// The unit of work is a tile of up to kTile query rows that look at the same 64-token block: query heads of one KV
+// head, and neighbouring rows of the batch. Scores are [rows][4 vectors of 16 tokens], summed over channels in order;
+// the weighted sum of values runs token by token with channels in lanes. Each query row does exactly the operations it
+// would do alone.
 
 // State of one query row between blocks.
 struct Query {
@@ -138,7 +139,8 @@ static inline void attend_rows(const ops::AttentionArgs& args, const std::byte* 
 }
 
 // A 64-token page as row n sees it from block_start on: committed slots from its page, the rest along its path.
-static inline void assemble(const ops::AttentionArgs& args, long n, long g, long block_start, long last, std::byte* page) {
+static inline void assemble(const ops::AttentionArgs& args, long n, long g, long block_start, long last,
+                            std::byte* page) {
   for (long slot = 0; slot < kPageTokens && block_start + slot <= last; ++slot) {
     const long j = block_start + slot;
     const std::byte* const* pages = args.pages;
@@ -147,8 +149,8 @@ static inline void assemble(const ops::AttentionArgs& args, long n, long g, long
       from = args.path[n * args.path_stride + (j - args.prefix)];
       pages = args.scratch;
     }
-    kv_page_copy(page, slot, pages[from / kPageTokens] + static_cast<std::size_t>(g) * args.head_bytes, from % kPageTokens,
-                 args.D, args.kv_type);
+    kv_page_copy(page, slot, pages[from / kPageTokens] + static_cast<std::size_t>(g) * args.head_bytes,
+                 from % kPageTokens, args.D, args.kv_type);
   }
 }
 
@@ -213,7 +215,10 @@ static void attend(const ops::AttentionArgs& args) {
 }
 
 void attention(const ops::AttentionArgs& args) {
-  if (args.kv_type == DType::kF32) attend<DType::kF32>(args);
-  else if (args.kv_type == DType::kF16) attend<DType::kF16>(args);
-  else attend<DType::kBF16>(args);
+  if (args.kv_type == DType::kF32)
+    attend<DType::kF32>(args);
+  else if (args.kv_type == DType::kF16)
+    attend<DType::kF16>(args);
+  else
+    attend<DType::kBF16>(args);
 }

@@ -6,16 +6,16 @@
 //
 //   out[n,m] = sum_g scale[m,g] * (sum_{k in g} u[m,k] x[n,k]) + zero[m,g] * (sum_{k in g} x[n,k])
 //
-// Two arithmetic modes. Float: x stays f32. Int8: x is rounded per row and group to x ~ s * q with s = max|x| / 127 and q in
-// -127..127, so that the inner sum is exact in integers; only affine weights have it.
-// Source: the affine family is that of decoupleQ (arXiv:2404.12759, equation 2); per-group dynamic int8 activations are
+// Two arithmetic modes. Float: x stays f32. Int8: x is rounded per row and group to x ~ s * q with s = max|x| / 127 and
+// q in -127..127, so that the inner sum is exact in integers; only affine weights have it. Source: the affine family is
+// that of decoupleQ (arXiv:2404.12759, equation 2); per-group dynamic int8 activations are
 //         common practice.
 // Dims:   N rows of activations, M outputs, K inputs, G groups per row of weights.
 //
-// Work is in two steps so that projections of the same input share the first: gemm_prepare lays x out for a weight layout,
-// gemm multiplies a run of panels of 16 outputs. Both may be split over threads, by rows and by panels.
-// A row's result does not depend on N, on the split, or on other rows: for each output the k sum runs in order within a
-// group and the g sum in order of groups, whatever the tile.
+// Work is in two steps so that projections of the same input share the first: gemm_prepare lays x out for a weight
+// layout, gemm multiplies a run of panels of 16 outputs. Both may be split over threads, by rows and by panels. A row's
+// result does not depend on N, on the split, or on other rows: for each output the k sum runs in order within a group
+// and the g sum in order of groups, whatever the tile.
 #pragma once
 
 #include <cstddef>
@@ -32,10 +32,10 @@ struct GemmInput {
   bool int8 = false;
   long N = 0;
   long padded_cols = 0, groups = 0;
-  float* x = nullptr;          // [N, padded_cols]  float mode
-  std::int8_t* q = nullptr;    // [N, padded_cols]  int8 mode
-  float* scale = nullptr;      // [N, groups]       int8 mode
-  float* sum = nullptr;        // [N, groups]       sum of x over the group: of s * q in int8 mode
+  float* x = nullptr;        // [N, padded_cols]  float mode
+  std::int8_t* q = nullptr;  // [N, padded_cols]  int8 mode
+  float* scale = nullptr;    // [N, groups]       int8 mode
+  float* sum = nullptr;      // [N, groups]       sum of x over the group: of s * q in int8 mode
 
   // Bytes of the one block that gemm_input_place divides among the arrays above.
   static std::size_t bytes(const PackedLayout& layout, long N, bool int8);
@@ -45,8 +45,8 @@ struct GemmInput {
 };
 
 struct GemmPrepareArgs {
-  const void* x;     // [N, K] in x_type, rows x_stride elements apart
-  DType x_type;      // kF32, kF16 or kBF16
+  const void* x;  // [N, K] in x_type, rows x_stride elements apart
+  DType x_type;   // kF32, kF16 or kBF16
   long x_stride;
   const PackedLayout* layout;
   GemmInput* input;  // rows [row_begin, row_end) are written
@@ -70,10 +70,10 @@ unsigned gemm_levels();
 
 }  // namespace outrider::ops
 
-#define OUTRIDER_DECLARE(level)                          \
-  namespace outrider::level {                            \
-  void gemm_prepare(const ops::GemmPrepareArgs& args);   \
-  void gemm(const ops::GemmArgs& args);                  \
+#define OUTRIDER_DECLARE(level)                        \
+  namespace outrider::level {                          \
+  void gemm_prepare(const ops::GemmPrepareArgs& args); \
+  void gemm(const ops::GemmArgs& args);                \
   }
 OUTRIDER_DECLARE(ref)
 OUTRIDER_DECLARE(avx2)

@@ -54,7 +54,8 @@ double affine_dot(const PackedLayout& layout, const std::byte* panel, long lane,
 void gemm_prepare(const ops::GemmPrepareArgs& args) {
   const PackedLayout& layout = *args.layout;
   ops::GemmInput& in = *args.input;
-  const long padded_group = is_affine(layout.format) ? layout.group_blocks * codes_per_block(layout.format) : layout.cols;
+  const long padded_group =
+      is_affine(layout.format) ? layout.group_blocks * codes_per_block(layout.format) : layout.cols;
   for (long n = args.row_begin; n < args.row_end; ++n) {
     for (long g = 0; g < layout.groups; ++g) {
       const long first = g * layout.group;

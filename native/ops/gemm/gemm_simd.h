@@ -1,8 +1,8 @@
 // The vector body, included inside a level's region by gemm_avx2.cpp and gemm_avx512.cpp, which define kTileRows.
 //
-// Panels are multiplied in tiles of R rows x P panels. One row takes four panels at a time: each is a stream of its own for
-// the memory system. Several rows take fewer panels and reuse each decoded weight R times. Accumulators of a group live in
-// registers; totals over groups are touched once per group. None of this changes the order of any output's sum.
+// Panels are multiplied in tiles of R rows x P panels. One row takes four panels at a time: each is a stream of its own
+// for the memory system. Several rows take fewer panels and reuse each decoded weight R times. Accumulators of a group
+// live in registers; totals over groups are touched once per group. None of this changes the order of any output's sum.
 
 // Activations of one tile row.
 struct Row {
@@ -71,7 +71,7 @@ static inline void dense_tile(const ops::GemmArgs& args, const Row (&rows)[R], c
 template <WeightFormat kFormat, int R, int P>
 static inline void group_float(const Row (&rows)[R], const std::byte* const (&codes)[P], long blocks, long at,
                                F (&acc)[R][P]) {
-  constexpr int kBits = code_bits(kFormat);
+  constexpr int kBits = code_bits(kFormat), kShift = kBits == 8 ? 0 : kBits;  // to the next plane
   const I field = i_set1(kBits == 8 ? -1 : kBits == 4 ? 0x0F0F0F0F : 0x03030303), low = i_set1(0xFF);
   for (long block = 0; block < blocks; ++block) {
     I raw[P];
@@ -98,7 +98,7 @@ static inline void group_float(const Row (&rows)[R], const std::byte* const (&co
         for (int p = 0; p < P; ++p) bytes[p] = i_shift_right<8>(bytes[p]);
       }
       OUTRIDER_UNROLL
-      for (int p = 0; p < P; ++p) raw[p] = i_shift_right<kBits == 8 ? 0 : kBits>(raw[p]);
+      for (int p = 0; p < P; ++p) raw[p] = i_shift_right<kShift>(raw[p]);
     }
   }
 }
@@ -107,7 +107,7 @@ static inline void group_float(const Row (&rows)[R], const std::byte* const (&co
 template <WeightFormat kFormat, int R, int P>
 static inline void group_int8(const Row (&rows)[R], const std::byte* const (&codes)[P], long blocks, long at,
                               I (&acc)[R][P]) {
-  constexpr int kBits = code_bits(kFormat);
+  constexpr int kBits = code_bits(kFormat), kShift = kBits == 8 ? 0 : kBits;  // to the next plane
   const I field = i_set1(kBits == 8 ? -1 : kBits == 4 ? 0x0F0F0F0F : 0x03030303);
   for (long block = 0; block < blocks; ++block) {
     I raw[P];
@@ -130,7 +130,7 @@ static inline void group_int8(const Row (&rows)[R], const std::byte* const (&cod
         }
       }
       OUTRIDER_UNROLL
-      for (int p = 0; p < P; ++p) raw[p] = i_shift_right<kBits == 8 ? 0 : kBits>(raw[p]);
+      for (int p = 0; p < P; ++p) raw[p] = i_shift_right<kShift>(raw[p]);
     }
   }
 }
@@ -177,7 +177,8 @@ static inline void affine_tile(const ops::GemmArgs& args, const Row (&rows)[R], 
     }
     OUTRIDER_UNROLL
     for (int p = 0; p < P; ++p) {
-      const F scale = parameter<kF32Scales>(w[p] + offset), zero = parameter<kF32Scales>(w[p] + offset + layout.header / 2);
+      const F scale = parameter<kF32Scales>(w[p] + offset),
+              zero = parameter<kF32Scales>(w[p] + offset + layout.header / 2);
       OUTRIDER_UNROLL
       for (int r = 0; r < R; ++r) {
         total[r][p] = f_fma(zero, f_set1(rows[r].sum[g]), f_fma(scale, dot[r][p], total[r][p]));
@@ -220,15 +221,20 @@ static void multiply(const ops::GemmArgs& args) {
     const bool wide = panel + kTilePanels <= args.panel_end;
     long n = 0;
     for (; n + kTileRows <= N; n += kTileRows) {
-      if (wide) tile<kFormat, kMode, kF32Scales, kTileRows, kTilePanels>(args, n, panel);
-      else tile<kFormat, kMode, kF32Scales, kTileRows, 1>(args, n, panel);
+      if (wide)
+        tile<kFormat, kMode, kF32Scales, kTileRows, kTilePanels>(args, n, panel);
+      else
+        tile<kFormat, kMode, kF32Scales, kTileRows, 1>(args, n, panel);
     }
     for (; n + 2 <= N; n += 2) {
-      if (wide) tile<kFormat, kMode, kF32Scales, 2, kTilePanels>(args, n, panel);
-      else tile<kFormat, kMode, kF32Scales, 2, 1>(args, n, panel);
+      if (wide)
+        tile<kFormat, kMode, kF32Scales, 2, kTilePanels>(args, n, panel);
+      else
+        tile<kFormat, kMode, kF32Scales, 2, 1>(args, n, panel);
     }
     for (; n < N; ++n) {
-      for (long p = panel; p < panel + (wide ? kTilePanels : 1); ++p) tile<kFormat, kMode, kF32Scales, 1, 1>(args, n, p);
+      for (long p = panel; p < panel + (wide ? kTilePanels : 1); ++p)
+        tile<kFormat, kMode, kF32Scales, 1, 1>(args, n, p);
     }
     panel += wide ? kTilePanels : 1;
   }
@@ -238,22 +244,32 @@ template <WeightFormat kFormat>
 static void multiply_affine(const ops::GemmArgs& args) {
   const bool wide_scales = args.w->layout.f32_scales;
   if (args.input->int8) {
-    if (wide_scales) multiply<kFormat, 2, true>(args);
-    else multiply<kFormat, 2, false>(args);
+    if (wide_scales)
+      multiply<kFormat, 2, true>(args);
+    else
+      multiply<kFormat, 2, false>(args);
   } else {
-    if (wide_scales) multiply<kFormat, 1, true>(args);
-    else multiply<kFormat, 1, false>(args);
+    if (wide_scales)
+      multiply<kFormat, 1, true>(args);
+    else
+      multiply<kFormat, 1, false>(args);
   }
 }
 
 void gemm(const ops::GemmArgs& args) {
   switch (args.w->layout.format) {
-    case WeightFormat::kF32: return multiply<WeightFormat::kF32, 0, false>(args);
-    case WeightFormat::kF16: return multiply<WeightFormat::kF16, 0, false>(args);
-    case WeightFormat::kBF16: return multiply<WeightFormat::kBF16, 0, false>(args);
-    case WeightFormat::kU2: return multiply_affine<WeightFormat::kU2>(args);
-    case WeightFormat::kU4: return multiply_affine<WeightFormat::kU4>(args);
-    case WeightFormat::kU8: return multiply_affine<WeightFormat::kU8>(args);
+    case WeightFormat::kF32:
+      return multiply<WeightFormat::kF32, 0, false>(args);
+    case WeightFormat::kF16:
+      return multiply<WeightFormat::kF16, 0, false>(args);
+    case WeightFormat::kBF16:
+      return multiply<WeightFormat::kBF16, 0, false>(args);
+    case WeightFormat::kU2:
+      return multiply_affine<WeightFormat::kU2>(args);
+    case WeightFormat::kU4:
+      return multiply_affine<WeightFormat::kU4>(args);
+    case WeightFormat::kU8:
+      return multiply_affine<WeightFormat::kU8>(args);
   }
 }
 
@@ -318,8 +334,10 @@ void gemm_prepare(const ops::GemmPrepareArgs& args) {
       for (long k = 0; k < padded; k += kLanes) {
         const F x = load_activations(args, x_at + k, count - k < 0 ? 0 : count - k);
         sum = f_add(sum, x);
-        if (padded - k >= kLanes) f_store(in.x + at + k, x);
-        else f_store_n(in.x + at + k, x, static_cast<int>(padded - k));
+        if (padded - k >= kLanes)
+          f_store(in.x + at + k, x);
+        else
+          f_store_n(in.x + at + k, x, static_cast<int>(padded - k));
       }
       in.sum[row_group] = f_sum(sum);
     }

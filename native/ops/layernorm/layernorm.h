@@ -19,12 +19,19 @@ struct LayernormArgs {
   float eps;
 };
 
-// Shapes are preconditions. Reentrant. A row's result depends on that row alone. Cost: 6 N K flops, x is read three times.
+// Shapes are preconditions. Reentrant. A row's result depends on that row alone. Cost: 6 N K flops, x is read three
+// times.
 void layernorm(const LayernormArgs& args, Level level);
 unsigned layernorm_levels();
 
 }  // namespace outrider::ops
 
-namespace outrider::ref { void layernorm(const ops::LayernormArgs& args); }
-namespace outrider::avx2 { void layernorm(const ops::LayernormArgs& args); }
-namespace outrider::avx512 { void layernorm(const ops::LayernormArgs& args); }
+namespace outrider::ref {
+void layernorm(const ops::LayernormArgs& args);
+}
+namespace outrider::avx2 {
+void layernorm(const ops::LayernormArgs& args);
+}
+namespace outrider::avx512 {
+void layernorm(const ops::LayernormArgs& args);
+}

@@ -26,6 +26,12 @@ unsigned rmsnorm_levels();
 
 }  // namespace outrider::ops
 
-namespace outrider::ref { void rmsnorm(const ops::RmsnormArgs& args); }
-namespace outrider::avx2 { void rmsnorm(const ops::RmsnormArgs& args); }
-namespace outrider::avx512 { void rmsnorm(const ops::RmsnormArgs& args); }
+namespace outrider::ref {
+void rmsnorm(const ops::RmsnormArgs& args);
+}
+namespace outrider::avx2 {
+void rmsnorm(const ops::RmsnormArgs& args);
+}
+namespace outrider::avx512 {
+void rmsnorm(const ops::RmsnormArgs& args);
+}

@@ -1,5 +1,5 @@
-// The vector body, included inside a level's region. Half-split pairs are contiguous; interleaved ones stay scalar, with the
-// same operations in the same order, because only small models and tests use them.
+// The vector body, included inside a level's region. Half-split pairs are contiguous; interleaved ones stay scalar,
+// with the same operations in the same order, because only small models and tests use them.
 
 void rope(const ops::RopeArgs& args) {
   const long half = args.half;

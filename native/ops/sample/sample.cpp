@@ -13,7 +13,9 @@ struct Candidate {
   double distance;  // of its surprise from the entropy; typical_p only
 };
 
-bool likelier(const Candidate& a, const Candidate& b) { return a.logit > b.logit || (a.logit == b.logit && a.id < b.id); }
+bool likelier(const Candidate& a, const Candidate& b) {
+  return a.logit > b.logit || (a.logit == b.logit && a.id < b.id);
+}
 
 constexpr std::uint64_t kGolden = 0x9E3779B97F4A7C15u;
 
@@ -73,8 +75,8 @@ void normalise(Candidate* c, long n) {
   for (long i = 0; i < n; ++i) c[i].probability /= total;
 }
 
-// Brings the shortest run of c, in the order of `before`, whose mass reaches p to the front and returns its length. Only as
-// many candidates are sorted as that takes: a vocabulary has far more than a text ever draws from.
+// Brings the shortest run of c, in the order of `before`, whose mass reaches p to the front and returns its length.
+// Only as many candidates are sorted as that takes: a vocabulary has far more than a text ever draws from.
 template <typename Before>
 long keep_mass(Candidate* c, long n, double p, Before before) {
   double mass = 0;
@@ -150,7 +152,8 @@ Status sample(SampleArgs& args) {
     n = std::remove_if(c, c + n, [floor](const Candidate& x) { return x.logit < floor; }) - c;
   }
 
-  // A token that could not win with the bound of its noise costs no logarithm. The likeliest survivor goes first and sets the mark.
+  // A token that could not win with the bound of its noise costs no logarithm. The likeliest survivor goes first and
+  // sets the mark.
   const std::uint64_t stream = noise_stream(p.seed, args.position);
   double winner = -INFINITY;
   const auto consider = [&](const Candidate& x) {

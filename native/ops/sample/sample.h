@@ -2,7 +2,8 @@
 //
 // In this order, each stage seeing what the one before left:
 //   1. penalties over the window of history tokens: a token seen c > 0 times has its logit l replaced by
-//      (l > 0 ? l / repetition : l * repetition) - c * frequency - presence              (arXiv:1909.05858 for repetition)
+//      (l > 0 ? l / repetition : l * repetition) - c * frequency - presence              (arXiv:1909.05858 for
+//      repetition)
 //   2. bias: l += bias[token]; suppressed tokens are removed
 //   3. temperature: l / temperature; 0 means greedy: the largest logit of stage 2, ties to the lowest id
 //   4. top_k: the k largest
@@ -12,8 +13,9 @@
 //   8. draw: argmax over the survivors of l + g, g = -log(-log u), u = hash(seed, position, token)   (Gumbel-max)
 // Masses of stages 5 and 6 are relative to what entered the stage. Ties rank the lowest id first.
 //
-// The noise depends on (seed, position, token) alone, so a seeded text is a function of prompt and seed, whatever drafts,
-// batches or threads are used (shared-noise coupling). All arithmetic is scalar double: the token is the same on every level.
+// The noise depends on (seed, position, token) alone, so a seeded text is a function of prompt and seed, whatever
+// drafts, batches or threads are used (shared-noise coupling). All arithmetic is scalar double: the token is the same
+// on every level.
 #pragma once
 
 #include <cstddef>
@@ -57,7 +59,8 @@ std::size_t sample_scratch_bytes(long V);
 // Cost: O(V), and sorting as many candidates as top_k, top_p and typical_p keep.
 [[nodiscard]] Status sample(SampleArgs& args);
 
-// The uniform of (seed, position, token): (x + 1/2) / 2^32 with x a 32-bit hash. Its Gumbel value lies in (-3.15, 22.88).
+// The uniform of (seed, position, token): (x + 1/2) / 2^32 with x a 32-bit hash. Its Gumbel value lies in
+// (-3.15, 22.88).
 double sample_uniform(std::uint64_t seed, std::uint64_t position, std::uint32_t token);
 
 }  // namespace outrider::ops

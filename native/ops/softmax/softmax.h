@@ -24,6 +24,12 @@ unsigned softmax_levels();
 
 }  // namespace outrider::ops
 
-namespace outrider::ref { void softmax(const ops::SoftmaxArgs& args); }
-namespace outrider::avx2 { void softmax(const ops::SoftmaxArgs& args); }
-namespace outrider::avx512 { void softmax(const ops::SoftmaxArgs& args); }
+namespace outrider::ref {
+void softmax(const ops::SoftmaxArgs& args);
+}
+namespace outrider::avx2 {
+void softmax(const ops::SoftmaxArgs& args);
+}
+namespace outrider::avx512 {
+void softmax(const ops::SoftmaxArgs& args);
+}

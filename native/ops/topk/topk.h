@@ -13,19 +13,26 @@
 namespace outrider::ops {
 
 struct TopkArgs {
-  const float* x;     // [N, V], rows x_stride apart
+  const float* x;  // [N, V], rows x_stride apart
   long N, V, x_stride, k;
   std::int32_t* ids;  // [N, k]
   float* values;      // [N, k]
   float* logsumexp;   // [N]; null: not wanted
 };
 
-// Shapes are preconditions. Reentrant. Cost: O(V log k) at worst, one pass of comparisons on usual data; one pass for the sum.
+// Shapes are preconditions. Reentrant. Cost: O(V log k) at worst, one pass of comparisons on usual data; one pass for
+// the sum.
 void topk(const TopkArgs& args, Level level);
 unsigned topk_levels();
 
 }  // namespace outrider::ops
 
-namespace outrider::ref { void topk(const ops::TopkArgs& args); }
-namespace outrider::avx2 { void topk(const ops::TopkArgs& args); }
-namespace outrider::avx512 { void topk(const ops::TopkArgs& args); }
+namespace outrider::ref {
+void topk(const ops::TopkArgs& args);
+}
+namespace outrider::avx2 {
+void topk(const ops::TopkArgs& args);
+}
+namespace outrider::avx512 {
+void topk(const ops::TopkArgs& args);
+}

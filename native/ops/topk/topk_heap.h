@@ -1,4 +1,5 @@
-// The k best (value, id) pairs of a stream with ascending ids, in the caller's arrays: a heap whose root is the worst one kept.
+// The k best (value, id) pairs of a stream with ascending ids, in the caller's arrays: a heap whose root is the worst
+// one kept.
 #pragma once
 
 #include <cstdint>
@@ -13,7 +14,9 @@ struct TopkHeap {
   long count = 0;
 
   // Ranks behind: smaller, or equal with a higher id.
-  [[nodiscard]] bool worse(long a, long b) const { return values[a] < values[b] || (values[a] == values[b] && ids[a] > ids[b]); }
+  [[nodiscard]] bool worse(long a, long b) const {
+    return values[a] < values[b] || (values[a] == values[b] && ids[a] > ids[b]);
+  }
 
   void exchange(long a, long b) {
     std::swap(values[a], values[b]);

@@ -1,5 +1,5 @@
-// The vector body, included inside a level's region. Sixteen entries are skipped with one comparison against the smallest
-// kept value; the sum of exponentials keeps 64 partial sums, flushed into a double every 1024 entries.
+// The vector body, included inside a level's region. Sixteen entries are skipped with one comparison against the
+// smallest kept value; the sum of exponentials keeps 64 partial sums, flushed into a double every 1024 entries.
 
 void topk(const ops::TopkArgs& args) {
   const float kNone = -__builtin_inff();
