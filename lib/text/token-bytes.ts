@@ -19,9 +19,10 @@ function mentions(value: unknown, type: string): boolean {
   return Object.values(value).some((member) => mentions(member, type));
 }
 
-/** Bytes of every token, and whether decoding drops one leading space. */
+/** Bytes of every token, worked out when they are asked for, and whether decoding drops one leading space. */
 export class TokenBytes {
-  readonly #bytes: (Uint8Array | undefined)[] = [];
+  readonly #tokens: string[] = [];
+  readonly #bytes = new Map<number, Uint8Array>();
   readonly #byteLevel: Map<string, number> | undefined;
   readonly #encoder = new TextEncoder();
   /** SentencePiece puts a space before the first word; decoding takes it away again. */
@@ -35,8 +36,11 @@ export class TokenBytes {
       type === "Unigram"
         ? (vocab as [string, number][]).map(([token], id) => [token, id])
         : Object.entries(vocab as Record<string, number>);
-    for (const [token, id] of entries) this.#bytes[id] = this.#decode(token);
-    for (const { id, content } of description.added_tokens) this.#bytes[id] = this.#encoder.encode(content);
+    for (const [token, id] of entries) this.#tokens[id] = token;
+    for (const { id, content } of description.added_tokens) {
+      this.#tokens[id] = content;
+      this.#bytes.set(id, this.#encoder.encode(content));
+    }
   }
 
   #decode(token: string): Uint8Array {
@@ -52,11 +56,17 @@ export class TokenBytes {
 
   /** Largest id + 1. */
   get count(): number {
-    return this.#bytes.length;
+    return this.#tokens.length;
   }
 
   /** Bytes of a token; none for an id that no token has. */
   of(id: number): Uint8Array {
-    return this.#bytes[id] ?? new Uint8Array(0);
+    const known = this.#bytes.get(id);
+    if (known) return known;
+    const token = this.#tokens[id];
+    if (token === undefined) return new Uint8Array(0);
+    const bytes = this.#decode(token);
+    this.#bytes.set(id, bytes);
+    return bytes;
   }
 }
