@@ -1,3 +1,4 @@
+/// <reference lib="esnext.disposable" preserve="true" />
 // Conversations: history, template and a KV cache that is reused from turn to turn.
 
 import { createHash } from "node:crypto";

@@ -1,3 +1,4 @@
+/// <reference lib="esnext.disposable" preserve="true" />
 // What load() returns.
 
 import { badArgument, expected } from "../errors.ts";

@@ -1,3 +1,4 @@
+/// <reference lib="esnext.disposable" preserve="true" />
 // Typed tensors: element type and rank in the type, memory shared with JavaScript's own arrays.
 
 import { badArgument, expected, OutriderError } from "../errors.ts";

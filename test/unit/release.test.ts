@@ -64,6 +64,30 @@ describe.skipIf(!hasZig)(hasZig ? "release" : "release (needs zig c++: pip insta
     expect(await run("npx", ["outrider", "generate", "The sea", "-n", "4"], folder)).toContain("The sea");
   });
 
+  test("strict TypeScript finds its types, from modules and from CommonJS", async () => {
+    writeFileSync(
+      path.join(folder, "a.mts"),
+      `import { type GenerateOptions, load, type Model, type Piece, type Tensor } from "outrider";
+       import { f32, gemm } from "outrider/ops";
+       const options: GenerateOptions = { maxTokens: 3, signal: AbortSignal.timeout(1000) };
+       const model: Model = await load();
+       const pieces: Piece[] = [];
+       for await (const piece of model.stream("a", options)) pieces.push(piece);
+       export const logits: Tensor<"f32", 2> = await model.logits([1]);
+       export const product: Tensor<"f32", 2> = gemm({ x: f32([1], [1, 1]), w: f32([2], [1, 1]) });
+       // @ts-expect-error maxTokens is a number
+       await model.generate("a", { maxTokens: "3" });`,
+    );
+    writeFileSync(
+      path.join(folder, "b.cts"),
+      `import outrider = require("outrider"); export const model: Promise<outrider.Model> = outrider.load();`,
+    );
+    const tsc = path.join(root, "node_modules/typescript/bin/tsc");
+    const flags = ["--noEmit", "--strict", "--module", "nodenext", "--target", "es2022", "--skipLibCheck", "false"];
+    const types = ["--types", "node", "--typeRoots", path.join(root, "node_modules/@types")];
+    expect(await run(process.execPath, [tsc, ...flags, ...types, "a.mts", "b.cts"], folder)).toBe("");
+  });
+
   test("the binary needs glibc 2.28 at most and no libstdc++", () => {
     const addon = readFileSync(path.join(installed, "prebuilds/linux-x64/outrider.node")).toString("latin1");
     const versions = [...addon.matchAll(/GLIBC_(\d+)\.(\d+)/g)].map(
