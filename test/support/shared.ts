@@ -12,6 +12,11 @@ export function sharedDir(): string | undefined {
 /** A describe block that is skipped, saying why, where the folder is absent. */
 export function describeShared(name: string, body: (folder: string) => void): void {
   const folder = sharedDir();
-  if (folder) describe(name, () => body(folder));
-  else describe.skip(`${name} (needs the shared models and golden outputs: set OUTRIDER_SHARED)`, () => {});
+  if (folder) {
+    describe(name, () => body(folder));
+    return;
+  }
+  const reason = `${name} (needs the shared models and golden outputs: set OUTRIDER_SHARED)`;
+  console.warn(`skipped: ${reason}`);
+  describe.skip(reason, () => {});
 }
