@@ -83,6 +83,19 @@ template <int N>
 static inline I i_shift_right(I x) {
   return {_mm256_srli_epi32(x.a, N), _mm256_srli_epi32(x.b, N)};
 }
+// By a count that is a constant once loops are unrolled.
+static inline I i_shift_right_by(I x, int n) { return {(__m256i)((__v8su)x.a >> n), (__m256i)((__v8su)x.b >> n)}; }
+static inline I i_shift_right_signed(I x, int n) { return {(__m256i)((__v8si)x.a >> n), (__m256i)((__v8si)x.b >> n)}; }
+// The first `lanes` as int8, saturated.
+static inline void i_store_i8(std::int8_t* p, I x, int lanes) {
+  const __m256i words = _mm256_permute4x64_epi64(_mm256_packs_epi32(x.a, x.b), 0xD8);
+  const __m128i bytes = _mm_packs_epi16(_mm256_castsi256_si128(words), _mm256_extracti128_si256(words, 1));
+  if (lanes == 16) {
+    _mm_storeu_si128(reinterpret_cast<__m128i*>(p), bytes);
+  } else {
+    __builtin_memcpy(p, &bytes, static_cast<unsigned>(lanes));
+  }
+}
 static inline F i_to_f(I x) { return {_mm256_cvtepi32_ps(x.a), _mm256_cvtepi32_ps(x.b)}; }
 static inline I f_to_i(F x) { return {_mm256_cvtps_epi32(x.a), _mm256_cvtps_epi32(x.b)}; }
 // acc + the four products of each 32-bit lane: unsigned bytes of u times signed bytes of s. Exact: widened to 16 bits

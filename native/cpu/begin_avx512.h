@@ -61,10 +61,26 @@ template <int N>
 static inline I i_shift_right(I x) {
   return {_mm512_srli_epi32(x.v, N)};
 }
+// By a count that is a constant once loops are unrolled.
+static inline I i_shift_right_by(I x, int n) { return {(__m512i)((__v16su)x.v >> n)}; }
+static inline I i_shift_right_signed(I x, int n) { return {(__m512i)((__v16si)x.v >> n)}; }
+// The first `lanes` as int8, saturated.
+static inline void i_store_i8(std::int8_t* p, I x, int lanes) {
+  if (lanes == 16) {
+    _mm_storeu_si128(reinterpret_cast<__m128i*>(p), _mm512_cvtsepi32_epi8(x.v));
+  } else {
+    _mm512_mask_cvtsepi32_storeu_epi8(p, static_cast<__mmask16>((1u << lanes) - 1), x.v);
+  }
+}
 static inline F i_to_f(I x) { return {_mm512_cvtepi32_ps(x.v)}; }
 static inline I f_to_i(F x) { return {_mm512_cvtps_epi32(x.v)}; }
-static inline I i_dot4(I acc, I u, I s) { return {_mm512_dpbusd_epi32(acc.v, u.v, s.v)}; }
-static inline I i_dot4_small(I acc, I u, I s) { return {_mm512_dpbusd_epi32(acc.v, u.v, s.v)}; }
+// acc + the four products of each 32-bit lane: unsigned bytes of u times signed bytes of s. As assembly, because GCC 12
+// copies and spills the accumulators of a large tile around the builtin.
+static inline I i_dot4(I acc, I u, I s) {
+  __asm__("vpdpbusd %2, %1, %0" : "+v"(acc.v) : "v"(u.v), "v"(s.v));
+  return acc;
+}
+static inline I i_dot4_small(I acc, I u, I s) { return i_dot4(acc, u, s); }
 static inline F f_scale2(F x, I n) {
   return {
       _mm512_mul_ps(x.v, _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_add_epi32(n.v, _mm512_set1_epi32(127)), 23)))};

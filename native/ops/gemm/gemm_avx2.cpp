@@ -3,7 +3,11 @@
 #include "cpu/unroll.h"
 #include "cpu/begin_avx2.h"
 // 4 rows x 1 panel: 8 accumulators of the 16 registers.
-constexpr int kTileRows = 4, kTilePanels = 1;
+struct Tile {
+  int rows, panels;
+};
+constexpr Tile kTileInt8{4, 1}, kTileFloat{4, 1};
+constexpr bool kByteDots = false;
 #include "ops/gemm/gemm_simd.h"
 #include "cpu/end.h"
 #endif

@@ -2,8 +2,13 @@
 #ifdef __x86_64__
 #include "cpu/unroll.h"
 #include "cpu/begin_avx512.h"
-// 8 rows x 2 panels: 16 accumulators of the 32 registers.
-constexpr int kTileRows = 8, kTilePanels = 2;
+// Of the 32 registers: 6 rows x 4 panels of integer sums leave 8 for codes, activations and constants; float tiles need
+// more of those, for converted weights.
+struct Tile {
+  int rows, panels;
+};
+constexpr Tile kTileInt8{6, 4}, kTileFloat{8, 2};
+constexpr bool kByteDots = true;
 #include "ops/gemm/gemm_simd.h"
 #include "cpu/end.h"
 #endif

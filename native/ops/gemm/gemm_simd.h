@@ -1,4 +1,5 @@
-// The vector body, included inside a level's region by gemm_avx2.cpp and gemm_avx512.cpp, which define kTileRows.
+// The vector body, included inside a level's region by gemm_avx2.cpp and gemm_avx512.cpp, which define kTileInt8,
+// kTileFloat (rows and panels of a tile) and kByteDots (i_dot4 takes codes of 8 bits without saturating).
 //
 // Panels are multiplied in tiles of R rows x P panels. One row takes four panels at a time: each is a stream of its own
 // for the memory system. Several rows take fewer panels and reuse each decoded weight R times. Accumulators of a group
@@ -103,35 +104,74 @@ static inline void group_float(const Row (&rows)[R], const std::byte* const (&co
   }
 }
 
-// One group in int8 mode: the dot products are exact, so only their conversion to float needs an order.
+// Four consecutive int8 activations in every lane.
+static inline I four_activations(const std::int8_t* q) {
+  std::int32_t four;
+  __builtin_memcpy(&four, q, 4);
+  return i_set1(four);
+}
+
+// One group in int8 mode: the dot products are exact, so only their conversion to float needs an order. Blocks are
+// loaded again for each plane, from L1, which leaves the registers to the accumulators.
 template <WeightFormat kFormat, int R, int P>
 static inline void group_int8(const Row (&rows)[R], const std::byte* const (&codes)[P], long blocks, long at,
                               I (&acc)[R][P]) {
-  constexpr int kBits = code_bits(kFormat), kShift = kBits == 8 ? 0 : kBits;  // to the next plane
+  constexpr int kBits = code_bits(kFormat);
   const I field = i_set1(kBits == 8 ? -1 : kBits == 4 ? 0x0F0F0F0F : 0x03030303);
   for (long block = 0; block < blocks; ++block) {
-    I raw[P];
-    OUTRIDER_UNROLL
-    for (int p = 0; p < P; ++p) raw[p] = i_load(codes[p] + block * 64);
     const long first = at + block * codes_per_block(kFormat);
     OUTRIDER_UNROLL
     for (int plane = 0; plane < 8 / kBits; ++plane) {
       I bytes[P];
       OUTRIDER_UNROLL
-      for (int p = 0; p < P; ++p) bytes[p] = kBits == 8 ? raw[p] : i_and(raw[p], field);
+      for (int p = 0; p < P; ++p) {
+        const I raw = i_load(codes[p] + block * 64);
+        bytes[p] = kBits == 8 ? raw : i_and(i_shift_right_by(raw, plane * kBits), field);
+      }
       OUTRIDER_UNROLL
       for (int r = 0; r < R; ++r) {
-        std::int32_t four;
-        __builtin_memcpy(&four, rows[r].q + first + plane * 4, 4);
-        const I x = i_set1(four);
+        const I x = four_activations(rows[r].q + first + plane * 4);
         OUTRIDER_UNROLL
         for (int p = 0; p < P; ++p) {
           acc[r][p] = kBits == 8 ? i_dot4(acc[r][p], bytes[p], x) : i_dot4_small(acc[r][p], bytes[p], x);
         }
       }
-      OUTRIDER_UNROLL
-      for (int p = 0; p < P; ++p) raw[p] = i_shift_right<kShift>(raw[p]);
     }
+  }
+}
+
+// The same for one row where the dot product takes whole bytes: a plane keeps its place in the byte, so its sum is a
+// multiple of a power of two that one shift at the end takes out again, exactly. No shifts in the loop, and as many
+// independent sums as planes.
+template <WeightFormat kFormat, int P>
+static inline void group_int8_row(const Row& row, const std::byte* const (&codes)[P], long blocks, long at,
+                                  I (&acc)[1][P]) {
+  constexpr int kBits = code_bits(kFormat), kPlanes = 8 / kBits;
+  constexpr std::uint32_t kField = kBits == 8 ? 0xFFFFFFFFu : kBits == 4 ? 0x0F0F0F0Fu : 0x03030303u;
+  I sums[kPlanes][P];
+  OUTRIDER_UNROLL
+  for (int plane = 0; plane < kPlanes; ++plane) {
+    OUTRIDER_UNROLL
+    for (int p = 0; p < P; ++p) sums[plane][p] = i_zero();
+  }
+  for (long block = 0; block < blocks; ++block) {
+    const std::int8_t* q = row.q + at + block * codes_per_block(kFormat);
+    I raw[P];
+    OUTRIDER_UNROLL
+    for (int p = 0; p < P; ++p) raw[p] = i_load(codes[p] + block * 64);
+    OUTRIDER_UNROLL
+    for (int plane = 0; plane < kPlanes; ++plane) {
+      const I x = four_activations(q + plane * 4), field = i_set1(static_cast<std::int32_t>(kField << plane * kBits));
+      OUTRIDER_UNROLL
+      for (int p = 0; p < P; ++p) {
+        sums[plane][p] = i_dot4(sums[plane][p], kBits == 8 ? raw[p] : i_and(raw[p], field), x);
+      }
+    }
+  }
+  OUTRIDER_UNROLL
+  for (int plane = 0; plane < kPlanes; ++plane) {
+    OUTRIDER_UNROLL
+    for (int p = 0; p < P; ++p) acc[0][p] = i_add(acc[0][p], i_shift_right_signed(sums[plane][p], plane * kBits));
   }
 }
 
@@ -139,7 +179,11 @@ template <WeightFormat kFormat, bool kInt8, bool kF32Scales, int R, int P>
 static inline void affine_tile(const ops::GemmArgs& args, const Row (&rows)[R], const std::byte* const (&w)[P], long n,
                                long panel) {
   const PackedLayout& layout = args.w->layout;
-  F total[R][P];
+  // Totals over groups. A large tile needs all registers for the sums of one group, so its totals stay in memory; the
+  // barrier keeps the compiler from trying otherwise.
+  alignas(64) F storage[R][P];
+  F(*total)[P] = storage;
+  if (R * P > 8) __asm__ volatile("" : "+r"(total));
   OUTRIDER_UNROLL
   for (int r = 0; r < R; ++r) {
     OUTRIDER_UNROLL
@@ -152,28 +196,25 @@ static inline void affine_tile(const ops::GemmArgs& args, const Row (&rows)[R], 
     for (int p = 0; p < P; ++p) codes[p] = w[p] + offset + layout.header;
     const long blocks = g + 1 < layout.groups ? layout.group_blocks : layout.last_blocks;
     const long at = g * layout.group_blocks * codes_per_block(kFormat);
-    F dot[R][P];
-    if constexpr (kInt8) {
-      I acc[R][P];
+    using Sum = std::conditional_t<kInt8, I, F>;
+    Sum acc[R][P];
+    OUTRIDER_UNROLL
+    for (int r = 0; r < R; ++r) {
       OUTRIDER_UNROLL
-      for (int r = 0; r < R; ++r) {
-        OUTRIDER_UNROLL
-        for (int p = 0; p < P; ++p) acc[r][p] = i_zero();
+      for (int p = 0; p < P; ++p) {
+        if constexpr (kInt8) {
+          acc[r][p] = i_zero();
+        } else {
+          acc[r][p] = f_zero();
+        }
       }
-      group_int8<kFormat, R, P>(rows, codes, blocks, at, acc);
-      OUTRIDER_UNROLL
-      for (int r = 0; r < R; ++r) {
-        const F scale = f_set1(rows[r].scale[g]);
-        OUTRIDER_UNROLL
-        for (int p = 0; p < P; ++p) dot[r][p] = f_mul(i_to_f(acc[r][p]), scale);
-      }
+    }
+    if constexpr (!kInt8) {
+      group_float<kFormat, R, P>(rows, codes, blocks, at, acc);
+    } else if constexpr (R == 1 && kByteDots) {
+      group_int8_row<kFormat, P>(rows[0], codes, blocks, at, acc);
     } else {
-      OUTRIDER_UNROLL
-      for (int r = 0; r < R; ++r) {
-        OUTRIDER_UNROLL
-        for (int p = 0; p < P; ++p) dot[r][p] = f_zero();
-      }
-      group_float<kFormat, R, P>(rows, codes, blocks, at, dot);
+      group_int8<kFormat, R, P>(rows, codes, blocks, at, acc);
     }
     OUTRIDER_UNROLL
     for (int p = 0; p < P; ++p) {
@@ -181,11 +222,23 @@ static inline void affine_tile(const ops::GemmArgs& args, const Row (&rows)[R], 
               zero = parameter<kF32Scales>(w[p] + offset + layout.header / 2);
       OUTRIDER_UNROLL
       for (int r = 0; r < R; ++r) {
-        total[r][p] = f_fma(zero, f_set1(rows[r].sum[g]), f_fma(scale, dot[r][p], total[r][p]));
+        F dot;
+        if constexpr (kInt8) {
+          dot = f_mul(i_to_f(acc[r][p]), f_set1(rows[r].scale[g]));
+        } else {
+          dot = acc[r][p];
+        }
+        total[r][p] = f_fma(zero, f_set1(rows[r].sum[g]), f_fma(scale, dot, total[r][p]));
       }
     }
   }
-  store_tile<R, P>(args, n, panel, total);
+  F result[R][P];
+  OUTRIDER_UNROLL
+  for (int r = 0; r < R; ++r) {
+    OUTRIDER_UNROLL
+    for (int p = 0; p < P; ++p) result[r][p] = total[r][p];
+  }
+  store_tile<R, P>(args, n, panel, result);
 }
 
 // kMode: 0 dense, 1 affine float, 2 affine int8.
@@ -208,36 +261,43 @@ static void tile(const ops::GemmArgs& args, long n, long panel) {
   }
 }
 
+// The tile of `count` rows, at most R.
+template <WeightFormat kFormat, int kMode, bool kF32Scales, int R, int P>
+static void tile_of(const ops::GemmArgs& args, long n, long panel, long count) {
+  if constexpr (R > 1) {
+    if (count < R) return tile_of<kFormat, kMode, kF32Scales, R - 1, P>(args, n, panel, count);
+  }
+  tile<kFormat, kMode, kF32Scales, R, P>(args, n, panel);
+}
+
+// All rows in tiles of nearly equal height: 7 rows are 4 and 3, never 6 and 1.
+template <WeightFormat kFormat, int kMode, bool kF32Scales, int R, int P>
+static void strip(const ops::GemmArgs& args, long panel) {
+  const long N = args.input->N, tiles = (N + R - 1) / R;
+  for (long i = 0, n = 0; i < tiles; ++i) {
+    const long next = N * (i + 1) / tiles;
+    tile_of<kFormat, kMode, kF32Scales, R, P>(args, n, panel, next - n);
+    n = next;
+  }
+}
+
 template <WeightFormat kFormat, int kMode, bool kF32Scales>
 static void multiply(const ops::GemmArgs& args) {
-  const long N = args.input->N;
-  if (N == 1) {
-    long panel = args.panel_begin;
-    for (; panel + 4 <= args.panel_end; panel += 4) tile<kFormat, kMode, kF32Scales, 1, 4>(args, 0, panel);
-    for (; panel < args.panel_end; ++panel) tile<kFormat, kMode, kF32Scales, 1, 1>(args, 0, panel);
+  constexpr Tile kTile = kMode == 2 ? kTileInt8 : kTileFloat;
+  const long end = args.panel_end;
+  long panel = args.panel_begin;
+  if (args.input->N == 1) {
+    for (; panel + 4 <= end; panel += 4) tile<kFormat, kMode, kF32Scales, 1, 4>(args, 0, panel);
+    for (; panel < end; ++panel) tile<kFormat, kMode, kF32Scales, 1, 1>(args, 0, panel);
     return;
   }
-  for (long panel = args.panel_begin; panel < args.panel_end;) {
-    const bool wide = panel + kTilePanels <= args.panel_end;
-    long n = 0;
-    for (; n + kTileRows <= N; n += kTileRows) {
-      if (wide)
-        tile<kFormat, kMode, kF32Scales, kTileRows, kTilePanels>(args, n, panel);
-      else
-        tile<kFormat, kMode, kF32Scales, kTileRows, 1>(args, n, panel);
-    }
-    for (; n + 2 <= N; n += 2) {
-      if (wide)
-        tile<kFormat, kMode, kF32Scales, 2, kTilePanels>(args, n, panel);
-      else
-        tile<kFormat, kMode, kF32Scales, 2, 1>(args, n, panel);
-    }
-    for (; n < N; ++n) {
-      for (long p = panel; p < panel + (wide ? kTilePanels : 1); ++p)
-        tile<kFormat, kMode, kF32Scales, 1, 1>(args, n, p);
-    }
-    panel += wide ? kTilePanels : 1;
+  for (; panel + kTile.panels <= end; panel += kTile.panels) {
+    strip<kFormat, kMode, kF32Scales, kTile.rows, kTile.panels>(args, panel);
   }
+  if constexpr (kTile.panels > 2) {
+    for (; panel + 2 <= end; panel += 2) strip<kFormat, kMode, kF32Scales, kTile.rows, 2>(args, panel);
+  }
+  for (; panel < end; ++panel) strip<kFormat, kMode, kF32Scales, kTile.rows, 1>(args, panel);
 }
 
 template <WeightFormat kFormat>
@@ -300,10 +360,7 @@ static inline void quantise_group(const ops::GemmPrepareArgs& args, long x_at, l
     const F x = load_activations(args, x_at + k, count - k < 0 ? 0 : count - k);
     const I rounded = bad == 0 ? f_to_i(f_mul(x, f_set1(inverse))) : i_zero();
     integers = i_add(integers, rounded);
-    const long n = padded - k < kLanes ? padded - k : kLanes;
-    std::int32_t lanes[kLanes];
-    __builtin_memcpy(lanes, &rounded, sizeof(lanes));
-    for (long i = 0; i < n; ++i) q[k + i] = static_cast<std::int8_t>(lanes[i]);
+    i_store_i8(q + k, rounded, padded - k < kLanes ? static_cast<int>(padded - k) : kLanes);
   }
   std::int32_t lanes[kLanes];
   __builtin_memcpy(lanes, &integers, sizeof(lanes));
