@@ -120,6 +120,7 @@ static inline F f_scale2(F x, I n) {
   const __m256 b = _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_add_epi32(n.b, bias), 23));
   return {_mm256_mul_ps(x.a, a), _mm256_mul_ps(x.b, b)};
 }
+static inline __m256i i_fold_half(I x) { return _mm256_add_epi32(x.a, x.b); }
 static inline __m256 f_fold_half(F x) { return _mm256_add_ps(x.a, x.b); }
 static inline __m256 f_fold_max_half(F x) { return _mm256_max_ps(x.a, x.b); }
 

@@ -85,6 +85,9 @@ static inline F f_scale2(F x, I n) {
   return {
       _mm512_mul_ps(x.v, _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_add_epi32(n.v, _mm512_set1_epi32(127)), 23)))};
 }
+static inline __m256i i_fold_half(I x) {
+  return _mm256_add_epi32(_mm512_castsi512_si256(x.v), _mm512_extracti64x4_epi64(x.v, 1));
+}
 static inline __m256 f_fold_half(F x) {
   return _mm256_add_ps(_mm512_castps512_ps256(x.v), _mm512_extractf32x8_ps(x.v, 1));
 }

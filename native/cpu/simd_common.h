@@ -10,6 +10,14 @@ static inline float f_sum(F x) {
   return _mm_cvtss_f32(_mm_add_ss(h2, _mm_movehdup_ps(h2)));
 }
 
+// Sum of the 16 lanes, modulo 2^32.
+static inline std::int32_t i_sum(I x) {
+  const __m256i h8 = i_fold_half(x);
+  const __m128i h4 = _mm_add_epi32(_mm256_castsi256_si128(h8), _mm256_extracti128_si256(h8, 1));
+  const __m128i h2 = _mm_add_epi32(h4, _mm_shuffle_epi32(h4, 0x4E));
+  return _mm_cvtsi128_si32(_mm_add_epi32(h2, _mm_shuffle_epi32(h2, 0xB1)));
+}
+
 static inline float f_max_lane(F x) {
   const __m256 h8 = f_fold_max_half(x);
   const __m128 h4 = _mm_max_ps(_mm256_castps256_ps128(h8), _mm256_extractf128_ps(h8, 1));

@@ -26,10 +26,10 @@ static inline F dense_weight(const std::byte* panel, long k) {
 }
 
 template <int R, int P>
-static inline void store_tile(const ops::GemmArgs& args, long n, long panel, const F (&total)[R][P]) {
+static inline void store_tile(const ops::GemmArgs& args, long n, long panel, long step, const F (&total)[R][P]) {
   OUTRIDER_UNROLL
   for (int p = 0; p < P; ++p) {
-    const long m = (panel + p) * kPanelRows;
+    const long m = (panel + p * step) * kPanelRows;
     const long left = args.w->layout.rows - m;
     OUTRIDER_UNROLL
     for (int r = 0; r < R; ++r) {
@@ -46,7 +46,7 @@ static inline void store_tile(const ops::GemmArgs& args, long n, long panel, con
 
 template <WeightFormat kFormat, int R, int P>
 static inline void dense_tile(const ops::GemmArgs& args, const Row (&rows)[R], const std::byte* const (&w)[P], long n,
-                              long panel) {
+                              long panel, long step) {
   F acc[R][P];
   OUTRIDER_UNROLL
   for (int r = 0; r < R; ++r) {
@@ -65,7 +65,7 @@ static inline void dense_tile(const ops::GemmArgs& args, const Row (&rows)[R], c
       for (int p = 0; p < P; ++p) acc[r][p] = f_fma(weight[p], x, acc[r][p]);
     }
   }
-  store_tile<R, P>(args, n, panel, acc);
+  store_tile<R, P>(args, n, panel, step, acc);
 }
 
 // One group in float mode: acc[r][p] = sum of code * x in input order.
@@ -158,7 +158,9 @@ static inline void group_int8_row(const Row& row, const std::byte* const (&codes
     const std::int8_t* q = row.q + at + block * codes_per_block(kFormat);
     I raw[P];
     OUTRIDER_UNROLL
-    for (int p = 0; p < P; ++p) raw[p] = i_load(codes[p] + block * 64);
+    for (int p = 0; p < P; ++p) {
+      raw[p] = i_load(codes[p] + block * 64);
+    }
     OUTRIDER_UNROLL
     for (int plane = 0; plane < kPlanes; ++plane) {
       const I x = four_activations(q + plane * 4), field = i_set1(static_cast<std::int32_t>(kField << plane * kBits));
@@ -177,7 +179,7 @@ static inline void group_int8_row(const Row& row, const std::byte* const (&codes
 
 template <WeightFormat kFormat, bool kInt8, bool kF32Scales, int R, int P>
 static inline void affine_tile(const ops::GemmArgs& args, const Row (&rows)[R], const std::byte* const (&w)[P], long n,
-                               long panel) {
+                               long panel, long step) {
   const PackedLayout& layout = args.w->layout;
   // Totals over groups. A large tile needs all registers for the sums of one group, so its totals stay in memory; the
   // barrier keeps the compiler from trying otherwise.
@@ -238,12 +240,12 @@ static inline void affine_tile(const ops::GemmArgs& args, const Row (&rows)[R], 
     OUTRIDER_UNROLL
     for (int p = 0; p < P; ++p) result[r][p] = total[r][p];
   }
-  store_tile<R, P>(args, n, panel, result);
+  store_tile<R, P>(args, n, panel, step, result);
 }
 
 // kMode: 0 dense, 1 affine float, 2 affine int8.
 template <WeightFormat kFormat, int kMode, bool kF32Scales, int R, int P>
-static void tile(const ops::GemmArgs& args, long n, long panel) {
+static void tile(const ops::GemmArgs& args, long n, long panel, long step = 1) {
   const ops::GemmInput& in = *args.input;
   Row rows[R];
   for (int r = 0; r < R; ++r) {
@@ -253,11 +255,12 @@ static void tile(const ops::GemmArgs& args, long n, long panel) {
     rows[r].sum = in.sum + (n + r) * in.groups;
   }
   const std::byte* w[P];
-  for (int p = 0; p < P; ++p) w[p] = args.w->data + static_cast<std::size_t>(panel + p) * args.w->layout.panel_stride;
+  for (int p = 0; p < P; ++p)
+    w[p] = args.w->data + static_cast<std::size_t>(panel + p * step) * args.w->layout.panel_stride;
   if constexpr (kMode == 0) {
-    dense_tile<kFormat, R, P>(args, rows, w, n, panel);
+    dense_tile<kFormat, R, P>(args, rows, w, n, panel, step);
   } else {
-    affine_tile<kFormat, kMode == 2, kF32Scales, R, P>(args, rows, w, n, panel);
+    affine_tile<kFormat, kMode == 2, kF32Scales, R, P>(args, rows, w, n, panel, step);
   }
 }
 
@@ -287,8 +290,10 @@ static void multiply(const ops::GemmArgs& args) {
   const long end = args.panel_end;
   long panel = args.panel_begin;
   if (args.input->N == 1) {
-    for (; panel + 4 <= end; panel += 4) tile<kFormat, kMode, kF32Scales, 1, 4>(args, 0, panel);
-    for (; panel < end; ++panel) tile<kFormat, kMode, kF32Scales, 1, 1>(args, 0, panel);
+    // One row is bound by memory: four streams that run on from tile to tile, each through a quarter of the panels.
+    const long quarter = (end - panel) / 4;
+    for (long i = 0; i < quarter; ++i) tile<kFormat, kMode, kF32Scales, 1, 4>(args, 0, panel + i, quarter);
+    for (panel += 4 * quarter; panel < end; ++panel) tile<kFormat, kMode, kF32Scales, 1, 1>(args, 0, panel);
     return;
   }
   for (; panel + kTile.panels <= end; panel += kTile.panels) {
@@ -345,29 +350,30 @@ static inline F load_activations(const ops::GemmPrepareArgs& args, long at, long
   return f_load(lanes);
 }
 
+// 0 if all of a row is finite, NaN otherwise: one bad activation reaches every output anyway.
+static inline float poison_of(const ops::GemmPrepareArgs& args, long x_at, long count) {
+  F poison = f_zero();
+  for (long k = 0; k < count; k += kLanes)
+    poison = f_fma(load_activations(args, x_at + k, count - k), f_zero(), poison);
+  return f_sum(poison);
+}
+
 static inline void quantise_group(const ops::GemmPrepareArgs& args, long x_at, long count, long padded, std::int8_t* q,
                                   float* scale, float* sum) {
-  F largest = f_zero(), poison = f_zero();
+  F largest = f_zero();
   for (long k = 0; k < count; k += kLanes) {
-    const F x = load_activations(args, x_at + k, count - k);
-    largest = f_max(f_abs(x), largest);
-    poison = f_fma(x, f_zero(), poison);  // 0 unless some x is NaN or infinite
+    largest = f_max(f_abs(load_activations(args, x_at + k, count - k)), largest);
   }
-  const float top = f_max_lane(largest), bad = f_sum(poison);
-  const float inverse = top > 0 && bad == 0 ? 127.0f / top : 0.0f;
+  const float top = f_max_lane(largest);
+  const F inverse = f_set1(top > 0 ? 127.0f / top : 0.0f);
   I integers = i_zero();
   for (long k = 0; k < padded; k += kLanes) {
-    const F x = load_activations(args, x_at + k, count - k < 0 ? 0 : count - k);
-    const I rounded = bad == 0 ? f_to_i(f_mul(x, f_set1(inverse))) : i_zero();
+    const I rounded = f_to_i(f_mul(load_activations(args, x_at + k, count - k < 0 ? 0 : count - k), inverse));
     integers = i_add(integers, rounded);
     i_store_i8(q + k, rounded, padded - k < kLanes ? static_cast<int>(padded - k) : kLanes);
   }
-  std::int32_t lanes[kLanes];
-  __builtin_memcpy(lanes, &integers, sizeof(lanes));
-  std::int32_t total = 0;
-  for (std::int32_t lane : lanes) total += lane;
-  *scale = bad == 0 ? top / 127.0f : bad;
-  *sum = *scale * static_cast<float>(total);
+  *scale = top / 127.0f;
+  *sum = *scale * static_cast<float>(i_sum(integers));
 }
 
 void gemm_prepare(const ops::GemmPrepareArgs& args) {
@@ -376,6 +382,11 @@ void gemm_prepare(const ops::GemmPrepareArgs& args) {
   const bool affine = is_affine(layout.format);
   const long padded_group = affine ? layout.group_blocks * codes_per_block(layout.format) : layout.cols;
   for (long n = args.row_begin; n < args.row_end; ++n) {
+    if (const float bad = in.int8 ? poison_of(args, n * args.x_stride, layout.cols) : 0.0f; bad != 0) {
+      for (long g = 0; g < layout.groups; ++g) in.scale[n * layout.groups + g] = in.sum[n * layout.groups + g] = bad;
+      __builtin_memset(in.q + n * layout.padded_cols, 0, static_cast<std::size_t>(layout.padded_cols));
+      continue;
+    }
     for (long g = 0; g < layout.groups; ++g) {
       const long first = g * layout.group;
       const long count = first + layout.group <= layout.cols ? layout.group : layout.cols - first;
