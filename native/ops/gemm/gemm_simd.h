@@ -293,7 +293,10 @@ static void multiply(const ops::GemmArgs& args) {
     // One row is bound by memory: four streams that run on from tile to tile, each through a quarter of the panels.
     const long quarter = (end - panel) / 4;
     for (long i = 0; i < quarter; ++i) tile<kFormat, kMode, kF32Scales, 1, 4>(args, 0, panel + i, quarter);
-    for (panel += 4 * quarter; panel < end; ++panel) tile<kFormat, kMode, kF32Scales, 1, 1>(args, 0, panel);
+    panel += 4 * quarter;
+    if (end - panel == 3) tile<kFormat, kMode, kF32Scales, 1, 3>(args, 0, panel);
+    if (end - panel == 2) tile<kFormat, kMode, kF32Scales, 1, 2>(args, 0, panel);
+    if (end - panel == 1) tile<kFormat, kMode, kF32Scales, 1, 1>(args, 0, panel);
     return;
   }
   for (; panel + kTile.panels <= end; panel += kTile.panels) {
