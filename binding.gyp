@@ -18,7 +18,7 @@
       "default_configuration": "Release",
       "cflags_cc": [
         "-std=c++20", "-O3", "-fPIC", "-fvisibility=hidden", "-fvisibility-inlines-hidden", "-fno-math-errno", "-ffp-contract=off",
-        "-fno-strict-aliasing", "-fexceptions", "-Wall", "-Wextra", "-Wno-maybe-uninitialized", "-pthread"
+        "-fno-strict-aliasing", "-fexceptions", "-Wall", "-Wextra", "-Wno-maybe-uninitialized", "-Wno-uninitialized", "-pthread"
       ],
       "conditions": [["target_arch=='x64'", { "cflags_cc": ["-march=x86-64-v2"] }]],
       "ldflags": [

@@ -260,7 +260,10 @@ export type Level = "ref" | "avx2" | "avx512";
 export interface NativeAddon {
   setErrorClass(errorClass: typeof OutriderError): void;
   cpu(): { level: Level; reason: string; levels: Level[]; threads: number };
+  /** GB/s, 1e9 bytes. */
   probeBandwidth(threads: number): NativeJob<number>;
+  /** 1e9 int8 multiply-accumulates per second; 0 on level ref. */
+  probeInt8Peak(threads: number): NativeJob<number>;
   loadModel(options: {
     spec: DecoderSpec;
     weights: ModelWeights;

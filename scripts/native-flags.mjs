@@ -36,6 +36,7 @@ export const compileFlags = [
   "-fno-strict-aliasing",
   "-Wall",
   "-Wextra",
-  "-Wno-maybe-uninitialized",
+  "-Wno-maybe-uninitialized", // both: false alarms inside the intrinsics headers of GCC 12
+  "-Wno-uninitialized",
   "-Wno-unknown-warning-option",
 ];

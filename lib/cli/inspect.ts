@@ -37,6 +37,7 @@ async function doctorCommand(values: { json?: boolean }): Promise<void> {
     ["platform", `${found.platform}, glibc ${found.glibc ?? "none"}, Node ${found.node}`],
     ["processor", `${found.cpu}, ${found.threads} threads`],
     ["CPU level", `${found.level} (${found.levelReason}; this machine has ${found.levels.join(", ")})`],
+    ["arithmetic", `${found.int8PeakGmacs} billion int8 multiply-accumulates a second with all threads`],
     ["memory", `${formatBytes(found.memoryBytes)}, read at ${found.bandwidthGBps} GB/s with all threads`],
     ["addon", found.addon],
     ["model cache", found.modelCache],

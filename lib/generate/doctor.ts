@@ -20,6 +20,8 @@ export interface Diagnosis {
   levels: string[];
   /** Memory bandwidth measured with `threads` threads, in GB/s (1e9 bytes). */
   bandwidthGBps: number;
+  /** Peak of int8 multiply-accumulates measured with `threads` threads, in 1e9 per second; 0 without vectors. */
+  int8PeakGmacs: number;
   memoryBytes: number;
   addon: string;
   modelCache: string;
@@ -37,6 +39,7 @@ export async function doctor(options: { threads?: number } = {}): Promise<Diagno
   if (!Number.isInteger(threads) || threads < 1 || threads > 256)
     throw badArgument("threads", "an integer from 1 to 256", threads);
   const bandwidth = await native.probeBandwidth(threads).promise;
+  const peak = await native.probeInt8Peak(threads).promise;
   return {
     platform: `${where.platform}-${where.arch}`,
     glibc: where.glibc,
@@ -47,6 +50,7 @@ export async function doctor(options: { threads?: number } = {}): Promise<Diagno
     levelReason: reason,
     levels,
     bandwidthGBps: Math.round((bandwidth ?? 0) * 10) / 10,
+    int8PeakGmacs: Math.round(peak ?? 0),
     memoryBytes: os.totalmem(),
     addon: addonPath(),
     modelCache: hubCache(),

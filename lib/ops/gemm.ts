@@ -1,4 +1,4 @@
-import { expected, OutriderError } from "../errors.ts";
+import { badArgument, expected, OutriderError } from "../errors.ts";
 import { bindDims } from "../tensor/check.ts";
 import { Tensor } from "../tensor/tensor.ts";
 import { asFloat32, type FloatType, nativeOps, type OpOptions } from "./native-ops.ts";
@@ -14,6 +14,8 @@ export interface GemmInput extends OpOptions {
   bias?: Tensor<FloatType, 1>;
   /** "int8" rounds activations per group of affine weights; "float" is exact. @default "float" */
   activation?: "float" | "int8";
+  /** Threads, 1 to 256; the result has the same bits. Waits for its turn while a model uses them. @default 1 */
+  threads?: number;
 }
 
 /**
@@ -23,7 +25,7 @@ export interface GemmInput extends OpOptions {
  * @throws {OutriderError} OUTRIDER_SHAPE for tensors that do not fit together; OUTRIDER_UNSUPPORTED for int8 with weights that are not affine.
  * @example const y = gemm({ x: f32([1, 2], [1, 2]), w: f32([3, 4, 5, 6], [2, 2]) });
  */
-export function gemm({ x, w, bias, activation = "float", level }: GemmInput): Tensor<"f32", 2> {
+export function gemm({ x, w, bias, activation = "float", threads = 1, level }: GemmInput): Tensor<"f32", 2> {
   const packed = packWeights(w);
   const { N, K, M } = bindDims<"N" | "K" | "M">({ x: [x, "f32|f16|bf16[N, K]"], bias: [bias, "f32|f16|bf16[M]"] });
   if (K !== packed.cols) throw expected("OUTRIDER_SHAPE", "x", `${packed.cols} columns, as the weights have`, K);
@@ -37,6 +39,8 @@ export function gemm({ x, w, bias, activation = "float", level }: GemmInput): Te
       'Expected affine weights for activation "int8", received dense ones',
     );
   }
+  if (!Number.isInteger(threads) || threads < 1 || threads > 256)
+    throw badArgument("threads", "an integer from 1 to 256", threads);
   const out = Tensor.zeros("f32", [N, packed.rows] as const);
   const direct = x.isContiguous && x.dtype !== "f32";
   const data = direct ? new Uint16Array(x.data.buffer, x.data.byteOffset, x.size) : asFloat32(x);
@@ -49,6 +53,7 @@ export function gemm({ x, w, bias, activation = "float", level }: GemmInput): Te
     out.data,
     activation === "int8",
     level,
+    threads,
   );
   return out;
 }

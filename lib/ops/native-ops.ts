@@ -83,6 +83,7 @@ export interface NativeOps {
     out: Float32Array,
     int8: boolean,
     level?: Level,
+    threads?: number,
   ): void;
   embedding(
     weights: PackedHandle,

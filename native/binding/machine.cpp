@@ -1,4 +1,4 @@
-// cpu(), probeBandwidth(), setErrorClass().
+// cpu(), probeBandwidth(), probeInt8Peak(), setErrorClass().
 #include <napi.h>
 
 #include "base/thread_pool.h"
@@ -6,6 +6,7 @@
 #include "binding/read.h"
 #include "cpu/bandwidth.h"
 #include "cpu/level.h"
+#include "cpu/peak.h"
 
 namespace outrider::binding {
 namespace {
@@ -27,25 +28,27 @@ Napi::Value cpu(const Napi::CallbackInfo& info) {
 
 class ProbeJob final : public PromiseJob {
  public:
-  ProbeJob(Napi::Env env, int threads) : PromiseJob(env), threads_(threads) {}
+  ProbeJob(Napi::Env env, double (*probe)(int), int threads) : PromiseJob(env), probe_(probe), threads_(threads) {}
 
  private:
   Result work(Workspace&, bool*) override {
-    rate_ = probe_bandwidth(threads_);
+    rate_ = probe_(threads_);
     return {};
   }
   Napi::Value value(Napi::Env env) override { return Napi::Number::New(env, rate_); }
 
+  double (*probe_)(int);
   int threads_;
   double rate_ = 0;
 };
 
-// (threads) => { promise: Promise<GB/s>, abort }
+// (threads) => { promise: Promise<number>, abort }
+template <double (*kProbe)(int)>
 Napi::Value probe(const Napi::CallbackInfo& info) {
   const double threads = info[0].IsNumber() ? info[0].As<Napi::Number>().DoubleValue() : 0;
   if (!(threads >= 1 && threads <= kMaxThreads)) wrong(info.Env(), "1 to 256", "threads");
   return PromiseJob::start(info.Env(), Engine::compute(),
-                           std::make_shared<ProbeJob>(info.Env(), static_cast<int>(threads)), info[0]);
+                           std::make_shared<ProbeJob>(info.Env(), kProbe, static_cast<int>(threads)), info[0]);
 }
 
 void set_error_class(const Napi::CallbackInfo& info) {
@@ -57,7 +60,8 @@ void set_error_class(const Napi::CallbackInfo& info) {
 
 void export_machine(Napi::Env env, Napi::Object exports) {
   exports.Set("cpu", Napi::Function::New(env, cpu, "cpu"));
-  exports.Set("probeBandwidth", Napi::Function::New(env, probe, "probeBandwidth"));
+  exports.Set("probeBandwidth", Napi::Function::New(env, probe<probe_bandwidth>, "probeBandwidth"));
+  exports.Set("probeInt8Peak", Napi::Function::New(env, probe<probe_int8_peak>, "probeInt8Peak"));
   exports.Set("setErrorClass", Napi::Function::New(env, set_error_class, "setErrorClass"));
 }
 

@@ -4,6 +4,7 @@
 #include <algorithm>
 
 #include "base/buffer.h"
+#include "base/thread_pool.h"
 #include "binding/args.h"
 #include "ops/attention/attention.h"
 #include "ops/embedding/embedding.h"
@@ -129,14 +130,21 @@ void gemm(const Info& info) {
   float* out = take_array<float>(info[5], N * M, "out");
   const bool int8 = info[6].ToBoolean().Value();
   const Level level = read_level(info[7]);
+  const auto threads = absent(info[8]) ? 1 : static_cast<int>(take_integer(info[8], "threads", 1, kMaxThreads));
   if (int8 && !is_affine(w.layout.format))
     throw_error(env, Status::kUnsupported, "Expected affine weights for int8 activations");
   if (N == 0) return;
   const Buffer block(ops::GemmInput::bytes(w.layout, N, int8) + 64);
   if (!block) throw_error(env, Status::kMemory, "Cannot allocate prepared activations");
   ops::GemmInput input = ops::GemmInput::place(w.layout, N, int8, block.data());
-  ops::gemm_prepare({x, type, K, &w.layout, &input, 0, N}, level);
-  ops::gemm({&w, &input, bias, out, M, 0, w.layout.panels}, level);
+  parallel(threads, [&](int index, int count) {
+    const Share rows = share_of(N, index, count);
+    if (rows.begin < rows.end) ops::gemm_prepare({x, type, K, &w.layout, &input, rows.begin, rows.end}, level);
+  });
+  parallel(threads, [&](int index, int count) {
+    const Share panels = share_of(w.layout.panels, index, count);
+    ops::gemm({&w, &input, bias, out, M, panels.begin, panels.end}, level);
+  });
 }
 
 // (weights, tokens, N, scale, out, level?)

@@ -150,6 +150,20 @@ describe.each(opLevels("gemm"))("gemm on %s", (level) => {
     }
   });
 
+  test("threads and other rows of the call change no bit", () => {
+    const w = randomAffine(4, 200, 96, 32, false, 5);
+    for (const activation of ["float", "int8"] as const) {
+      const x = normal(23 * 96, 6);
+      const whole = gemm({ x: f32(x, [23, 96]), w, activation, level }).data;
+      expect(gemm({ x: f32(x, [23, 96]), w, activation, level, threads: 2 }).data).toEqual(whole);
+      for (const n of [1, 2, 3, 4, 5, 6, 7, 13]) {
+        const some = gemm({ x: f32(x.subarray(0, n * 96), [n, 96]), w, activation, level }).data;
+        expect(some).toEqual(whole.subarray(0, n * 200));
+      }
+    }
+    expect(() => gemm({ x: f32(new Float32Array(96), [1, 96]), w, threads: 0 })).toThrow(/threads/);
+  });
+
   test("embedding gives the rows of every format", () => {
     const tables = [f32, f16, bf16].map((make) => make(Array.from(normal(37 * 50, 1)), [37, 50]) as WeightTensor);
     for (const bits of [2, 4, 8] as const) tables.push(randomAffine(bits, 37, 50, 16, bits === 4, bits));
