@@ -1,10 +1,13 @@
-// attention on one thread, 32 query heads on 8 KV heads of size 128: rows `attention/KV/CONTEXT/nROWS`, microseconds per call. Several rows
-// are a token tree. The baseline is the scalar reference level, the limit reading keys and values once.
+// Attention with all threads, 32 query heads on 8 KV heads of size 128. `attention/decode-CONTEXT`: milliseconds of one row over a bf16 cache
+// (`-f16`, `-f32`: other formats), cold: several caches take turns. Its baseline is the scalar reference level on one thread, its
+// limit reading keys and values once. `attention/tree-N`: a binary token tree of N rows above 16384 tokens; its baseline is N rows
+// by themselves.
 import { doctor } from "outrider";
 import { attention, f32, i32, KvPages } from "outrider/ops";
 import { assertClose, interleave, normal, perCall } from "../measure.mjs";
 
 const [heads, kvHeads, headDim] = [32, 8, 128];
+const beyondCaches = 100e6;
 
 function pages(type, tokens, seed) {
   const kv = new KvPages(type, kvHeads, headDim);
@@ -17,37 +20,50 @@ function pages(type, tokens, seed) {
   return kv;
 }
 
-/** A tree in which each row has two children. */
-const binary = (n) => Int32Array.from({ length: n }, (_, i) => (i === 0 ? -1 : (i - 1) >> 1));
+const queries = (n) => f32(normal(n * heads * headDim, 5), [n, heads, headDim]);
 
-export async function run({ quick, say }) {
-  const { bandwidthGBps } = await doctor({ threads: 1 });
+export async function run({ quick, threads, say }) {
   const rows = [];
-  for (const type of ["f16", "bf16", "f32"]) {
-    for (const context of quick ? [1024] : [1024, 4096, 16384]) {
-      const kv = pages(type, context, 3);
-      for (const n of [1, 16]) {
-        const id = `attention/${type}/${context}/n${n}`;
-        say(id);
-        const q = f32(normal(n * heads * headDim, 5), [n, heads, headDim]);
-        const tree = { kv: pages(type, n, 9), parents: i32(binary(n), [n]) };
-        const call = (level) => attention({ q, kv, tree, level });
-        assertClose(call().data, call("ref").data, 1e-4, id);
-        const seconds = quick ? 0.02 : 0.1;
-        const { best, ref } = await interleave(
-          { best: () => perCall(() => call(), seconds), ref: () => perCall(() => call("ref"), seconds) },
-          quick ? 3 : 7,
-        );
-        const bytes = context * kvHeads * headDim * 2 * (type === "f32" ? 4 : 2);
-        rows.push({
-          id,
-          value: best[0] * 1e6,
-          unit: "us",
-          baseline: ref[0] * 1e6,
-          limit: (bytes / bandwidthGBps / 1e9) * 1e6,
-        });
-      }
-    }
+  const seconds = quick ? 0.02 : 0.1;
+  const repetitions = quick ? 3 : 7;
+  const cases = quick
+    ? [["bf16", 1024]]
+    : ["bf16", "f16", "f32"].flatMap((type) => [4096, 16384, 32768].map((c) => [type, c]));
+  for (const [type, context] of cases) {
+    if (type === "f32" && context > 4096) continue;
+    const id = `attention/decode-${context / 1024}k${type === "bf16" ? "" : `-${type}`}`;
+    say(id);
+    const bytes = context * kvHeads * headDim * 2 * (type === "f32" ? 4 : 2);
+    const caches = Array.from({ length: Math.max(2, Math.ceil(beyondCaches / bytes)) }, () => pages(type, context, 3));
+    const q = queries(1);
+    const positions = i32([context - 1], [1]);
+    const call = (i) => attention({ q, kv: caches[i % caches.length], positions, threads });
+    const reference = () => attention({ q, kv: caches[0], positions, level: "ref" });
+    assertClose(call(0).data, reference().data, 1e-4, id);
+    const { best } = await interleave({ best: () => perCall(call, seconds) }, repetitions);
+    const { ref } = await interleave({ ref: () => perCall(reference, 0) }, 1);
+    const { bandwidthGBps } = await doctor({ threads });
+    rows.push({ id, value: best[0] * 1e3, unit: "ms", baseline: ref[0] * 1e3, limit: bytes / bandwidthGBps / 1e6 });
+  }
+  const prefix = quick ? 1024 : 16384;
+  const kv = pages("bf16", prefix, 3);
+  for (const n of quick ? [16] : [4, 8, 16, 64]) {
+    const id = `attention/tree-${n}`;
+    say(id);
+    const parents = Int32Array.from({ length: n }, (_, i) => (i === 0 ? -1 : (i - 1) >> 1));
+    const tree = { kv: pages("bf16", n, 9), parents: i32(parents, [n]) };
+    const [q, one] = [queries(n), queries(1)];
+    const positions = i32([prefix - 1], [1]);
+    const call = () => attention({ q, kv, tree, threads });
+    assertClose(call().data, attention({ q, kv, tree, level: "ref" }).data, 1e-4, id);
+    const { all, each } = await interleave(
+      {
+        all: () => perCall(call, seconds),
+        each: () => perCall(() => attention({ q: one, kv, positions, threads }), seconds),
+      },
+      repetitions,
+    );
+    rows.push({ id, value: all[0] * 1e3, unit: "ms", baseline: n * each[0] * 1e3 });
   }
   return rows;
 }

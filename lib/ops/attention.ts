@@ -23,6 +23,8 @@ export interface AttentionInput extends OpOptions {
   scale?: number;
   /** `cap * tanh(score / cap)`; 0: off. @default 0 */
   softCap?: number;
+  /** Threads, 1 to 256, over KV heads; the result has the same bits. Waits for its turn while a model uses them. @default 1 */
+  threads?: number;
 }
 
 /** Positions of tree rows; checks that each parent is an earlier row. */
@@ -50,6 +52,7 @@ export function attention({
   window = 0,
   scale,
   softCap,
+  threads = 1,
   level,
 }: AttentionInput): Tensor<"f32", 3> {
   const { N, H, D } = bindDims<"N" | "H" | "D">({
@@ -66,6 +69,8 @@ export function attention({
   if (tree && (tree.kv.heads !== kv.heads || tree.kv.headDim !== D || tree.kv.type !== kv.type || tree.kv.length < N)) {
     throw expected("OUTRIDER_SHAPE", "tree.kv", `${N} tokens in the shape and type of kv`, tree.kv.length);
   }
+  if (!Number.isInteger(threads) || threads < 1 || threads > 256)
+    throw badArgument("threads", "an integer from 1 to 256", threads);
   const at = tree ? treePositions(tree.parents.data, kv.length) : (positions as Tensor<"i32", 1>).data;
   const outside = tree ? -1 : at.findIndex((position) => position < 0 || position >= kv.length);
   if (outside >= 0) throw badArgument(`positions[${outside}]`, `a position below ${kv.length}`, at[outside]);
@@ -88,6 +93,7 @@ export function attention({
       window,
       scale: finiteOr(scale, 1 / Math.sqrt(D), "scale"),
       softCap: finiteOr(softCap, 0, "softCap", (value) => value >= 0, "a number from 0 on"),
+      threads,
     },
     level,
   );

@@ -140,6 +140,7 @@ export interface NativeAttention {
   window: number;
   scale: number;
   softCap: number;
+  threads: number;
 }
 
 /** Options of {@link NativeOps.sample}; native/ops/sample/sample.h documents them. */

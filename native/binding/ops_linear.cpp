@@ -175,8 +175,8 @@ void kv_write(const Info& info) {
   }
 }
 
-// ({ q, out, N, H, G, D, pages, scratch?, kvType, positions, prefix, parents?, window, scale, softCap }, level?)
-// parents: -1 or an earlier row; row n is scratch slot n.
+// ({ q, out, N, H, G, D, pages, scratch?, kvType, positions, prefix, parents?, window, scale, softCap, threads? },
+// level?) parents: -1 or an earlier row; row n is scratch slot n.
 void attention(const Info& info) {
   const Napi::Env env = info.Env();
   const Napi::Object from = read_object(info[0], "attention");
@@ -226,7 +226,10 @@ void attention(const Info& info) {
   std::vector<const std::byte*> pages, scratch;
   tables("pages", prefix, &pages);
   if (tree) tables("scratch", N, &scratch);
-  const Buffer work(ops::attention_work_bytes(H, G, D));
+  const int threads = static_cast<int>(read_integer(from, "threads", 1));
+  if (threads < 1 || threads > kMaxThreads) wrong(env, "1 to 256", "threads");
+  const std::size_t work_bytes = (ops::attention_work_bytes(H, G, D) + 63) / 64 * 64;
+  const Buffer work(work_bytes * static_cast<std::size_t>(threads));
   if (!work) throw_error(env, Status::kMemory, "Cannot allocate scratch memory");
   ops::AttentionArgs args{};
   args.q = static_cast<const float*>(member("q", DType::kF32, N * H * D));
@@ -248,10 +251,16 @@ void attention(const Info& info) {
   args.soft_cap = static_cast<float>(read_number(from, "softCap"));
   args.row_begin = 0;
   args.row_end = N;
-  args.g_begin = 0;
-  args.g_end = G;
-  args.work = work.data();
-  ops::attention(args, read_level(info[1]));
+  const Level level = read_level(info[1]);
+  parallel(threads, [&](int index, int count) {
+    const Share heads = share_of(G, index, count);
+    if (heads.begin == heads.end) return;
+    ops::AttentionArgs mine = args;
+    mine.g_begin = heads.begin;
+    mine.g_end = heads.end;
+    mine.work = work.data() + work_bytes * static_cast<std::size_t>(index);
+    ops::attention(mine, level);
+  });
 }
 
 }  // namespace

@@ -187,3 +187,12 @@ test("refuses what does not fit", () => {
   expect(() => attention({ q: fits, kv: pages, positions: i32([1], [1]) })).toThrow(/positions\[0\]/);
   expect(() => attention({ q: fits, kv: pages, tree: { kv: pages, parents: i32([0], [1]) } })).toThrow(/parents\[0\]/);
 });
+
+test("threads change no bit, more of them than KV heads neither", () => {
+  const c: Case = { H: 6, G: 3, D: 32, type: "f16" };
+  const { pages } = makeKv(c, 130, 3);
+  const input = { q: f32(normal(5 * 6 * 32, 4), [5, 6, 32]), kv: pages, positions: i32([129, 0, 64, 63, 100], [5]) };
+  const one = attention(input).data;
+  for (const threads of [2, 5]) expect(attention({ ...input, threads }).data).toEqual(one);
+  expect(() => attention({ ...input, threads: 0.5 })).toThrow(/threads/);
+});
