@@ -13,11 +13,10 @@ constexpr Kernel<void (*)(const AttentionArgs&)> kKernels[] = {
 
 }  // namespace
 
-// A page of f32 assembled for a tree row, and accumulators [tile rows, D] with their two statistics; the vector kernels
-// keep at most 8 query rows in flight.
+// Two pages of f32, one assembled for a tree row and one converted, then accumulators and weights of all query rows.
 std::size_t attention_work_bytes(long, long, long D) {
   const auto d = static_cast<std::size_t>((D + 15) / 16 * 16);
-  return kv_page_bytes(D, DType::kF32) + 8 * d * sizeof(float) + 8 * kPageTokens * sizeof(float) + 256;
+  return 2 * kv_page_bytes(D, DType::kF32) + kAttentionQueries * (d + kPageTokens) * sizeof(float) + 64;
 }
 
 void attention(const AttentionArgs& args, Level level) { kernel_for(kKernels, level)(args); }

@@ -26,6 +26,8 @@
 namespace outrider::ops {
 
 constexpr long kMaxHeadDim = 512;
+// Query rows of one KV head that walk the pages together in the vector kernels.
+constexpr int kAttentionQueries = 64;
 
 struct AttentionArgs {
   const float* q;  // [N, H, D], rows q_stride apart
@@ -53,7 +55,7 @@ struct AttentionArgs {
 std::size_t attention_work_bytes(long H, long G, long D);
 
 // Shapes are preconditions: D <= kMaxHeadDim, G divides H. Reentrant with separate work.
-// Cost: 4 D flops per row, head and visible position; each page is read once per tile of query rows.
+// Cost: 4 D flops per row, head and visible position; each page is read once per kAttentionQueries query rows.
 void attention(const AttentionArgs& args, Level level);
 unsigned attention_levels();
 

@@ -1,9 +1,9 @@
 // The vector body, included inside a level's region by attention_avx2.cpp and attention_avx512.cpp, which define kTile.
 //
 // The unit of work is a tile of up to kTile query rows that look at the same 64-token block: query heads of one KV
-// head, and neighbouring rows of the batch. Scores are [rows][4 vectors of 16 tokens], summed over channels in order;
-// the weighted sum of values runs token by token with channels in lanes. Each query row does exactly the operations it
-// would do alone.
+// head, and neighbouring rows of the batch. All tiles of up to kAttentionQueries rows take a block while it is in
+// cache. Scores are [rows][4 vectors of 16 tokens], summed over channels in order; the weighted sum of values runs
+// token by token with channels in lanes. Each query row does exactly the operations it would do alone.
 
 // State of one query row between blocks.
 struct Query {
@@ -130,12 +130,48 @@ static inline void attend_block(const ops::AttentionArgs& args, const std::byte*
   }
 }
 
+// The block for the last `count` rows, at most R.
+template <DType kType, int R>
+static void attend_rest(const ops::AttentionArgs& args, const std::byte* page, long block_start, Query* rows,
+                        int count) {
+  if constexpr (R > 0) {
+    if (count == R) return attend_block<kType, R>(args, page, block_start, rows);
+    attend_rest<kType, R - 1>(args, page, block_start, rows, count);
+  }
+}
+
 template <DType kType>
 static inline void attend_rows(const ops::AttentionArgs& args, const std::byte* page, long block_start, Query* rows,
                                int count) {
   int r = 0;
   for (; r + kTile <= count; r += kTile) attend_block<kType, kTile>(args, page, block_start, rows + r);
-  for (; r < count; ++r) attend_block<kType, 1>(args, page, block_start, rows + r);
+  attend_rest<kType, kTile - 1>(args, page, block_start, rows + r, count - r);
+}
+
+// Rows that see nothing of this block skip it, as they would alone. More rows than one tile share one conversion of the
+// page to f32, which is exact and so changes no bit.
+template <DType kType>
+static inline void attend_shared(const ops::AttentionArgs& args, const std::byte* page, long block_start, Query* rows,
+                                 int count, float* wide) {
+  bool converted = false;
+  for (int r = 0; r < count;) {
+    int run = r;
+    while (run < count && rows[run].first < block_start + kPageTokens && rows[run].last >= block_start) ++run;
+    if (run == r) {
+      ++r;
+      continue;
+    }
+    if (kType == DType::kF32 || run - r <= kTile) {
+      attend_rows<kType>(args, page, block_start, rows + r, run - r);
+    } else {
+      if (!converted) {
+        for (long i = 0; i < 2 * kPageTokens * args.D; i += kLanes) f_store(wide + i, kv_load<kType>(page, i));
+        converted = true;
+      }
+      attend_rows<DType::kF32>(args, reinterpret_cast<const std::byte*>(wide), block_start, rows + r, run - r);
+    }
+    r = run;
+  }
 }
 
 // A 64-token page as row n sees it from block_start on: committed slots from its page, the rest along its path.
@@ -156,54 +192,54 @@ static inline void assemble(const ops::AttentionArgs& args, long n, long g, long
 
 template <DType kType>
 static void attend(const ops::AttentionArgs& args) {
-  constexpr int kMaxQueries = 8;
   const long D = args.D, per_group = args.H / args.G, padded = (D + kLanes - 1) / kLanes * kLanes;
+  const std::size_t page_bytes = kv_page_bytes(D, DType::kF32);
   std::byte* own_page = args.work;
-  auto* acc = reinterpret_cast<float*>(args.work + (kv_page_bytes(D, DType::kF32) + 63) / 64 * 64);
-  float* weights = acc + kMaxQueries * padded;
+  auto* wide = reinterpret_cast<float*>(args.work + page_bytes);
+  auto* acc = reinterpret_cast<float*>(args.work + 2 * page_bytes);
+  float* weights = acc + ops::kAttentionQueries * padded;
   for (long g = args.g_begin; g < args.g_end; ++g) {
-    // Queries of this KV head, row by row, kMaxQueries at a time.
-    const long first_query = args.row_begin * per_group, end_query = args.row_end * per_group;
-    for (long at = first_query; at < end_query;) {
-      Query rows[kMaxQueries];
-      int count = 0;
-      // Above the prefix every tree row has a page of its own, so a tile there holds one batch row.
-      const bool tree = args.position[at / per_group] >= args.prefix;
-      for (; at < end_query && count < kMaxQueries; ++at, ++count) {
-        const long n = at / per_group, h = g * per_group + at % per_group;
-        if (count > 0 && (tree || args.position[n] >= args.prefix) && at % per_group == 0) break;
-        Query& row = rows[count];
+    // Queries of this KV head, row by row: query i is head i % per_group of batch row i / per_group.
+    const long end_query = args.row_end * per_group;
+    for (long at = args.row_begin * per_group; at < end_query; at += ops::kAttentionQueries) {
+      Query rows[ops::kAttentionQueries];
+      const auto count =
+          static_cast<int>(end_query - at < ops::kAttentionQueries ? end_query - at : ops::kAttentionQueries);
+      long from = args.position[at / per_group], to = 0;
+      bool tree = false;
+      for (int r = 0; r < count; ++r) {
+        const long n = (at + r) / per_group, h = g * per_group + (at + r) % per_group;
+        Query& row = rows[r];
         row.q = args.q + n * args.q_stride + h * D;
         row.out = args.out + n * args.out_stride + h * D;
-        row.acc = acc + count * padded;
-        row.weights = weights + count * kPageTokens;
+        row.acc = acc + r * padded;
+        row.weights = weights + r * kPageTokens;
         row.largest = -__builtin_inff();
         row.total = 0;
         row.last = args.position[n];
         row.first = args.window > 0 && row.last - args.window + 1 > 0 ? row.last - args.window + 1 : 0;
         for (long d = 0; d < padded; ++d) row.acc[d] = 0;
-      }
-      const long n0 = (at - 1) / per_group;  // the batch row of a tree tile
-      long from = rows[0].first, to = rows[0].last;
-      for (int r = 1; r < count; ++r) {
-        if (rows[r].first < from) from = rows[r].first;
-        if (rows[r].last > to) to = rows[r].last;
+        if (row.first < from) from = row.first;
+        if (row.last > to) to = row.last;
+        tree = tree || row.last >= args.prefix;
       }
       for (long block = from / kPageTokens; block <= to / kPageTokens; ++block) {
         const long start = block * kPageTokens;
-        const std::byte* page;
-        if (tree && start + kPageTokens > args.prefix) {
-          assemble(args, n0, g, start, rows[0].last, own_page);
-          page = own_page;
-        } else {
-          page = args.pages[block] + static_cast<std::size_t>(g) * args.head_bytes;
+        if (!tree || start + kPageTokens <= args.prefix) {
+          const std::byte* page = args.pages[block] + static_cast<std::size_t>(g) * args.head_bytes;
+          attend_shared<kType>(args, page, start, rows, count, wide);
+          continue;
         }
-        // Rows that see nothing of this block skip it, as they would alone.
+        // Above the prefix every tree row has a page of its own.
         for (int r = 0; r < count;) {
+          const long n = (at + r) / per_group;
           int run = r;
-          while (run < count && rows[run].first < start + kPageTokens && rows[run].last >= start) ++run;
-          if (run > r) attend_rows<kType>(args, page, start, rows + r, run - r);
-          r = run > r ? run : r + 1;
+          while (run < count && (at + run) / per_group == n) ++run;
+          if (rows[r].first < start + kPageTokens && rows[r].last >= start) {
+            assemble(args, n, g, start, rows[r].last, own_page);
+            attend_rows<kType>(args, own_page, start, rows + r, run - r);
+          }
+          r = run;
         }
       }
       for (int r = 0; r < count; ++r) {
