@@ -1,6 +1,7 @@
 #!/usr/bin/env node
 // npm run fuzz [-- --minutes N] [--seed N]: mutated inputs against the sanitizer build, without end unless told otherwise.
-// npm run fuzz -- --contract: the contract and batch-invariance suites against the sanitizer build instead.
+// npm run fuzz -- --contract: the contract suites and those of the engine batch and GGUF against the sanitizer build
+// instead; test/model/behaviour.test.ts measures time and memory, which sanitizers change.
 import { spawnSync } from "node:child_process";
 import path from "node:path";
 import { parseArgs } from "node:util";
@@ -25,7 +26,9 @@ const library = (name) =>
 
 run("npm", ["run", "build:asan"]);
 const vitest = path.join(root, "node_modules/.bin/vitest");
-const what = values.contract ? ["run", "test/contract", "test/model"] : ["run", "--config", "fuzz/vitest.config.ts"];
+const what = values.contract
+  ? ["run", "test/contract", ...["batch-invariance", "engine", "gguf"].map((name) => `test/model/${name}.test.ts`)]
+  : ["run", "--config", "fuzz/vitest.config.ts"];
 run(vitest, what, {
   OUTRIDER_NATIVE_PATH: path.join(root, "build/asan/outrider.node"),
   // Node itself is not instrumented: the runtime has to be there before it, and its leaks are not ours.
