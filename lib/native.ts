@@ -187,8 +187,6 @@ export interface NativeBatch {
   threads: number;
   /** @default the level of the process */
   level?: Level;
-  /** `[rows wanting logits, vocab]`, overwritten. */
-  logits?: Float32Array;
 }
 
 /** Results, each in the order of the rows that wanted it. */
@@ -203,7 +201,10 @@ export interface NativeBatchResult {
   topkValues?: Float32Array;
   logsumexp?: Float32Array;
   targetLogprob?: Float32Array;
+  /** `[rows wanting hidden, hidden]`: the residual stream before the final norm. */
   hidden?: Float32Array;
+  /** `[rows wanting logits, vocab]` */
+  logits?: Float32Array;
 }
 
 /** The KV cache of one sequence. */
@@ -213,11 +214,16 @@ export interface NativeSequence {
   readonly busy: boolean;
   truncate(length: number): void;
   fork(): NativeSequence;
-  commit(rows: Int32Array): void;
-  save(fingerprint: bigint): NativeJob<true> & { bytes: Uint8Array };
-  restore(fingerprint: bigint, bytes: Uint8Array, maxTokens: number): NativeJob<true>;
+  /** The history of `sampler` grows by the tokens of the rows. */
+  commit(rows: Int32Array, sampler?: NativeSampler): void;
+  save(fingerprint: bigint): NativeJob<Uint8Array>;
+  /** Takes the bytes out of the handle, which is empty then. */
+  restore(fingerprint: bigint, bytes: SnapshotBytes, maxTokens: number): NativeJob<true>;
   dispose(): void;
 }
+
+/** Snapshot bytes in native memory, see {@link NativeAddon.snapshotBytes}. */
+export type SnapshotBytes = object;
 
 /** Sampling parameters and history of one generation. */
 export type NativeSampler = object;
@@ -271,6 +277,9 @@ export interface NativeAddon {
     key: string;
     threads: number;
   }): NativeJob<NativeModel> & { progress(): number };
+  /** That many bytes of native memory, 0. */
+  snapshotBytes(length: number): SnapshotBytes;
+  writeSnapshotBytes(bytes: SnapshotBytes, offset: number, piece: Uint8Array): void;
   NativeSampler: new (options: NativeSamplerOptions) => NativeSampler;
 }
 

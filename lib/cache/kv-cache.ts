@@ -1,7 +1,22 @@
 // The KV cache of one sequence, with the tokens it holds.
 
 import { badArgument, OutriderError } from "../errors.ts";
-import type { DecoderSpec, KvFormat, NativeSequence } from "../native.ts";
+import {
+  type DecoderSpec,
+  type KvFormat,
+  type NativeJob,
+  type NativeSampler,
+  type NativeSequence,
+  native,
+} from "../native.ts";
+import { inPieces } from "./pieces.ts";
+
+/** The result of a job that nobody aborts. */
+async function settle<T>(job: NativeJob<T>): Promise<T> {
+  const value = await job.promise;
+  if (value === null) throw new OutriderError("OUTRIDER_INTERNAL", "A snapshot job stopped without a reason");
+  return value;
+}
 
 /** Keys and values of one sequence. Made by a model; dispose() frees the pages it does not share. */
 export class KvCache {
@@ -61,17 +76,18 @@ export class KvCache {
     return new KvCache(this.#native.fork(), this.#spec, this.#format, this.#fingerprint, this.contextLength);
   }
 
-  /** Appends a path of rows of the last scratch step, root first, and forgets the others. */
-  commit(rows: Int32Array | readonly number[]): void {
+  /**
+   * Appends a path of rows of the last scratch step, root first, and forgets the others. The sampler that draws for this sequence
+   * sees their tokens from then on.
+   */
+  commit(rows: Int32Array | readonly number[], sampler?: NativeSampler): void {
     this.checkRoom(rows.length);
-    this.#native.commit(Int32Array.from(rows));
+    this.#native.commit(Int32Array.from(rows), sampler);
   }
 
   /** A versioned, checksummed image, written off the event loop. */
   async save(): Promise<Uint8Array> {
-    const job = this.#native.save(this.#fingerprint);
-    await job.promise;
-    return job.bytes;
+    return settle(this.#native.save(this.#fingerprint));
   }
 
   /**
@@ -80,8 +96,10 @@ export class KvCache {
    */
   async restore(snapshot: Uint8Array): Promise<void> {
     if (!(snapshot instanceof Uint8Array)) throw badArgument("snapshot", "a Uint8Array", snapshot);
-    // A copy: the caller may transfer or overwrite its bytes while the engine reads.
-    await this.#native.restore(this.#fingerprint, snapshot.slice(), this.contextLength).promise;
+    // A copy in native memory: the caller may transfer, shrink or overwrite its bytes while the engine reads.
+    const bytes = native.snapshotBytes(snapshot.byteLength);
+    await inPieces("snapshot", snapshot, (piece, offset) => native.writeSnapshotBytes(bytes, offset, piece));
+    await settle(this.#native.restore(this.#fingerprint, bytes, this.contextLength));
   }
 
   dispose(): void {

@@ -3,6 +3,7 @@
 
 import { createHash } from "node:crypto";
 import type { KvCache } from "../cache/kv-cache.ts";
+import { inPieces } from "../cache/pieces.ts";
 import { badArgument, OutriderError } from "../errors.ts";
 import { checkMessages, type Message } from "../text/chat-template.ts";
 import { type Generation, GenerationRun, type Piece } from "./generation.ts";
@@ -158,7 +159,11 @@ export class Chat {
       head.write(magic, "latin1");
       head.writeUInt32LE(state.length, magic.length);
       const digest = createHash("sha256").update(head).update(state).digest();
-      return new Uint8Array(Buffer.concat([head, digest, state, kv]));
+      const header = Buffer.concat([head, digest, state]);
+      const image = new Uint8Array(header.length + kv.length);
+      image.set(header);
+      await inPieces("snapshot", kv, (piece, offset) => image.set(piece, header.length + offset));
+      return image;
     } finally {
       this.#busy = false;
     }
@@ -170,14 +175,15 @@ export class Chat {
    */
   async restore(snapshot: Uint8Array): Promise<void> {
     if (!(snapshot instanceof Uint8Array)) throw badArgument("snapshot", "a Uint8Array", snapshot);
-    const bytes = Buffer.from(snapshot.buffer, snapshot.byteOffset, snapshot.length);
+    const given = Buffer.from(snapshot.buffer, snapshot.byteOffset, snapshot.length);
     const bad = (what: string) => new OutriderError("OUTRIDER_SNAPSHOT", what);
     const start = magic.length + 4;
-    if (bytes.length < start + digestBytes || bytes.toString("latin1", 0, magic.length) !== magic)
+    if (given.length < start + digestBytes || given.toString("latin1", 0, magic.length) !== magic)
       throw bad("Expected a chat snapshot, received other data");
-    const length = bytes.readUInt32LE(magic.length);
-    if (length > bytes.length - start - digestBytes) throw bad("The chat snapshot is truncated");
-    const state = bytes.subarray(start + digestBytes, start + digestBytes + length);
+    const length = given.readUInt32LE(magic.length);
+    if (length > given.length - start - digestBytes) throw bad("The chat snapshot is truncated");
+    const bytes = Buffer.from(given.subarray(0, start + digestBytes + length)); // a copy: what is checked is what is used
+    const state = bytes.subarray(start + digestBytes);
     const digest = createHash("sha256").update(bytes.subarray(0, start)).update(state).digest();
     if (!digest.equals(bytes.subarray(start, start + digestBytes)))
       throw bad("The header of the chat snapshot is damaged");
@@ -185,7 +191,7 @@ export class Chat {
     this.#claim();
     const fresh = this.#parts.runtime.newCache();
     try {
-      await fresh.restore(bytes.subarray(start + digestBytes + length));
+      await fresh.restore(given.subarray(bytes.length));
       if (fresh.length !== tokens.length) throw bad("The chat snapshot's tokens and KV pages do not belong together");
       this.#cache.dispose();
       this.#cache = fresh;

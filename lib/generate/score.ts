@@ -28,15 +28,15 @@ export interface Perplexity {
 export async function scoreLogits(runtime: Runtime, ids: Int32Array, signal?: AbortSignal): Promise<Tensor<"f32", 2>> {
   if (ids.length === 0) throw badArgument("ids", "at least one token", ids);
   const { vocab } = runtime.spec;
-  const logits = new Float32Array(ids.length * vocab);
   const cache = runtime.newCache();
   try {
     const wants = new Uint8Array(ids.length).fill(want.logits);
-    await runtime.step({ caches: [cache], tokens: ids, sequence: new Int32Array(ids.length), wants, logits }, signal);
+    const sequence = new Int32Array(ids.length);
+    const { logits } = await runtime.step({ caches: [cache], tokens: ids, sequence, wants }, signal);
+    return Tensor.from("f32", logits as Float32Array<ArrayBuffer>, [ids.length, vocab] as const);
   } finally {
     cache.dispose();
   }
-  return Tensor.from("f32", logits, [ids.length, vocab] as const);
 }
 
 /** Perplexity over non-overlapping windows; a last window of fewer than two tokens predicts nothing and is dropped. */

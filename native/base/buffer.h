@@ -38,4 +38,37 @@ class Buffer {
   std::size_t size_ = 0;
 };
 
+// Values that arrive one after the other in memory that was asked for beforehand, so that running out of it is an
+// answer and not an exception in the middle of a step.
+template <typename T>
+class Column {
+ public:
+  // Room for `capacity` values; false if memory ran out.
+  bool reserve(std::size_t capacity) {
+    if (capacity > ~std::size_t{0} / sizeof(T)) return false;
+    memory_ = Buffer(capacity * sizeof(T));
+    return capacity == 0 || memory_;
+  }
+  // The next `count` places, to be written.
+  T* extend(std::size_t count) {
+    T* const at = memory_.as<T>() + size_;
+    size_ += count;
+    return at;
+  }
+  void push(T value) { *extend(1) = value; }
+
+  [[nodiscard]] const T* data() const { return memory_.as<T>(); }
+  [[nodiscard]] std::size_t size() const { return size_; }
+  [[nodiscard]] bool empty() const { return size_ == 0; }
+  // Hands the memory over.
+  Buffer take() {
+    size_ = 0;
+    return std::move(memory_);
+  }
+
+ private:
+  Buffer memory_;
+  std::size_t size_ = 0;
+};
+
 }  // namespace outrider

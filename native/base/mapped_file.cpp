@@ -13,6 +13,7 @@ namespace outrider {
 
 MappedFile::~MappedFile() {
   if (data_ != nullptr) munmap(const_cast<std::uint8_t*>(data_), size_);
+  if (fd_ >= 0) ::close(fd_);
 }
 
 MappedFile::MappedFile(MappedFile&& other) noexcept { *this = std::move(other); }
@@ -20,6 +21,7 @@ MappedFile::MappedFile(MappedFile&& other) noexcept { *this = std::move(other); 
 MappedFile& MappedFile::operator=(MappedFile&& other) noexcept {
   std::swap(data_, other.data_);
   std::swap(size_, other.size_);
+  std::swap(fd_, other.fd_);
   std::swap(identity_, other.identity_);
   return *this;
 }
@@ -42,11 +44,16 @@ Result MappedFile::open(const std::string& path) {
     }
     data_ = static_cast<const std::uint8_t*>(pages);
   }
-  ::close(fd);
+  fd_ = fd;
   size_ = bytes;
   identity_ = std::to_string(info.st_dev) + ":" + std::to_string(info.st_ino) + ":" + std::to_string(bytes) + ":" +
               std::to_string(info.st_mtim.tv_sec) + "." + std::to_string(info.st_mtim.tv_nsec);
   return {};
+}
+
+bool MappedFile::whole() const {
+  struct stat info {};
+  return fstat(fd_, &info) == 0 && info.st_size >= static_cast<off_t>(size_);
 }
 
 void MappedFile::forget(std::size_t offset, std::size_t bytes) const {

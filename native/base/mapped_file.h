@@ -23,12 +23,16 @@ class MappedFile {
   [[nodiscard]] std::size_t size() const { return size_; }
   // Device, inode, size and time of change: what makes this file this file, for sharing weights between loads.
   [[nodiscard]] const std::string& identity() const { return identity_; }
+  // False once somebody has cut the file short: the pages behind its new end are gone, and touching one is SIGBUS. Ask
+  // again and again while reading; that leaves a moment, but no longer one.
+  [[nodiscard]] bool whole() const;
   // Tells the kernel that a range has been read and need not stay in memory.
   void forget(std::size_t offset, std::size_t bytes) const;
 
  private:
   const std::uint8_t* data_ = nullptr;
   std::size_t size_ = 0;
+  int fd_ = -1;
   std::string identity_;
 };
 

@@ -1,17 +1,16 @@
 #include "base/thread_pool.h"
 
+#include <pthread.h>
+#include <sched.h>
+
 #include <algorithm>
 #include <atomic>
 #include <chrono>
 #include <cstdint>
 #include <memory>
-#include <mutex>
 #include <thread>
 #include <vector>
 
-#ifdef __linux__
-#include <sched.h>
-#endif
 #ifdef __x86_64__
 #include <immintrin.h>
 #endif
@@ -31,21 +30,49 @@ void relax() {
 // oversubscribed machine soon gets its core back.
 constexpr int kSpins = 2000;
 
+// A lock that is taken in the order of asking. std::mutex lets the thread that released it take it again before a
+// waiter has woken up, and a loader that packs slice after slice would shut a generation out.
+class Turns {
+ public:
+  void lock() {
+    const std::uint32_t mine = next_.fetch_add(1, std::memory_order_relaxed);
+    for (int spin = 0;; ++spin) {
+      const std::uint32_t now = serving_.load(std::memory_order_acquire);
+      if (now == mine) return;
+      if (spin < kSpins) {
+        relax();
+      } else {
+        serving_.wait(now, std::memory_order_acquire);
+      }
+    }
+  }
+  void unlock() {
+    serving_.fetch_add(1, std::memory_order_release);
+    serving_.notify_all();
+  }
+
+ private:
+  std::atomic<std::uint32_t> next_{0}, serving_{0};
+};
+
 // A worker has one slot; `ticket` counts the tasks given to it. Waiting on one's own slot keeps wake-ups apart.
+class Pool;
 struct alignas(64) Worker {
+  Pool* pool;
+  int index;
   std::atomic<std::uint32_t> ticket{0};
 };
 
 class Pool {
  public:
   void run(int count, ParallelTask task, void* context) {
-    const std::lock_guard<std::mutex> turn(mutex_);
+    turns_.lock();
+    runs_.fetch_add(1, std::memory_order_relaxed);
+    // No thread, no worker: the task then runs on those there are, which changes no result.
     count = std::min(count, kMaxThreads);
-    while (static_cast<int>(workers_.size()) < count - 1) {
-      const int index = static_cast<int>(workers_.size()) + 1;
-      workers_.push_back(std::make_unique<Worker>());
-      std::thread(&Pool::work, this, workers_.back().get(), index).detach();
+    while (static_cast<int>(workers_.size()) < count - 1 && add_worker()) {
     }
+    count = std::min(count, static_cast<int>(workers_.size()) + 1);
     task_ = task;
     context_ = context;
     count_ = count;
@@ -62,10 +89,26 @@ class Pool {
         std::this_thread::yield();  // a worker lost its core: give it ours rather than burn it
       }
     }
+    turns_.unlock();
   }
 
+  [[nodiscard]] std::uint64_t runs() const { return runs_.load(std::memory_order_relaxed); }
+
  private:
-  void work(Worker* self, int index) {
+  bool add_worker() {
+    auto worker = std::make_unique<Worker>();
+    worker->pool = this;
+    worker->index = static_cast<int>(workers_.size()) + 1;
+    const auto entry = [](void* self) {
+      auto* const worker = static_cast<Worker*>(self);
+      worker->pool->work(worker);
+    };
+    if (!start_thread(entry, worker.get())) return false;
+    workers_.push_back(std::move(worker));
+    return true;
+  }
+
+  [[noreturn]] void work(Worker* self) {
     std::uint32_t seen = 0;
     for (;;) {
       for (int spin = 0; self->ticket.load(std::memory_order_acquire) == seen; ++spin) {
@@ -76,12 +119,13 @@ class Pool {
         }
       }
       ++seen;
-      task_(context_, index, count_);
+      task_(context_, self->index, count_);
       pending_.fetch_sub(1, std::memory_order_release);
     }
   }
 
-  std::mutex mutex_;
+  Turns turns_;
+  std::atomic<std::uint64_t> runs_{0};
   std::vector<std::unique_ptr<Worker>> workers_;
   std::atomic<int> pending_{0};
   ParallelTask task_ = nullptr;
@@ -105,11 +149,38 @@ void parallel_run(int count, ParallelTask task, void* context) {
   }
 }
 
+void PoliteCaller::give_way() {
+  const auto now = std::chrono::steady_clock::now();
+  // One run is our own; more mean that somebody computed between our slices, or waited for this one to end.
+  if (pool().runs() > seen_ + 1) std::this_thread::sleep_for(now - since_);
+  since_ = std::chrono::steady_clock::now();
+  seen_ = pool().runs();
+}
+
+bool start_thread(void (*entry)(void*), void* context) {
+  struct Start {
+    void (*entry)(void*);
+    void* context;
+  };
+  auto* const start = new Start{entry, context};
+  pthread_t thread;
+  const auto body = [](void* data) -> void* {
+    const Start copy = *static_cast<Start*>(data);
+    delete static_cast<Start*>(data);
+    copy.entry(copy.context);
+    return nullptr;
+  };
+  if (pthread_create(&thread, nullptr, body, start) != 0) {
+    delete start;
+    return false;
+  }
+  pthread_detach(thread);
+  return true;
+}
+
 int available_threads() {
-#ifdef __linux__
   cpu_set_t set;
   if (sched_getaffinity(0, sizeof(set), &set) == 0) return std::max(1, CPU_COUNT(&set));
-#endif
   return std::max(1, static_cast<int>(std::thread::hardware_concurrency()));
 }
 

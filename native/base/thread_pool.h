@@ -1,13 +1,17 @@
 // One pool of workers for the whole process, shared by every model.
 #pragma once
 
+#include <chrono>
+#include <cstdint>
+
 namespace outrider {
 
 // Upper bound of `threads` anywhere in outrider.
 constexpr int kMaxThreads = 256;
 
 // Runs task(context, index, count) for index 0 .. count-1, index 0 on the calling thread, and returns when all are
-// done. Calls from different threads take turns. Workers spin for a moment between tasks and then sleep, so an idle
+// done. Calls from different threads take turns, in the order of asking. `count` is lower than asked for where the
+// system refuses more threads. Workers spin for a moment between tasks and then sleep, so an idle
 // model costs nothing and a busy one does not pay a wake-up per operation. Tasks must not call parallel_run themselves.
 using ParallelTask = void (*)(void* context, int index, int count);
 void parallel_run(int count, ParallelTask task, void* context);
@@ -19,6 +23,20 @@ void parallel(int count, F&& body) {
       count, [](void* context, int index, int n) { (*static_cast<F*>(context))(index, n); },
       const_cast<void*>(static_cast<const void*>(&body)));
 }
+
+// For work in the background that is long and cut into slices, one parallel() each: give_way() after a slice sleeps as
+// long as the slice took if anybody else used the pool meanwhile, so that others get at least half of it.
+class PoliteCaller {
+ public:
+  void give_way();
+
+ private:
+  std::chrono::steady_clock::time_point since_ = std::chrono::steady_clock::now();
+  std::uint64_t seen_ = ~std::uint64_t{0} - 1;  // the first slice knows nothing yet
+};
+
+// Runs entry(context) on a detached thread of its own. False, and nothing runs, where the system refuses one.
+bool start_thread(void (*entry)(void*), void* context);
 
 // Threads this process may use: the affinity mask, at least 1.
 int available_threads();

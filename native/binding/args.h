@@ -6,6 +6,7 @@
 
 #include <cstdint>
 #include <limits>
+#include <vector>
 
 #include "binding/read.h"
 #include "cpu/level.h"
@@ -74,6 +75,20 @@ T* take_array(const Napi::Value& value, long count, const char* name) {
 template <typename T>
 T* take_optional(const Napi::Value& value, long count, const char* name) {
   return absent(value) ? nullptr : take_array<T>(value, count, name);
+}
+
+// Elements of one of the three float types. Float16Array has no tag in Node-API 8: lib/ passes its bits.
+inline void* take_floats(const Napi::Value& value, DType type, long count, const char* name) {
+  if (type == DType::kF32) return take_array<float>(value, count, name);
+  return take_array<std::uint16_t>(value, count, name);
+}
+
+// A copy of the first `count` elements, for whatever becomes an index: memory shared with a worker may change between
+// the check and the use.
+template <typename T>
+std::vector<T> copy_array(const Napi::Value& value, long count, const char* name) {
+  const T* const data = take_array<T>(value, count, name);
+  return std::vector<T>(data, data + count);
 }
 
 // The index of a string in a list of names.

@@ -35,7 +35,7 @@ class Environment {
 
   std::shared_ptr<Mailbox> mailbox = std::make_shared<Mailbox>();
   Napi::FunctionReference error_class;
-  Napi::FunctionReference model_class, sequence_class, sampler_class;
+  Napi::FunctionReference model_class, sequence_class;
 
  private:
   static void cleanup(void* self);

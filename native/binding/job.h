@@ -26,23 +26,27 @@ class PromiseJob : public Job, public std::enable_shared_from_this<PromiseJob> {
     Result result = abort ? Result::error(Status::kAborted, "aborted") : work(workspace, &done);
     seconds_ += std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
     if (result.ok() && !done) return false;
-    release();
+    release(result.ok());
     result_ = std::move(result);
     mailbox_->post([self = shared_from_this()](Napi::Env env) { self->settle(env); });
     return true;
   }
 
-  // Starts the job. The returned object is { promise, abort() }. `keep` stays alive until the promise settles.
-  static Napi::Object start(Napi::Env env, Engine& engine, const std::shared_ptr<PromiseJob>& job, Napi::Value keep) {
+  // Starts the job, which owns all memory it works on: what JavaScript does with its arrays afterwards is its own
+  // affair. The returned object is { promise, abort() }.
+  static Napi::Object start(Napi::Env env, Engine& engine, const std::shared_ptr<PromiseJob>& job) {
     napi_value promise;
     if (napi_create_promise(env, &job->deferred_, &promise) != napi_ok)
       throw Napi::Error::New(env, "Cannot create a promise");
-    napi_create_reference(env, keep, 1, &job->keep_);
     Napi::Object handle = Napi::Object::New(env);
     handle.Set("promise", Napi::Value(env, promise));
     handle.Set("abort", Napi::Function::New(env, [job](const Napi::CallbackInfo&) { job->abort = true; }));
+    job->claim();
+    if (!engine.submit(job)) {
+      job->release(false);
+      throw_error(env, Status::kIo, "Cannot start a thread for the engine: the system refuses more threads");
+    }
     job->mailbox_->request_begins(env);
-    engine.submit(job);
     return handle;
   }
 
@@ -51,17 +55,23 @@ class PromiseJob : public Job, public std::enable_shared_from_this<PromiseJob> {
   virtual Result work(Workspace& workspace, bool* done) = 0;
   // The promise's value, on the JavaScript thread.
   virtual Napi::Value value(Napi::Env env) = 0;
-  // Lets go of what the job had claimed, whatever the outcome; on the engine's thread.
-  virtual void release() {}
+  // Takes what no other job may have meanwhile; on the JavaScript thread, before the first step.
+  virtual void claim() {}
+  // Lets go of it. `ok` false: the job failed or was aborted, perhaps before its first step, and what it had changed is
+  // to be put back. On the engine's thread.
+  virtual void release([[maybe_unused]] bool ok) {}
 
   [[nodiscard]] double seconds() const { return seconds_; }
 
  private:
   void settle(Napi::Env env) {
     mailbox_->request_ends(env);
-    napi_delete_reference(env, keep_);
     if (result_.ok()) {
-      napi_resolve_deferred(env, deferred_, value(env));
+      try {
+        napi_resolve_deferred(env, deferred_, value(env));
+      } catch (const Napi::Error& error) {  // no memory for the arrays: the promise still settles
+        napi_reject_deferred(env, deferred_, error.Value());
+      }
     } else if (result_.status == Status::kAborted) {
       napi_resolve_deferred(env, deferred_, env.Null());
     } else {
@@ -71,7 +81,6 @@ class PromiseJob : public Job, public std::enable_shared_from_this<PromiseJob> {
 
   std::shared_ptr<Mailbox> mailbox_;
   napi_deferred deferred_ = nullptr;
-  napi_ref keep_ = nullptr;
   Result result_;
   double seconds_ = 0;
 };

@@ -48,7 +48,7 @@ Napi::Value probe(const Napi::CallbackInfo& info) {
   const double threads = info[0].IsNumber() ? info[0].As<Napi::Number>().DoubleValue() : 0;
   if (!(threads >= 1 && threads <= kMaxThreads)) wrong(info.Env(), "1 to 256", "threads");
   return PromiseJob::start(info.Env(), Engine::compute(),
-                           std::make_shared<ProbeJob>(info.Env(), kProbe, static_cast<int>(threads)), info[0]);
+                           std::make_shared<ProbeJob>(info.Env(), kProbe, static_cast<int>(threads)));
 }
 
 void set_error_class(const Napi::CallbackInfo& info) {

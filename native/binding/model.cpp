@@ -1,9 +1,11 @@
 // loadModel() and the Model class: info, new sequences, and run(), the one call per step.
 #include "base/thread_pool.h"
 #include "binding/job.h"
+#include "binding/memory.h"
 #include "binding/objects.h"
 #include "binding/read.h"
 #include "binding/read_model.h"
+#include "binding/tagged.h"
 
 namespace outrider::binding {
 namespace {
@@ -49,30 +51,24 @@ Napi::Value load_model(const Napi::CallbackInfo& info) {
       std::make_shared<LoadJob>(env, read_spec(read_object(from.Get("spec"), "spec")),
                                 read_sources(read_array(from, "files"), read_object(from.Get("weights"), "weights")),
                                 read_string(from, "key"), read_threads(from));
-  Napi::Object handle = PromiseJob::start(env, Engine::files(), job, from);
+  Napi::Object handle = PromiseJob::start(env, Engine::loading(), job);
   handle.Set("progress", Napi::Function::New(env, [job](const Napi::CallbackInfo& call) {
                return Napi::Number::New(call.Env(), static_cast<double>(job->done_bytes.load()));
              }));
   return handle;
 }
 
-template <typename T, typename JsArray>
-Napi::Value typed(Napi::Env env, const std::vector<T>& values) {
-  auto array = JsArray::New(env, values.size());
-  std::copy(values.begin(), values.end(), array.Data());
-  return array;
-}
-
 class RunJob final : public PromiseJob {
  public:
-  RunJob(Napi::Env env, const SharedWeights& weights, Batch batch, float* logits)
+  RunJob(Napi::Env env, const SharedWeights& weights, Batch batch)
       : PromiseJob(env),
         sequences_(batch.sequences),
-        forward_(std::make_unique<Forward>(weights, std::move(batch), logits)) {
-    for (const auto& sequence : sequences_) sequence->busy = true;
-  }
+        samplers_(batch.samplers),
+        forward_(std::make_unique<Forward>(weights, std::move(batch))) {}
 
  private:
+  void claim() override { set_busy(true); }
+
   Result work(Workspace& workspace, bool* done) override {
     if (!begun_) {
       begun_ = true;
@@ -81,45 +77,49 @@ class RunJob final : public PromiseJob {
     return forward_->step(workspace, abort, done);
   }
 
-  void release() override {
-    for (const auto& sequence : sequences_) sequence->busy = false;
-    sequences_.clear();
-    output_ = std::move(forward_->output());
+  void release(bool ok) override {
+    if (ok) {
+      output_ = std::move(forward_->output());
+    } else {
+      forward_->roll_back();
+    }
     forward_.reset();
+    set_busy(false);
+    sequences_.clear();
+    samplers_.clear();
   }
 
   Napi::Value value(Napi::Env env) override {
     Napi::Object out = Napi::Object::New(env);
     out.Set("seconds", seconds());
     out.Set("scratchBytes", static_cast<double>(output_.scratch_bytes));
-    out.Set("sampled", typed<std::int32_t, Napi::Int32Array>(env, output_.sampled));
-    if (!output_.sampled_logprob.empty())
-      out.Set("sampledLogprob", typed<float, Napi::Float32Array>(env, output_.sampled_logprob));
-    if (!output_.logsumexp.empty()) {
-      out.Set("topkIds", typed<std::int32_t, Napi::Int32Array>(env, output_.topk_ids));
-      out.Set("topkValues", typed<float, Napi::Float32Array>(env, output_.topk_values));
-      out.Set("logsumexp", typed<float, Napi::Float32Array>(env, output_.logsumexp));
-    }
-    if (!output_.target_logprob.empty())
-      out.Set("targetLogprob", typed<float, Napi::Float32Array>(env, output_.target_logprob));
-    if (!output_.hidden.empty()) out.Set("hidden", typed<float, Napi::Float32Array>(env, output_.hidden));
-    output_ = {};
+    out.Set("sampled", array_of(env, output_.sampled));
+    const auto wanted = [&](const char* name, auto& column) {
+      if (!column.empty()) out.Set(name, array_of(env, column));
+    };
+    wanted("sampledLogprob", output_.sampled_logprob);
+    wanted("topkIds", output_.topk_ids);
+    wanted("topkValues", output_.topk_values);
+    wanted("logsumexp", output_.logsumexp);
+    wanted("targetLogprob", output_.target_logprob);
+    wanted("hidden", output_.hidden);
+    wanted("logits", output_.logits);
     return out;
   }
 
+  void set_busy(bool busy) {
+    for (const auto& sequence : sequences_) sequence->busy = busy;
+    for (const auto& sampler : samplers_) {
+      if (sampler != nullptr) sampler->busy = busy;
+    }
+  }
+
   std::vector<std::shared_ptr<Sequence>> sequences_;
+  std::vector<std::shared_ptr<Sampler>> samplers_;
   std::unique_ptr<Forward> forward_;
   BatchOutput output_;
   bool begun_ = false;
 };
-
-DType read_kv_type(const Napi::Env& env, const Napi::Value& value) {
-  const std::string name = value.IsString() ? value.As<Napi::String>().Utf8Value() : "";
-  if (name == "f32") return DType::kF32;
-  if (name == "f16") return DType::kF16;
-  if (name == "bf16") return DType::kBF16;
-  wrong(env, "f32, f16 or bf16", "KV format");
-}
 
 }  // namespace
 
@@ -132,12 +132,13 @@ void ModelObject::define(Napi::Env env) {
 }
 
 Napi::Value ModelObject::wrap(Napi::Env env, SharedWeights weights) {
-  return Environment::of(env).model_class.New({Napi::External<SharedWeights>::New(env, &weights)});
+  return Environment::of(env).model_class.New({tagged_pointer(env, &weights, kModelTag)});
 }
 
 ModelObject::ModelObject(const Napi::CallbackInfo& info) : Napi::ObjectWrap<ModelObject>(info) {
-  if (!info[0].IsExternal()) wrong(info.Env(), "a model made by loadModel", "constructor");
-  weights_ = *info[0].As<Napi::External<SharedWeights>>().Data();
+  const auto* weights = held<SharedWeights>(info[0], kModelTag);
+  if (weights == nullptr) wrong(info.Env(), "a model made by loadModel", "constructor");
+  weights_ = *weights;
 }
 
 const SharedWeights& ModelObject::live(Napi::Env env) const {
@@ -159,7 +160,7 @@ Napi::Value ModelObject::info(const Napi::CallbackInfo& info) {
 Napi::Value ModelObject::sequence(const Napi::CallbackInfo& info) {
   const DecoderSpec& spec = live(info.Env())->spec;
   const KvShape shape{static_cast<long>(spec.layers.size()), spec.kv_heads, spec.head_dim,
-                      read_kv_type(info.Env(), info[0])};
+                      read_float_type(info[0], "KV format")};
   return SequenceObject::wrap(info.Env(), std::make_shared<Sequence>(shape));
 }
 
@@ -173,20 +174,13 @@ Napi::Value ModelObject::run(const Napi::CallbackInfo& info) {
   const Napi::Array sequences = read_array(from, "sequences");
   const Napi::Value samplers = from.Get("samplers");
   for (std::uint32_t i = 0; i < sequences.Length(); ++i) {
-    const Napi::Object sequence = read_object(sequences.Get(i), "sequences");
-    if (!sequence.InstanceOf(Environment::of(env).sequence_class.Value())) wrong(env, "a Sequence", "sequences");
-    batch.sequences.push_back(SequenceObject::Unwrap(sequence)->idle(env));
+    batch.sequences.push_back(SequenceObject::from(sequences.Get(i)).idle(env));
+    const Napi::Value sampler = absent(samplers) ? env.Undefined() : read_object(samplers, "samplers").Get(i);
+    batch.samplers.push_back(absent(sampler) ? nullptr : SamplerObject::idle(sampler));
     for (std::uint32_t j = 0; j < i; ++j) {
       if (batch.sequences[j] == batch.sequences[i]) wrong(env, "distinct sequences", "sequences");
-    }
-    const Napi::Value sampler = absent(samplers) ? env.Undefined() : read_object(samplers, "samplers").Get(i);
-    if (absent(sampler)) {
-      batch.samplers.push_back(nullptr);
-    } else if (sampler.IsObject() &&
-               sampler.As<Napi::Object>().InstanceOf(Environment::of(env).sampler_class.Value())) {
-      batch.samplers.push_back(SamplerObject::Unwrap(sampler.As<Napi::Object>())->sampler());
-    } else {
-      wrong(env, "a Sampler or nothing", "samplers");
+      if (batch.samplers[i] != nullptr && batch.samplers[j] == batch.samplers[i])
+        wrong(env, "distinct samplers", "samplers");
     }
   }
   batch.token = read_typed<std::int32_t>(from, "tokens", napi_int32_array);
@@ -204,19 +198,11 @@ Napi::Value ModelObject::run(const Napi::CallbackInfo& info) {
   batch.int8 = read_flag(from, "int8");
   batch.threads = read_threads(from);
   batch.level = read_level(from.Get("level"));
-
-  float* logits = nullptr;
-  std::size_t logits_rows = 0;
-  for (const std::uint8_t wants : batch.wants) logits_rows += (wants & kWantLogits) != 0 ? 1 : 0;
-  if (const Napi::Value out = from.Get("logits"); !absent(out)) {
-    if (!out.IsTypedArray() || out.As<Napi::TypedArray>().TypedArrayType() != napi_float32_array ||
-        out.As<Napi::TypedArray>().ElementLength() != logits_rows * static_cast<std::size_t>(weights->spec.vocab)) {
-      wrong(env, "a Float32Array of one vocabulary per row that wants logits", "logits");
-    }
-    logits = out.As<Napi::Float32Array>().Data();
+  // Reading the members may have run JavaScript, and that may have started a job.
+  for (const auto& sequence : batch.sequences) {
+    if (sequence->busy) throw_error(env, Status::kBusy, "Expected KV caches that no call is using");
   }
-  return PromiseJob::start(env, Engine::compute(), std::make_shared<RunJob>(env, weights, std::move(batch), logits),
-                           from);
+  return PromiseJob::start(env, Engine::compute(), std::make_shared<RunJob>(env, weights, std::move(batch)));
 }
 
 void export_model(Napi::Env env, Napi::Object exports) {

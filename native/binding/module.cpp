@@ -11,6 +11,7 @@ void export_model(Napi::Env env, Napi::Object exports);
 void export_sequence(Napi::Env env, Napi::Object exports);
 void export_math_ops(Napi::Env env, Napi::Object exports);
 void export_linear_ops(Napi::Env env, Napi::Object exports);
+void export_attention_ops(Napi::Env env, Napi::Object exports);
 
 namespace {
 
@@ -30,6 +31,7 @@ Napi::Object init(Napi::Env env, Napi::Object exports) {
   export_sequence(env, exports);
   export_math_ops(env, exports);
   export_linear_ops(env, exports);
+  export_attention_ops(env, exports);
   return exports;
 }
 

@@ -35,6 +35,8 @@ class SequenceObject : public Napi::ObjectWrap<SequenceObject> {
   static Napi::Value wrap(Napi::Env env, std::shared_ptr<Sequence> sequence);
   explicit SequenceObject(const Napi::CallbackInfo& info);
 
+  // The object behind a value; throws if it is no Sequence.
+  static const SequenceObject& from(const Napi::Value& value);
   // The sequence, if it is live and no job has it. Throws otherwise.
   const std::shared_ptr<Sequence>& idle(Napi::Env env) const;
 
@@ -58,7 +60,8 @@ class SamplerObject : public Napi::ObjectWrap<SamplerObject> {
  public:
   static void define(Napi::Env env, Napi::Object exports);
   explicit SamplerObject(const Napi::CallbackInfo& info);
-  [[nodiscard]] const std::shared_ptr<Sampler>& sampler() const { return sampler_; }
+  // The sampler behind a value; throws if it is none or if a job has it.
+  static const std::shared_ptr<Sampler>& idle(const Napi::Value& value);
 
  private:
   std::shared_ptr<Sampler> sampler_;

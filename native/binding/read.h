@@ -8,6 +8,7 @@
 #include <string>
 #include <vector>
 
+#include "base/dtype.h"
 #include "binding/errors.h"
 #include "cpu/level.h"
 
@@ -60,6 +61,15 @@ inline Level read_level(const Napi::Value& value) {
     wrong(value.Env(), "a CPU level this machine can run", "level");
   }
   return level;
+}
+
+// One of the three float types, by name.
+inline DType read_float_type(const Napi::Value& value, const char* name) {
+  const std::string type = value.IsString() ? value.As<Napi::String>().Utf8Value() : "";
+  if (type == "f32") return DType::kF32;
+  if (type == "f16") return DType::kF16;
+  if (type == "bf16") return DType::kBF16;
+  wrong(value.Env(), "f32, f16 or bf16", name);
 }
 
 inline bool read_flag(const Napi::Object& from, const char* name) {

@@ -1,46 +1,59 @@
 // The Sequence and Sampler classes.
+#include <cstring>
+
 #include "binding/job.h"
+#include "binding/memory.h"
 #include "binding/objects.h"
 #include "binding/read.h"
+#include "binding/tagged.h"
 
 namespace outrider::binding {
 namespace {
 
 using SharedSequence = std::shared_ptr<Sequence>;
 
-// Snapshot bytes in or out, off the JavaScript thread.
-class SnapshotJob final : public PromiseJob {
+// A snapshot out, off the JavaScript thread.
+class SaveJob final : public PromiseJob {
  public:
-  SnapshotJob(Napi::Env env, SharedSequence sequence, std::uint64_t model, std::byte* out)
-      : PromiseJob(env), sequence_(std::move(sequence)), model_(model), out_(out) {
-    sequence_->busy = true;
-  }
-  SnapshotJob(Napi::Env env, SharedSequence sequence, std::uint64_t model, const std::byte* in, std::size_t bytes,
-              long max_tokens)
-      : PromiseJob(env),
-        sequence_(std::move(sequence)),
-        model_(model),
-        in_(in),
-        bytes_(bytes),
-        max_tokens_(max_tokens) {
-    sequence_->busy = true;
-  }
+  SaveJob(Napi::Env env, SharedSequence sequence, std::uint64_t model, Buffer out)
+      : PromiseJob(env), sequence_(std::move(sequence)), model_(model), out_(std::move(out)) {}
 
  private:
+  void claim() override { sequence_->busy = true; }
   Result work(Workspace&, bool*) override {
-    if (in_ != nullptr) return sequence_->restore(model_, in_, bytes_, max_tokens_);
-    sequence_->save(model_, out_);
+    sequence_->save(model_, out_.data());
     return {};
   }
-  void release() override { sequence_->busy = false; }
+  void release(bool) override { sequence_->busy = false; }
+  Napi::Value value(Napi::Env env) override {
+    const std::size_t bytes = out_.size();
+    return array_of<std::uint8_t>(env, std::move(out_), bytes);
+  }
+
+  SharedSequence sequence_;
+  std::uint64_t model_;
+  Buffer out_;
+};
+
+// A snapshot in.
+class RestoreJob final : public PromiseJob {
+ public:
+  RestoreJob(Napi::Env env, SharedSequence sequence, std::uint64_t model, Buffer in, long max_tokens)
+      : PromiseJob(env), sequence_(std::move(sequence)), model_(model), in_(std::move(in)), max_tokens_(max_tokens) {}
+
+ private:
+  void claim() override { sequence_->busy = true; }
+  Result work(Workspace&, bool*) override { return sequence_->restore(model_, in_.data(), in_.size(), max_tokens_); }
+  void release(bool) override {
+    sequence_->busy = false;
+    in_ = Buffer();
+  }
   Napi::Value value(Napi::Env env) override { return Napi::Boolean::New(env, true); }
 
   SharedSequence sequence_;
   std::uint64_t model_;
-  std::byte* out_ = nullptr;
-  const std::byte* in_ = nullptr;
-  std::size_t bytes_ = 0;
-  long max_tokens_ = 0;
+  Buffer in_;
+  long max_tokens_;
 };
 
 std::uint64_t read_fingerprint(const Napi::CallbackInfo& info, std::size_t index) {
@@ -49,10 +62,37 @@ std::uint64_t read_fingerprint(const Napi::CallbackInfo& info, std::size_t index
   return info[index].As<Napi::BigInt>().Uint64Value(&lossless);
 }
 
+// Snapshot bytes on their way in, copied piece by piece so that no long copy holds up the event loop.
+Buffer& snapshot_bytes(const Napi::Value& value) {
+  auto* const bytes = held<Buffer>(value, kSnapshotBytesTag);
+  if (bytes == nullptr) wrong(value.Env(), "memory made by snapshotBytes", "bytes");
+  return *bytes;
+}
+
 long read_count(const Napi::CallbackInfo& info, std::size_t index, const char* name) {
   const double value = info[index].IsNumber() ? info[index].As<Napi::Number>().DoubleValue() : -1;
   if (!(value >= 0 && value <= 1e12)) wrong(info.Env(), "a non-negative integer", name);
   return static_cast<long>(value);
+}
+
+// (length) => handle of that many bytes, 0
+Napi::Value new_snapshot_bytes(const Napi::CallbackInfo& info) {
+  const auto length = static_cast<std::size_t>(read_count(info, 0, "length"));
+  auto bytes = std::make_unique<Buffer>(length);
+  if (length > 0 && !*bytes) throw_error(info.Env(), Status::kMemory, "Cannot allocate memory for a snapshot");
+  return tagged_handle(info.Env(), std::move(bytes), kSnapshotBytesTag);
+}
+
+// (handle, offset, Uint8Array)
+void write_snapshot_bytes(const Napi::CallbackInfo& info) {
+  Buffer& bytes = snapshot_bytes(info[0]);
+  const auto offset = static_cast<std::size_t>(read_count(info, 1, "offset"));
+  if (!info[2].IsTypedArray() || info[2].As<Napi::TypedArray>().TypedArrayType() != napi_uint8_array)
+    wrong(info.Env(), "a Uint8Array", "piece");
+  const auto piece = info[2].As<Napi::Uint8Array>();
+  if (offset > bytes.size() || piece.ElementLength() > bytes.size() - offset)
+    wrong(info.Env(), "a piece inside the memory", "piece");
+  if (piece.ElementLength() > 0) std::memcpy(bytes.data() + offset, piece.Data(), piece.ElementLength());
 }
 
 }  // namespace
@@ -69,12 +109,19 @@ void SequenceObject::define(Napi::Env env) {
 }
 
 Napi::Value SequenceObject::wrap(Napi::Env env, SharedSequence sequence) {
-  return Environment::of(env).sequence_class.New({Napi::External<SharedSequence>::New(env, &sequence)});
+  return Environment::of(env).sequence_class.New({tagged_pointer(env, &sequence, kSequenceTag)});
+}
+
+const SequenceObject& SequenceObject::from(const Napi::Value& value) {
+  if (!value.IsObject() || !tagged(value, kSequenceTag)) wrong(value.Env(), "a Sequence", "sequences");
+  return *Unwrap(value.As<Napi::Object>());
 }
 
 SequenceObject::SequenceObject(const Napi::CallbackInfo& info) : Napi::ObjectWrap<SequenceObject>(info) {
-  if (!info[0].IsExternal()) wrong(info.Env(), "a sequence made by a model", "constructor");
-  sequence_ = *info[0].As<Napi::External<SharedSequence>>().Data();
+  const auto* sequence = held<SharedSequence>(info[0], kSequenceTag);
+  if (sequence == nullptr) wrong(info.Env(), "a sequence made by a model", "constructor");
+  sequence_ = *sequence;
+  info.This().As<Napi::Object>().TypeTag(&kSequenceTag);
 }
 
 const SharedSequence& SequenceObject::live(Napi::Env env) const {
@@ -110,13 +157,17 @@ Napi::Value SequenceObject::fork(const Napi::CallbackInfo& info) {
   return wrap(info.Env(), SharedSequence(idle(info.Env())->fork()));
 }
 
-// (rows: Int32Array)
+// (rows: Int32Array, sampler?): the sampler's history then grows by the tokens of the rows.
 void SequenceObject::commit(const Napi::CallbackInfo& info) {
   const Napi::Env env = info.Env();
   if (!info[0].IsTypedArray() || info[0].As<Napi::TypedArray>().TypedArrayType() != napi_int32_array)
     wrong(env, "an Int32Array", "rows");
-  const auto rows = info[0].As<Napi::Int32Array>();
-  const Status status = idle(env)->commit(rows.Data(), static_cast<long>(rows.ElementLength()));
+  const auto array = info[0].As<Napi::Int32Array>();
+  // A copy: memory that is shared with a worker may change between the check and the use.
+  const std::vector<std::int32_t> rows(array.Data(), array.Data() + array.ElementLength());
+  const std::shared_ptr<Sampler> sampler = absent(info[1]) ? nullptr : SamplerObject::idle(info[1]);
+  const Status status =
+      idle(env)->commit(rows.data(), static_cast<long>(rows.size()), sampler == nullptr ? nullptr : &sampler->history);
   if (status != Status::kOk) {
     throw_error(env, status,
                 status == Status::kMemory ? "Cannot allocate KV pages"
@@ -124,40 +175,31 @@ void SequenceObject::commit(const Napi::CallbackInfo& info) {
   }
 }
 
-// (fingerprint) => { promise, abort, bytes: Uint8Array }
+// (fingerprint) => { promise: Promise<Uint8Array>, abort }
 Napi::Value SequenceObject::save(const Napi::CallbackInfo& info) {
   const Napi::Env env = info.Env();
   const SharedSequence& sequence = idle(env);
   const std::uint64_t model = read_fingerprint(info, 0);
-  auto bytes = Napi::Uint8Array::New(env, sequence->snapshot_bytes());
-  auto* out = reinterpret_cast<std::byte*>(bytes.Data());
-  Napi::Object handle =
-      PromiseJob::start(env, Engine::files(), std::make_shared<SnapshotJob>(env, sequence, model, out), bytes);
-  handle.Set("bytes", bytes);
-  return handle;
+  Buffer out(sequence->snapshot_bytes());
+  if (!out) throw_error(env, Status::kMemory, "Cannot allocate memory for a snapshot");
+  return PromiseJob::start(env, Engine::snapshots(), std::make_shared<SaveJob>(env, sequence, model, std::move(out)));
 }
 
-// (fingerprint, bytes: Uint8Array, max tokens) => { promise, abort }
+// (fingerprint, handle of snapshotBytes, max tokens) => { promise: Promise<true>, abort }. The handle is empty then.
 Napi::Value SequenceObject::restore(const Napi::CallbackInfo& info) {
   const Napi::Env env = info.Env();
   const SharedSequence& sequence = idle(env);
   const std::uint64_t model = read_fingerprint(info, 0);
-  if (!info[1].IsTypedArray() || info[1].As<Napi::TypedArray>().TypedArrayType() != napi_uint8_array)
-    wrong(env, "a Uint8Array", "bytes");
-  const auto bytes = info[1].As<Napi::Uint8Array>();
-  static constexpr std::byte kNone{};
-  const auto* in = bytes.Data() == nullptr ? &kNone : reinterpret_cast<const std::byte*>(bytes.Data());
+  const long max_tokens = read_count(info, 2, "max tokens");
   return PromiseJob::start(
-      env, Engine::files(),
-      std::make_shared<SnapshotJob>(env, sequence, model, in, bytes.ElementLength(), read_count(info, 2, "max tokens")),
-      bytes);
+      env, Engine::snapshots(),
+      std::make_shared<RestoreJob>(env, sequence, model, std::move(snapshot_bytes(info[1])), max_tokens));
 }
 
 void SequenceObject::dispose(const Napi::CallbackInfo&) { sequence_.reset(); }
 
 void SamplerObject::define(Napi::Env env, Napi::Object exports) {
   const Napi::Function type = DefineClass(env, "NativeSampler", {});
-  Environment::of(env).sampler_class = Napi::Persistent(type);
   exports.Set("NativeSampler", type);
 }
 
@@ -200,11 +242,21 @@ SamplerObject::SamplerObject(const Napi::CallbackInfo& info)
   if (!known(s.bias_ids) || !known(s.suppressed) || !known(s.suppressed_early) || s.bias_ids.size() != s.bias.size()) {
     wrong(env, "token ids within the vocabulary", "bias and suppressed tokens");
   }
+  info.This().As<Napi::Object>().TypeTag(&kSamplerTag);
+}
+
+const std::shared_ptr<Sampler>& SamplerObject::idle(const Napi::Value& value) {
+  if (!value.IsObject() || !tagged(value, kSamplerTag)) wrong(value.Env(), "a Sampler", "samplers");
+  const auto& sampler = Unwrap(value.As<Napi::Object>())->sampler_;
+  if (sampler->busy) throw_error(value.Env(), Status::kBusy, "Expected a sampler that no call is using");
+  return sampler;
 }
 
 void export_sequence(Napi::Env env, Napi::Object exports) {
   SequenceObject::define(env);
   SamplerObject::define(env, exports);
+  exports.Set("snapshotBytes", Napi::Function::New(env, new_snapshot_bytes, "snapshotBytes"));
+  exports.Set("writeSnapshotBytes", Napi::Function::New(env, write_snapshot_bytes, "writeSnapshotBytes"));
 }
 
 }  // namespace outrider::binding

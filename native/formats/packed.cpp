@@ -88,6 +88,13 @@ void pack_dense_panel(const PackedLayout& layout, const std::uint8_t* values, st
   }
 }
 
+void unpack_codes(const std::uint8_t* row, long cols, int bits, std::uint8_t* codes) {
+  const long per_byte = 8 / bits;
+  const auto mask = static_cast<std::uint8_t>((1 << bits) - 1);
+  for (long k = 0; k < cols; ++k)
+    codes[k] = static_cast<std::uint8_t>(row[k / per_byte] >> (k % per_byte * bits)) & mask;
+}
+
 void unpack_row(const PackedMatrix& matrix, long row, float* out) {
   const PackedLayout& layout = matrix.layout;
   const std::byte* panel = matrix.data + static_cast<std::size_t>(row / kPanelRows) * layout.panel_stride;

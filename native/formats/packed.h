@@ -65,6 +65,9 @@ void pack_affine_panel(const PackedLayout& layout, const AffinePanelSource& sour
 void pack_dense_panel(const PackedLayout& layout, const std::uint8_t* values, std::size_t row_bytes, long rows,
                       std::byte* panel);
 
+// One row of codes of 2, 4 or 8 bits as files hold them, lowest bits first, to one code per byte: [cols].
+void unpack_codes(const std::uint8_t* row, long cols, int bits, std::uint8_t* codes);
+
 // One row of a packed matrix as f32: [cols].
 void unpack_row(const PackedMatrix& matrix, long row, float* out);
 

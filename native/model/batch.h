@@ -1,10 +1,12 @@
 // The engine batch: one structure for prefill, decode, tree evaluation, self-drafting rows and serving.
 #pragma once
 
+#include <atomic>
 #include <cstdint>
 #include <memory>
 #include <vector>
 
+#include "base/buffer.h"
 #include "cpu/level.h"
 #include "model/sequence.h"
 #include "ops/sample/sample.h"
@@ -20,7 +22,8 @@ enum Want : std::uint8_t {
   kWantHidden = 16,  // the residual stream after the last layer that ran, before the final norm
 };
 
-// Sampling state of one sequence. Parameters are fixed; the history grows with committed tokens.
+// Sampling state of one sequence. Parameters are fixed; the history grows with committed tokens: those a batch appends
+// and those of a tree that Sequence::commit keeps.
 struct Sampler {
   long vocab = 0;  // of the model it draws for
   ops::SampleParams params;
@@ -31,6 +34,8 @@ struct Sampler {
   std::vector<std::int32_t> suppressed;        // at every position
   std::vector<std::int32_t> suppressed_early;  // before min_position: stop tokens until minTokens
   long min_position = 0;
+
+  std::atomic<bool> busy{false};  // a job has it: like the sequence it draws for
 };
 
 struct Batch {
@@ -57,16 +62,17 @@ struct Batch {
   [[nodiscard]] long rows() const { return static_cast<long>(sequence.size()); }
 };
 
-// Results in the order of the rows that wanted each.
+// Results in the order of the rows that wanted each. Forward::begin() makes the room.
 struct BatchOutput {
-  float* logits = nullptr;             // [rows wanting logits, V], given by the caller
-  std::vector<float> hidden;           // [rows wanting hidden, hidden]
-  std::vector<std::int32_t> topk_ids;  // [rows wanting topk, k]
-  std::vector<float> topk_values, logsumexp;
-  std::vector<float> target_logprob;
-  std::vector<std::int32_t> sampled;
-  std::vector<float> sampled_logprob;  // under the raw logits
-  std::size_t scratch_bytes = 0;       // largest workspace used
+  Column<float> logits;           // [rows wanting logits, V]
+  Column<float> hidden;           // [rows wanting hidden, hidden]
+  Column<std::int32_t> topk_ids;  // [rows wanting topk, k]
+  Column<float> topk_values;      // [rows wanting topk, k]
+  Column<float> logsumexp;        // [rows wanting topk]
+  Column<float> target_logprob;   // [rows wanting target]
+  Column<std::int32_t> sampled;   // [rows wanting sample]
+  Column<float> sampled_logprob;  // [rows wanting sample], under the raw logits
+  std::size_t scratch_bytes = 0;  // largest workspace used
 };
 
 }  // namespace outrider

@@ -3,6 +3,7 @@
 #include <cmath>
 
 #include "model/decoder_chunk.h"
+#include "ops/attention/attention.h"
 
 namespace outrider {
 
@@ -20,11 +21,6 @@ std::byte* Workspace::slot(int index, std::size_t bytes) {
 void Workspace::clear() {
   for (Buffer& buffer : slots_) buffer = Buffer();
   total_ = 0;
-}
-
-Forward::Forward(std::shared_ptr<const Weights> weights, Batch batch, float* logits)
-    : weights_(std::move(weights)), batch_(std::move(batch)) {
-  output_.logits = logits;
 }
 
 Result Forward::begin() {
@@ -80,10 +76,27 @@ Result Forward::begin() {
     if ((wants & kWantSample) != 0 && batch_.samplers[static_cast<std::size_t>(batch_.sequence[at])] == nullptr) {
       return bad("Expected a sampler for each sequence that draws a token");
     }
-    logits_rows_ += (wants & kWantLogits) != 0 ? 1 : 0;
   }
-  if (logits_rows_ > 0 && output_.logits == nullptr) return bad("Expected memory for the logits");
+  if (Result reserved = reserve_output(); !reserved.ok()) return reserved;
   return prepare_rows();
+}
+
+// Memory for what the rows want.
+Result Forward::reserve_output() {
+  const DecoderSpec& spec = weights_->spec;
+  const auto wanting = [this](unsigned want) {
+    return static_cast<std::size_t>(std::count_if(batch_.wants.begin(), batch_.wants.end(),
+                                                  [want](unsigned wants) { return (wants & want) != 0; }));
+  };
+  const std::size_t topk = wanting(kWantTopk), sampled = wanting(kWantSample);
+  const auto k = static_cast<std::size_t>(topk > 0 ? batch_.top_k : 0);
+  const bool fits = output_.logits.reserve(wanting(kWantLogits) * static_cast<std::size_t>(spec.vocab)) &&
+                    output_.hidden.reserve(wanting(kWantHidden) * static_cast<std::size_t>(spec.hidden)) &&
+                    output_.topk_ids.reserve(topk * k) && output_.topk_values.reserve(topk * k) &&
+                    output_.logsumexp.reserve(topk) && output_.target_logprob.reserve(wanting(kWantTarget)) &&
+                    output_.sampled.reserve(sampled) && output_.sampled_logprob.reserve(sampled);
+  if (!fits) return Result::error(Status::kMemory, "Cannot allocate memory for the results of a batch");
+  return {};
 }
 
 // Positions, scratch slots and KV pages of all rows.
@@ -124,14 +137,13 @@ Result Forward::prepare_rows() {
   }
   for (std::size_t s = 0; s < sequences; ++s) {
     const auto count = static_cast<long>(rows_of_[s].size());
-    if (batch_.scratch && count > kMaxScratchRows) {
+    if (batch_.scratch && count > ops::kMaxTreeRows) {
       return Result::error(Status::kArgument,
-                           "Expected at most " + std::to_string(kMaxScratchRows) + " tree rows for a sequence");
+                           "Expected at most " + std::to_string(ops::kMaxTreeRows) + " tree rows for a sequence");
     }
     const Status reserved =
         batch_.scratch ? batch_.sequences[s]->reserve_scratch(count) : batch_.sequences[s]->reserve(count);
     if (reserved != Status::kOk) {
-      roll_back();
       return Result::error(reserved, "Cannot allocate KV pages for " + std::to_string(count) + " tokens");
     }
   }
@@ -167,20 +179,18 @@ Result Forward::step(Workspace& workspace, const std::atomic<bool>& abort, bool*
   }
   if (result.ok()) result = head(chunk, workspace);
   output_.scratch_bytes = std::max(output_.scratch_bytes, workspace.bytes());
-  if (!result.ok()) {
-    roll_back();
-    return result;
-  }
+  if (!result.ok()) return result;
   next_row_ += chunk.n;
   *done = next_row_ == batch_.rows();
   if (*done && batch_.scratch) {
     for (std::size_t s = 0; s < rows_of_.size(); ++s) {
-      std::vector<std::int32_t> parents;  // as slots of the sequence
+      std::vector<std::int32_t> parents, tokens;  // parents as slots of the sequence
       for (const std::int32_t row : rows_of_[s]) {
         const std::int32_t parent = batch_.parent[static_cast<std::size_t>(row)];
         parents.push_back(parent < 0 ? -1 : slot_[static_cast<std::size_t>(parent)]);
+        if (!batch_.token.empty()) tokens.push_back(batch_.token[static_cast<std::size_t>(row)]);
       }
-      batch_.sequences[s]->set_scratch_parents(std::move(parents));
+      batch_.sequences[s]->set_scratch(std::move(parents), std::move(tokens));
     }
   }
   return {};

@@ -10,8 +10,6 @@ namespace outrider {
 
 // Rows evaluated together. Bounds scratch memory; results do not depend on it.
 constexpr long kChunkRows = 256;
-// Scratch rows (tree nodes) a sequence may have.
-constexpr long kMaxScratchRows = 1024;
 
 // Memory reused from step to step. One per engine thread.
 class Workspace {
@@ -31,13 +29,16 @@ class Workspace {
 // One batch on its way through the model, chunk by chunk, so that the engine can serve others in between.
 class Forward {
  public:
-  Forward(std::shared_ptr<const Weights> weights, Batch batch, float* logits);
+  Forward(std::shared_ptr<const Weights> weights, Batch batch)
+      : weights_(std::move(weights)), batch_(std::move(batch)) {}
 
-  // Checks shapes, ranges and room; reserves KV pages. Call once, before step().
+  // Checks shapes, ranges and room; reserves KV pages and the memory of the results. Call once, before step().
   Result begin();
-  // Evaluates the next chunk. True in *done when none is left. Polls `abort` before every layer; an abort or an error
-  // puts all sequences back to where begin() found them.
+  // Evaluates the next chunk. True in *done when none is left. Polls `abort` before every layer.
   Result step(Workspace& workspace, const std::atomic<bool>& abort, bool* done);
+  // Puts all sequences and samplers back to where begin() found them. For whoever gives up: after an error, after an
+  // abort, or between two steps.
+  void roll_back();
 
   Batch& batch() { return batch_; }
   BatchOutput& output() { return output_; }
@@ -45,11 +46,12 @@ class Forward {
  private:
   struct Run;  // consecutive rows of one sequence in a chunk
   struct Chunk;
+  Result reserve_output();
   Result prepare_rows();
   Result layers(Chunk& chunk, Workspace& workspace, const std::atomic<bool>& abort);
   Result head(Chunk& chunk, Workspace& workspace);
-  Result outputs(const Chunk& chunk, long row, float* logits, Workspace& workspace);
-  void roll_back();
+  Result outputs(long row, float* logits, Workspace& workspace);
+  Result draw(long row, const float* logits, float logsumexp, Workspace& workspace);
 
   std::shared_ptr<const Weights> weights_;
   Batch batch_;
@@ -59,7 +61,7 @@ class Forward {
   std::vector<long> start_length_;                  // per sequence
   std::vector<std::vector<std::int32_t>> rows_of_;  // scratch: batch rows of each sequence, in order
   std::vector<std::size_t> history_before_;         // per sequence: history length of its sampler at begin()
-  long next_row_ = 0, logits_rows_ = 0;
+  long next_row_ = 0;
 };
 
 }  // namespace outrider

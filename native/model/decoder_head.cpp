@@ -35,7 +35,10 @@ Result Forward::head(Chunk& chunk, Workspace& workspace) {
   for (long i = 0; i < chunk.n; ++i) {
     const unsigned wants = batch_.wants[static_cast<std::size_t>(chunk.first + i)];
     const float* x = chunk.x + i * hidden;
-    if ((wants & kWantHidden) != 0) output_.hidden.insert(output_.hidden.end(), x, x + hidden);
+    if ((wants & kWantHidden) != 0) {
+      std::memcpy(output_.hidden.extend(static_cast<std::size_t>(hidden)), x,
+                  static_cast<std::size_t>(hidden) * sizeof(float));
+    }
     if ((wants & kWantsLogits) != 0) rows.push_back(i);
   }
   const PackedMatrix& matrix = weights_->head();
@@ -63,57 +66,62 @@ Result Forward::head(Chunk& chunk, Workspace& workspace) {
     for (long i = 0; i < n; ++i) {
       finish_logits(spec, logits + i * V, batch_.threads);
       const long row = chunk.first + rows[from + static_cast<std::size_t>(i)];
-      if (Result r = outputs(chunk, row, logits + i * V, workspace); !r.ok()) return r;
+      if (Result r = outputs(row, logits + i * V, workspace); !r.ok()) return r;
     }
   }
   return {};
 }
 
-Result Forward::outputs(const Chunk&, long row, float* logits, Workspace& workspace) {
+Result Forward::outputs(long row, float* logits, Workspace& workspace) {
   const long V = weights_->spec.vocab;
   const auto at = static_cast<std::size_t>(row);
   const unsigned wants = batch_.wants[at];
   if ((wants & kWantLogits) != 0) {
-    std::memcpy(output_.logits, logits, static_cast<std::size_t>(V) * sizeof(float));
-    output_.logits += V;
+    std::memcpy(output_.logits.extend(static_cast<std::size_t>(V)), logits,
+                static_cast<std::size_t>(V) * sizeof(float));
   }
   float logsumexp = NAN;
-  if ((wants & (kWantTopk | kWantTarget)) != 0) {
-    const long k = (wants & kWantTopk) != 0 ? batch_.top_k : 1;
-    const std::size_t had = output_.topk_ids.size();
-    output_.topk_ids.resize(had + static_cast<std::size_t>(k));
-    output_.topk_values.resize(had + static_cast<std::size_t>(k));
-    ops::topk({logits, 1, V, V, k, output_.topk_ids.data() + had, output_.topk_values.data() + had, &logsumexp},
+  if ((wants & kWantTopk) != 0) {
+    const auto k = static_cast<std::size_t>(batch_.top_k);
+    ops::topk({logits, 1, V, V, batch_.top_k, output_.topk_ids.extend(k), output_.topk_values.extend(k), &logsumexp},
               batch_.level);
-    if ((wants & kWantTopk) != 0) {
-      output_.logsumexp.push_back(logsumexp);
-    } else {
-      output_.topk_ids.resize(had);
-      output_.topk_values.resize(had);
-    }
+    output_.logsumexp.push(logsumexp);
+  } else if ((wants & kWantTarget) != 0) {
+    std::int32_t id;
+    float value;
+    ops::topk({logits, 1, V, V, 1, &id, &value, &logsumexp}, batch_.level);
   }
-  if ((wants & kWantTarget) != 0) output_.target_logprob.push_back(logits[batch_.target[at]] - logsumexp);
-  if ((wants & kWantSample) == 0) return {};
+  if ((wants & kWantTarget) != 0) output_.target_logprob.push(logits[batch_.target[at]] - logsumexp);
+  return (wants & kWantSample) != 0 ? draw(row, logits, logsumexp, workspace) : Result{};
+}
 
-  const auto s = static_cast<std::size_t>(batch_.sequence[at]);
+// A token for the row by the sampler of its sequence.
+Result Forward::draw(long row, const float* logits, float logsumexp, Workspace& workspace) {
+  const long V = weights_->spec.vocab;
+  const auto at = static_cast<std::size_t>(row), s = static_cast<std::size_t>(batch_.sequence[at]);
   const Sampler& sampler = *batch_.samplers[s];
   auto* own = reinterpret_cast<float*>(workspace.slot(kSlotSampleLogits, static_cast<std::size_t>(V) * sizeof(float)));
   std::byte* scratch = workspace.slot(kSlotSampleScratch, ops::sample_scratch_bytes(V));
   if (own == nullptr || scratch == nullptr) return out_of_memory();
   std::memcpy(own, logits, static_cast<std::size_t>(V) * sizeof(float));
 
-  // The history a node sees is that of the sequence plus its own path.
-  std::vector<std::int32_t> path;
+  // The history a row sees is what its sequence held before this batch, and then the row's own past in the batch: rows
+  // up to it, or its path in a tree. Rows of the same chunk that come later are in sampler.history already.
   const std::vector<std::int32_t>* history = &sampler.history;
-  if (batch_.scratch && !batch_.token.empty()) {
+  std::size_t seen = history_before_[s];
+  std::vector<std::int32_t> path;
+  if (!batch_.token.empty() && !batch_.scratch) {
+    seen += static_cast<std::size_t>(slot_[at]) + 1;
+  } else if (!batch_.token.empty()) {
     for (auto i = static_cast<std::int32_t>(row); i >= 0; i = batch_.parent[static_cast<std::size_t>(i)]) {
       path.push_back(batch_.token[static_cast<std::size_t>(i)]);
     }
     path.insert(path.end(), sampler.history.rbegin(), sampler.history.rend());
     std::reverse(path.begin(), path.end());
     history = &path;
+    seen = path.size();
   }
-  const auto total = static_cast<long>(history->size());
+  const auto total = static_cast<long>(seen);
   const long window = sampler.penalty_window > 0 ? std::min(sampler.penalty_window, total) : total;
   const long position = position_[at] + 1;
   std::vector<std::int32_t> suppressed = sampler.suppressed;
@@ -136,8 +144,8 @@ Result Forward::outputs(const Chunk&, long row, float* logits, Workspace& worksp
   if (ops::sample(args) != Status::kOk) {
     return Result::error(Status::kArgument, "No token can be drawn: every logit is suppressed or not finite");
   }
-  output_.sampled.push_back(args.token);
-  output_.sampled_logprob.push_back(logits[args.token] - logsumexp);
+  output_.sampled.push(args.token);
+  output_.sampled_logprob.push(logits[args.token] - logsumexp);
   return {};
 }
 

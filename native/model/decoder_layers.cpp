@@ -114,7 +114,7 @@ Result Forward::layers(Chunk& chunk, Workspace& workspace, const std::atomic<boo
   float* up = floats(kSlotUp, n * spec.ffn);
   float* cos = floats(kSlotCos, n * D / 2 * static_cast<long>(spec.ropes.size() + 1));
   float* sin = floats(kSlotSin, n * D / 2 * static_cast<long>(spec.ropes.size() + 1));
-  const std::size_t work_bytes = (ops::attention_work_bytes(H, G, D) + 63) / 64 * 64;
+  const std::size_t work_bytes = ops::attention_work_bytes(H, G, D);
   std::byte* work = workspace.slot(kSlotAttentionWork, work_bytes * static_cast<std::size_t>(c.threads));
   if (x == nullptr || normed == nullptr || q == nullptr || k == nullptr || v == nullptr || attended == nullptr ||
       branch == nullptr || gate == nullptr || up == nullptr || cos == nullptr || sin == nullptr || work == nullptr) {
@@ -138,7 +138,7 @@ Result Forward::layers(Chunk& chunk, Workspace& workspace, const std::atomic<boo
   }
 
   // Paths of tree rows: scratch slots from the root down.
-  const long path_stride = batch_.scratch ? kMaxScratchRows : 0;
+  const long path_stride = batch_.scratch ? ops::kMaxTreeRows : 0;
   std::int32_t* paths = nullptr;
   if (batch_.scratch) {
     paths = reinterpret_cast<std::int32_t*>(

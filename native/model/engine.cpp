@@ -1,7 +1,8 @@
 #include "model/engine.h"
 
 #include <chrono>
-#include <thread>
+
+#include "base/thread_pool.h"
 
 namespace outrider {
 namespace {
@@ -16,19 +17,25 @@ Engine& Engine::compute() {
   return *engine;
 }
 
-Engine& Engine::files() {
+Engine& Engine::loading() {
   static Engine* const engine = new Engine;
   return *engine;
 }
 
-void Engine::submit(std::shared_ptr<Job> job) {
+Engine& Engine::snapshots() {
+  static Engine* const engine = new Engine;
+  return *engine;
+}
+
+bool Engine::submit(std::shared_ptr<Job> job) {
   const std::lock_guard<std::mutex> lock(mutex_);
   if (!started_) {
-    started_ = true;
-    std::thread(&Engine::work, this).detach();
+    started_ = start_thread([](void* self) { static_cast<Engine*>(self)->work(); }, this);
+    if (!started_) return false;
   }
   queue_.push_back(std::move(job));
   wake_.notify_one();
+  return true;
 }
 
 void Engine::drain(const void* owner) {

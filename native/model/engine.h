@@ -26,10 +26,12 @@ class Engine {
  public:
   // Steps of models. One for the process: two models that computed at once would only fight for the same cores.
   static Engine& compute();
-  // Loading, saving and restoring, so that they do not hold up generations.
-  static Engine& files();
+  // Loading, saving and restoring, so that they do not hold up generations, nor a load a save.
+  static Engine& loading();
+  static Engine& snapshots();
 
-  void submit(std::shared_ptr<Job> job);
+  // False, and the job is not taken, where the system refuses the engine its thread.
+  [[nodiscard]] bool submit(std::shared_ptr<Job> job);
   // Drops the owner's waiting jobs, aborts its running one and returns when none of its steps runs any more.
   void drain(const void* owner);
 

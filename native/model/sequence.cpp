@@ -34,6 +34,7 @@ Status Sequence::reserve(long count) {
     }
     blocks_.push_back(std::move(block));
   }
+  count_blocks();
   return Status::kOk;
 }
 
@@ -41,27 +42,34 @@ void Sequence::truncate(long length) {
   if (length < length_) length_ = length;
   blocks_.resize(static_cast<std::size_t>(blocks_for(length_)));
   scratch_.clear();
-  scratch_parents_.clear();
+  forget_scratch_rows();
+  count_blocks();
+}
+
+void Sequence::forget_scratch_rows() {
   scratch_rows_ = 0;
+  scratch_parents_.clear();
+  scratch_tokens_.clear();
 }
 
 Status Sequence::reserve_scratch(long rows) {
-  scratch_rows_ = 0;
-  scratch_parents_.clear();
+  forget_scratch_rows();
   while (static_cast<long>(scratch_.size()) < blocks_for(rows)) {
     auto block = new_block(shape_);
     if (block == nullptr) return Status::kMemory;
     scratch_.push_back(std::move(block));
   }
+  count_blocks();
   return Status::kOk;
 }
 
-void Sequence::set_scratch_parents(std::vector<std::int32_t> parents) {
+void Sequence::set_scratch(std::vector<std::int32_t> parents, std::vector<std::int32_t> tokens) {
   scratch_rows_ = static_cast<long>(parents.size());
   scratch_parents_ = std::move(parents);
+  scratch_tokens_ = std::move(tokens);
 }
 
-Status Sequence::commit(const std::int32_t* rows, long count) {
+Status Sequence::commit(const std::int32_t* rows, long count, std::vector<std::int32_t>* history) {
   std::int32_t parent = -1;
   for (long i = 0; i < count; ++i) {
     if (rows[i] < 0 || rows[i] >= scratch_rows_ || scratch_parents_[static_cast<std::size_t>(rows[i])] != parent) {
@@ -78,16 +86,19 @@ Status Sequence::commit(const std::int32_t* rows, long count) {
       }
     }
   }
+  for (long i = 0; history != nullptr && !scratch_tokens_.empty() && i < count; ++i) {
+    history->push_back(scratch_tokens_[static_cast<std::size_t>(rows[i])]);
+  }
   length_ += count;
-  scratch_rows_ = 0;
-  scratch_parents_.clear();
+  forget_scratch_rows();
   return Status::kOk;
 }
 
 std::unique_ptr<Sequence> Sequence::fork() const {
   auto copy = std::make_unique<Sequence>(shape_);
-  copy->length_ = length_;
+  copy->length_ = length();
   copy->blocks_ = blocks_;
+  copy->count_blocks();
   return copy;
 }
 

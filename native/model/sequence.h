@@ -29,7 +29,8 @@ struct KvBlock {
   Buffer memory;
 };
 
-// Not synchronised: `busy` says that a job of the engine owns it, and everybody else keeps away.
+// Not synchronised: `busy` says that a job of the engine owns it, and everybody else keeps away. Only length() and
+// bytes() may be asked meanwhile; they then tell how far the job has come.
 class Sequence {
  public:
   explicit Sequence(const KvShape& shape) : shape_(shape) {}
@@ -39,7 +40,7 @@ class Sequence {
   // Rows of the last scratch call that commit() may still take.
   [[nodiscard]] long scratch_rows() const { return scratch_rows_; }
   // Bytes of the pages this sequence refers to, shared ones included, scratch included.
-  [[nodiscard]] std::size_t bytes() const { return (blocks_.size() + scratch_.size()) * shape_.block_bytes(); }
+  [[nodiscard]] std::size_t bytes() const { return held_blocks_ * shape_.block_bytes(); }
 
   // Makes room for tokens [length, length + count): allocates blocks and copies a shared last one. kMemory leaves the
   // sequence as it was.
@@ -50,10 +51,12 @@ class Sequence {
   void truncate(long length);
   // Makes `rows` scratch slots, forgetting older ones.
   Status reserve_scratch(long rows);
-  void set_scratch_parents(std::vector<std::int32_t> parents);
+  // What the slots hold: parents as slots or -1, and tokens, or none if the rows were given as embeddings.
+  void set_scratch(std::vector<std::int32_t> parents, std::vector<std::int32_t> tokens);
   // Appends scratch rows (each the child of the one before, the first a root) to the committed tokens and drops the
-  // rest. No key is rotated again: a row's position is its depth. kArgument if the rows are no path.
-  Status commit(const std::int32_t* rows, long count);
+  // rest. No key is rotated again: a row's position is its depth. Their tokens go to `history` too if it is not null:
+  // that of the sequence's sampler. kArgument if the rows are no path.
+  Status commit(const std::int32_t* rows, long count, std::vector<std::int32_t>* history);
   // A sequence with the same tokens that shares all pages until one of the two writes.
   [[nodiscard]] std::unique_ptr<Sequence> fork() const;
 
@@ -76,11 +79,16 @@ class Sequence {
     return static_cast<std::size_t>(layer * shape_.kv_heads + head) * shape_.page_bytes();
   }
 
+  void forget_scratch_rows();
+  void count_blocks() { held_blocks_ = blocks_.size() + scratch_.size(); }
+
   KvShape shape_;
-  long length_ = 0, scratch_rows_ = 0;
+  std::atomic<long> length_{0};
+  std::atomic<std::size_t> held_blocks_{0};
+  long scratch_rows_ = 0;
   std::vector<std::shared_ptr<KvBlock>> blocks_;
   std::vector<std::unique_ptr<KvBlock>> scratch_;
-  std::vector<std::int32_t> scratch_parents_;
+  std::vector<std::int32_t> scratch_parents_, scratch_tokens_;
 };
 
 }  // namespace outrider

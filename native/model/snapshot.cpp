@@ -43,9 +43,16 @@ void Sequence::save(std::uint64_t model, std::byte* out) const {
     if (b + 1 == blocks_.size() && length_ % kPageTokens != 0) clear_tail(at, length_ % kPageTokens);
     hash = hash64(at, block_bytes, hash);
   }
-  Header header{
-      kMagic,  kVersion, model, shape_.layers, shape_.kv_heads, shape_.head_dim, static_cast<std::int64_t>(shape_.type),
-      length_, hash,     0};
+  Header header{kMagic,
+                kVersion,
+                model,
+                shape_.layers,
+                shape_.kv_heads,
+                shape_.head_dim,
+                static_cast<std::int64_t>(shape_.type),
+                length(),
+                hash,
+                0};
   header.header_hash = hash_of(header);
   std::memcpy(out, &header, sizeof(header));
 }
@@ -78,10 +85,10 @@ Result Sequence::restore(std::uint64_t model, const std::byte* data, std::size_t
   for (std::size_t b = 0; b < count; ++b)
     std::memcpy(fresh.blocks_[b]->memory.data(), at + b * block_bytes, block_bytes);
   blocks_ = std::move(fresh.blocks_);
-  length_ = header.tokens;
+  length_ = static_cast<long>(header.tokens);
   scratch_.clear();
-  scratch_parents_.clear();
-  scratch_rows_ = 0;
+  forget_scratch_rows();
+  count_blocks();
   return {};
 }
 

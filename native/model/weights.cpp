@@ -34,7 +34,7 @@ class Loader {
                                                   ", " + std::to_string(source.cols) + "]");
       return;
     }
-    result_ = pack_matrix(files_, source, name.c_str(), control_.threads, out);
+    result_ = pack_matrix(files_, source, name.c_str(), control_, out);
     if (!result_.ok()) return;
     weights_->bytes += out->memory.size();
     sample(out->memory.data(), out->memory.size());

@@ -5,9 +5,13 @@
 
 #include "base/half.h"
 #include "base/thread_pool.h"
+#include "ops/gemm/gemm.h"
 
 namespace outrider {
 namespace {
+
+// Stored bytes a thread packs before others get their turn: about a millisecond.
+constexpr long kSliceBytes = 256 * 1024;
 
 constexpr std::size_t element_bytes(WeightFormat format) { return format == WeightFormat::kF32 ? 4 : 2; }
 
@@ -66,16 +70,9 @@ bool fits_f16(const float* values, long count) {
   return true;
 }
 
-void unpack_codes(const std::uint8_t* row, long cols, int bits, std::uint8_t* codes) {
-  const long per_byte = 8 / bits;
-  const auto mask = static_cast<std::uint8_t>((1 << bits) - 1);
-  for (long k = 0; k < cols; ++k)
-    codes[k] = static_cast<std::uint8_t>(row[k / per_byte] >> (k % per_byte * bits)) & mask;
-}
-
-// Scratch of one thread while packing affine panels.
+// Scratch of one thread while packing.
 struct PanelRows {
-  std::vector<std::uint8_t> codes;
+  std::vector<std::uint8_t> codes, dense;
   std::vector<float> scale, zero;
 };
 
@@ -124,36 +121,57 @@ void pack_dense(const std::vector<MappedFile>& files, const MatrixSource& source
   pack_dense_panel(layout, rows->data(), stride, count, out);
 }
 
-// False if f16 scales were asked for and some value needs f32.
+// Panels [begin, end) by one thread. False if f16 scales were asked for and some value needs f32.
 bool pack_panels(const std::vector<MappedFile>& files, const MatrixSource& source, const PackedLayout& layout,
-                 int threads, std::byte* memory) {
-  std::atomic<bool> exact{true};
-  parallel(threads, [&](int index, int count) {
-    const Share share = share_of(layout.panels, index, count);
-    PanelRows rows;
-    std::vector<std::uint8_t> dense;
-    if (is_affine(layout.format)) {
-      rows.codes.resize(static_cast<std::size_t>(kPanelRows * layout.cols));
-      rows.scale.resize(static_cast<std::size_t>(kPanelRows * layout.groups));
-      rows.zero.resize(static_cast<std::size_t>(kPanelRows * layout.groups));
+                 Share panels, PanelRows* rows, std::byte* memory) {
+  for (long panel = panels.begin; panel < panels.end; ++panel) {
+    std::byte* out = memory + static_cast<std::size_t>(panel) * layout.panel_stride;
+    if (!is_affine(layout.format)) {
+      pack_dense(files, source, layout, panel, &rows->dense, out);
+      continue;
     }
-    for (long panel = share.begin; panel < share.end && exact.load(std::memory_order_relaxed); ++panel) {
-      std::byte* out = memory + static_cast<std::size_t>(panel) * layout.panel_stride;
-      if (!is_affine(layout.format)) {
-        pack_dense(files, source, layout, panel, &dense, out);
-        continue;
-      }
-      const long first = panel * kPanelRows, take = std::min(kPanelRows, layout.rows - first);
-      read_affine_rows(files, source, layout, first, take, &rows);
-      const long values = take * layout.groups;
-      if (!layout.f32_scales && !(fits_f16(rows.scale.data(), values) && fits_f16(rows.zero.data(), values))) {
-        exact = false;
-        return;
-      }
-      pack_affine_panel(layout, {rows.codes.data(), rows.scale.data(), rows.zero.data(), take}, out);
+    const long first = panel * kPanelRows, take = std::min(kPanelRows, layout.rows - first);
+    rows->codes.resize(static_cast<std::size_t>(kPanelRows * layout.cols));
+    rows->scale.resize(static_cast<std::size_t>(kPanelRows * layout.groups));
+    rows->zero.resize(static_cast<std::size_t>(kPanelRows * layout.groups));
+    read_affine_rows(files, source, layout, first, take, rows);
+    const long values = take * layout.groups;
+    if (!layout.f32_scales && !(fits_f16(rows->scale.data(), values) && fits_f16(rows->zero.data(), values))) {
+      return false;
     }
-  });
-  return exact;
+    pack_affine_panel(layout, {rows->codes.data(), rows->scale.data(), rows->zero.data(), take}, out);
+  }
+  return true;
+}
+
+bool all_whole(const std::vector<MappedFile>& files, const MatrixSource& source) {
+  const auto whole = [&files](const Span& span) { return files[static_cast<std::size_t>(span.file)].whole(); };
+  return whole(source.data) && (source.kind != SourceKind::kAffine || (whole(source.scale) && whole(source.zero)));
+}
+
+Result pack_slices(const std::vector<MappedFile>& files, const MatrixSource& source, const PackedLayout& layout,
+                   const LoadControl& control, std::byte* memory, bool* exact) {
+  const auto panel_bytes = static_cast<long>(row_bytes(source)) * kPanelRows;
+  const long slice = control.threads * std::max(1L, kSliceBytes / std::max(1L, panel_bytes));
+  std::vector<PanelRows> rows(static_cast<std::size_t>(control.threads));
+  PoliteCaller polite;
+  for (long first = 0; first < layout.panels && *exact; first += slice) {
+    if (control.abort != nullptr && control.abort->load()) return Result::error(Status::kAborted, "aborted");
+    if (!all_whole(files, source))
+      return Result::error(Status::kIo, "A file of the model was cut short while it was loaded");
+    const long count = std::min(slice, layout.panels - first);
+    std::atomic<bool> fits{true};
+    parallel(control.threads, [&](int index, int threads) {
+      const Share share = share_of(count, index, threads);
+      if (!pack_panels(files, source, layout, {first + share.begin, first + share.end},
+                       &rows[static_cast<std::size_t>(index)], memory)) {
+        fits = false;
+      }
+    });
+    *exact = fits;
+    polite.give_way();
+  }
+  return {};
 }
 
 }  // namespace
@@ -180,6 +198,11 @@ Result check_source(const std::vector<MappedFile>& files, const MatrixSource& s,
   if (s.kind == SourceKind::kAffine) {
     if (s.bits != 2 && s.bits != 4 && s.bits != 8) return bad("2, 4 or 8 bits");
     if (s.group <= 0) return bad("a positive group size");
+    if (std::min(s.group, s.cols) > ops::kMaxInt8Group) {
+      return Result::error(Status::kUnsupported, "Expected groups of at most " + std::to_string(ops::kMaxInt8Group) +
+                                                     " inputs for " + name + ", received " +
+                                                     std::to_string(std::min(s.group, s.cols)));
+    }
     const long groups = s.group >= s.cols ? 1 : (s.cols + s.group - 1) / s.group;
     const std::size_t parameters = static_cast<std::size_t>(groups * s.stored_rows) * (s.f32_scales ? 4 : 2);
     if (s.scale.bytes != parameters || s.zero.bytes != parameters || !span_fits(files, s.scale) ||
@@ -190,8 +213,8 @@ Result check_source(const std::vector<MappedFile>& files, const MatrixSource& s,
   return {};
 }
 
-Result pack_matrix(const std::vector<MappedFile>& files, const MatrixSource& source, const char* name, int threads,
-                   Matrix* out) {
+Result pack_matrix(const std::vector<MappedFile>& files, const MatrixSource& source, const char* name,
+                   const LoadControl& control, Matrix* out) {
   if (Result checked = check_source(files, source, name); !checked.ok()) return checked;
   for (bool wide = starts_wide(source);; wide = true) {
     const PackedLayout layout = layout_of(source, wide);
@@ -199,7 +222,9 @@ Result pack_matrix(const std::vector<MappedFile>& files, const MatrixSource& sou
     if (!memory) {
       return Result::error(Status::kMemory, "Cannot allocate " + std::to_string(layout.total) + " bytes for " + name);
     }
-    if (!pack_panels(files, source, layout, threads, memory.data())) continue;  // once: f32 scales always fit
+    bool exact = true;
+    if (Result packed = pack_slices(files, source, layout, control, memory.data(), &exact); !packed.ok()) return packed;
+    if (!exact) continue;  // once: f32 scales always fit
     files[static_cast<std::size_t>(source.data.file)].forget(source.data.offset, source.data.bytes);
     out->packed = {layout, memory.data()};
     out->memory = std::move(memory);

@@ -10,9 +10,11 @@ namespace outrider {
 // Checks that every span of the source lies in its file and has the size its shape asks for.
 Result check_source(const std::vector<MappedFile>& files, const MatrixSource& source, const char* name);
 
-// Packs panels in parallel. Scales stay f16 where every scale and zero of the matrix is an f16; else all become f32.
-Result pack_matrix(const std::vector<MappedFile>& files, const MatrixSource& source, const char* name, int threads,
-                   Matrix* out);
+// Packs panels in parallel, in slices of about a millisecond between which generations get their turn, `abort` is
+// polled and the files are checked to be whole. Scales stay f16 where every scale and zero of the matrix is an f16;
+// else all become f32.
+Result pack_matrix(const std::vector<MappedFile>& files, const MatrixSource& source, const char* name,
+                   const LoadControl& control, Matrix* out);
 
 Result read_vector(const std::vector<MappedFile>& files, const VectorSource& source, const char* name,
                    std::vector<float>* out);

@@ -6,13 +6,13 @@ import { afterAll, describe, expect, test } from "vitest";
 import { openSource } from "../../lib/load/source.ts";
 import { specFromConfig } from "../../lib/model/config.ts";
 import { specFromGguf } from "../../lib/model/gguf-config.ts";
-import { Runtime } from "../../lib/model/runtime.ts";
 import { mapWeights } from "../../lib/model/weights.ts";
-import { native, want } from "../../lib/native.ts";
+import { want } from "../../lib/native.ts";
 import { nativeOps } from "../../lib/ops/native-ops.ts";
 import type { TensorEntry, TensorTable } from "../../lib/tensor/entry.ts";
 import { type GgufField, type GgufTensor, ggufTypes, writeGguf } from "../support/gguf-writer.ts";
 import { normal, uniform } from "../support/random.ts";
+import { startRuntime } from "../support/runtime.ts";
 import { describeShared } from "../support/shared.ts";
 import { worstDifference } from "../support/tensors.ts";
 
@@ -26,20 +26,12 @@ async function logitsOf(
   map: ReturnType<typeof mapWeights>,
   ids: Int32Array,
 ): Promise<Float32Array> {
-  const { spec } = model;
-  const key = JSON.stringify([spec, map.weights]);
-  const loaded = await native.loadModel({ spec, weights: map.weights, files: map.files, key, threads: 2 }).promise;
-  if (!loaded) throw new Error("not loaded");
-  const { contextLength } = spec;
-  const runtime = new Runtime(loaded, spec, { threads: 2, int8: false, kv: "f32", contextLength });
-  const logits = new Float32Array(ids.length * spec.vocab);
-  const wants = new Uint8Array(ids.length).fill(want.logits);
-  await runtime.step({
+  const runtime = await startRuntime(model, map);
+  const { logits = new Float32Array() } = await runtime.step({
     caches: [runtime.newCache()],
     tokens: ids,
     sequence: new Int32Array(ids.length),
-    wants,
-    logits,
+    wants: new Uint8Array(ids.length).fill(want.logits),
   });
   await runtime.dispose();
   return logits;

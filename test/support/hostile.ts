@@ -288,7 +288,6 @@ export async function treeTarget(): Promise<Target> {
       layerBegin: next() < 0.1 ? pick(next, [-1, 1, 2]) : undefined,
       layerEnd: next() < 0.1 ? pick(next, [-1, 0, 2]) : undefined,
       skipMlp: next() < 0.1 ? new Uint8Array(below(next, 3)).fill(1) : undefined,
-      logits: next() < 0.5 ? new Float32Array(below(next, 2) === 0 ? rows * vocab : 3) : undefined,
     };
     try {
       const took = await accepted(() => runtime.step(batch));

@@ -13,10 +13,17 @@ export const defaultModel = path.resolve(import.meta.dirname, "../../models/defa
 export async function openRuntime(folder: string, options: Partial<RuntimeOptions> = {}): Promise<Runtime> {
   const files = await openSource(folder);
   const config = specFromConfig(files.config ?? {});
-  const { spec } = config;
-  const { weights, files: paths } = mapWeights(config, files.tensors, files.kind, files.config);
+  return startRuntime(config, mapWeights(config, files.tensors, files.kind, files.config), options);
+}
+
+/** The same from what specFromConfig and mapWeights gave. */
+export async function startRuntime(
+  { spec }: ReturnType<typeof specFromConfig>,
+  { weights, files }: ReturnType<typeof mapWeights>,
+  options: Partial<RuntimeOptions> = {},
+): Promise<Runtime> {
   const key = JSON.stringify([spec, weights]);
-  const loaded = await native.loadModel({ spec, weights, files: paths, key, threads: 2 }).promise;
+  const loaded = await native.loadModel({ spec, weights, files, key, threads: 2 }).promise;
   if (!loaded) throw new Error("not loaded");
   return new Runtime(loaded, spec, {
     threads: 2,

@@ -26,6 +26,8 @@
 namespace outrider::ops {
 
 constexpr long kMaxHeadDim = 512;
+// Tree rows of one sequence.
+constexpr long kMaxTreeRows = 1024;
 // Query rows of one KV head that walk the pages together in the vector kernels.
 constexpr int kAttentionQueries = 64;
 
@@ -51,7 +53,7 @@ struct AttentionArgs {
   std::byte* work;  // attention_work_bytes() for this call alone
 };
 
-// Scratch of one thread.
+// Scratch of one thread, a multiple of 64.
 std::size_t attention_work_bytes(long H, long G, long D);
 
 // Shapes are preconditions: D <= kMaxHeadDim, G divides H. Reentrant with separate work.

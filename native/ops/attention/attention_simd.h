@@ -64,13 +64,16 @@ static inline void attend_block(const ops::AttentionArgs& args, const std::byte*
     }
   }
   const F scale = f_set1(args.scale);
-  long from = kPageTokens, to = -1;  // block columns any of the rows sees
+  long from[R], to[R];                      // block columns a row sees: [from, to)
+  long all_from = 0, all_to = kPageTokens;  // and those that all rows see
   OUTRIDER_UNROLL
   for (int r = 0; r < R; ++r) {
     Query& row = rows[r];
     const long lo = row.first - block_start, hi = row.last - block_start;
-    if (lo < from) from = lo;
-    if (hi > to) to = hi;
+    from[r] = lo > 0 ? lo : 0;
+    to[r] = hi < kPageTokens ? hi + 1 : kPageTokens;
+    if (from[r] > all_from) all_from = from[r];
+    if (to[r] < all_to) all_to = to[r];
     F top = f_set1(-__builtin_inff());
     OUTRIDER_UNROLL
     for (int c = 0; c < kColumns; ++c) {
@@ -101,31 +104,32 @@ static inline void attend_block(const ops::AttentionArgs& args, const std::byte*
     const F keep_all = f_set1(keep);
     for (long d = 0; d < D; d += kLanes) f_store(row.acc + d, f_mul(f_load(row.acc + d), keep_all));
   }
-  if (from < 0) from = 0;
-  if (to > kPageTokens - 1) to = kPageTokens - 1;
-  // A weight of a masked token is exactly 0 and its fma leaves the sum alone, so rows with different limits can share
-  // the loop; values in slots nobody sees are never read.
+  // Each row takes its tokens in order, and those that all rows see together. No row touches a value it may not see:
+  // its weight there is 0, but 0 times Inf is not.
+  if (all_to < all_from) all_to = all_from;
   const std::byte* values = page + static_cast<std::size_t>(kPageTokens * D) * dtype_bytes(kType);
-  long d = 0;
-  for (; d + kLanes <= D; d += kLanes) {
+  for (long d = 0; d < D; d += kLanes) {
+    const auto value_at = [&](long j) {
+      return d + kLanes <= D ? kv_load<kType>(values, j * D + d)
+                             : kv_load_n<kType>(values, j * D + d, static_cast<int>(D - d));
+    };
     F acc[R];
     OUTRIDER_UNROLL
-    for (int r = 0; r < R; ++r) acc[r] = f_load(rows[r].acc + d);
-    for (long j = from; j <= to; ++j) {
-      const F value = kv_load<kType>(values, j * D + d);
+    for (int r = 0; r < R; ++r) {
+      acc[r] = f_load(rows[r].acc + d);
+      const long end = to[r] < all_from ? to[r] : all_from;
+      for (long j = from[r]; j < end; ++j) acc[r] = f_fma(f_set1(rows[r].weights[j]), value_at(j), acc[r]);
+    }
+    for (long j = all_from; j < all_to; ++j) {
+      const F value = value_at(j);
       OUTRIDER_UNROLL
       for (int r = 0; r < R; ++r) acc[r] = f_fma(f_set1(rows[r].weights[j]), value, acc[r]);
     }
     OUTRIDER_UNROLL
-    for (int r = 0; r < R; ++r) f_store(rows[r].acc + d, acc[r]);
-  }
-  if (d < D) {
     for (int r = 0; r < R; ++r) {
-      F acc = f_load(rows[r].acc + d);
-      for (long j = from; j <= to; ++j) {
-        acc = f_fma(f_set1(rows[r].weights[j]), kv_load_n<kType>(values, j * D + d, static_cast<int>(D - d)), acc);
-      }
-      f_store(rows[r].acc + d, acc);
+      const long begin = from[r] > all_to ? from[r] : all_to;
+      for (long j = begin; j < to[r]; ++j) acc[r] = f_fma(f_set1(rows[r].weights[j]), value_at(j), acc[r]);
+      f_store(rows[r].acc + d, acc[r]);
     }
   }
 }

@@ -28,6 +28,9 @@
 
 namespace outrider::ops {
 
+// Longest group of int8 mode: 65536 products of codes up to 255 and activations up to 127 stay below 2^31.
+constexpr long kMaxInt8Group = 65536;
+
 // Activations laid out for weights with the same group and padding.
 struct GemmInput {
   bool int8 = false;
@@ -63,8 +66,9 @@ struct GemmArgs {
   long panel_begin, panel_end;
 };
 
-// Shapes are preconditions. Reentrant. x must be finite in int8 mode for a useful result; NaN and Inf give NaN outputs.
-// Cost: 2 N M K flops; weights are read once per 8 rows (per 4 on avx2), from cache after the first.
+// Shapes are preconditions, and so are groups of at most kMaxInt8Group in int8 mode. Reentrant. x must be finite in
+// int8 mode for a useful result; NaN and Inf give NaN outputs. Cost: 2 N M K flops; weights are read once per 8 rows
+// (per 4 on avx2), from cache after the first.
 void gemm_prepare(const GemmPrepareArgs& args, Level level);
 void gemm(const GemmArgs& args, Level level);
 unsigned gemm_levels();
