@@ -1,5 +1,6 @@
 import { describe, expect, test } from "vitest";
 import { attention, f32, i32, KvPages, opLevels } from "../../lib/ops/index.ts";
+import { nativeOps } from "../../lib/ops/native-ops.ts";
 import { fromBf16, fromF16, toBf16, toF16 } from "../../lib/tensor/dtype.ts";
 import { type Expected, expectClose, unit } from "../support/close.ts";
 import { normal, uniform } from "../support/random.ts";
@@ -92,21 +93,24 @@ const cases: Case[] = [
 describe.each(opLevels("attention"))("attention on %s", (level) => {
   describe.each(cases)("H $H, G $G, D $D, $type, window $window, cap $softCap", (c) => {
     const { H, D, window, softCap } = c;
+    /** Attention of rows at these positions over `kv`. */
+    const rowsAt = (q: Float32Array, kv: KvPages, rows: number[]) =>
+      attention({
+        q: f32(q, [rows.length, H, D]),
+        kv,
+        positions: i32(rows, [rows.length]),
+        window,
+        softCap,
+        level,
+      }).data;
+    const rowOf = (values: Float32Array, n: number) => values.slice(n * H * D, (n + 1) * H * D);
 
     test.each([1, 2, 63, 64, 65, 128, 200])("committed prefix of %i tokens", (tokens) => {
       const { keys, values, pages } = makeKv(c, tokens, tokens);
       const rows = [...new Set([0, Math.floor(tokens / 2), tokens - 1])];
       const q = normal(rows.length * H * D, 9, 2);
       const sees = rows.map((row) => Array.from({ length: row + 1 }, (_, token) => ({ keys, values, token })));
-      const out = attention({
-        q: f32(q, [rows.length, H, D]),
-        kv: pages,
-        positions: i32(rows, [rows.length]),
-        window,
-        softCap,
-        level,
-      });
-      expectClose(out.data, reference(c, q, sees), `${tokens} tokens`);
+      expectClose(rowsAt(q, pages, rows), reference(c, q, sees), `${tokens} tokens`);
     });
 
     test.each([0, 1, 63, 64, 65, 130])("random trees above a prefix of %i tokens", (prefix) => {
@@ -139,43 +143,81 @@ describe.each(opLevels("attention"))("attention on %s", (level) => {
           f32(values.slice(token * size, (token + 1) * size), [c.G, D]),
         );
       }
-      const row = q.slice(deepest * H * D, (deepest + 1) * H * D);
-      const alone = attention({
-        q: f32(row, [1, H, D]),
-        kv: merged,
-        positions: i32([merged.length - 1], [1]),
-        window,
-        softCap,
-        level,
-      });
-      expect(alone.data).toEqual(out.data.slice(deepest * H * D, (deepest + 1) * H * D));
+      expect(rowsAt(rowOf(q, deepest), merged, [merged.length - 1])).toEqual(rowOf(out.data, deepest));
     });
 
     test("a row's bits do not depend on the other rows", () => {
       const { pages } = makeKv(c, 150, 3);
       const rows = Array.from({ length: 40 }, (_, i) => 110 + i);
       const q = normal(rows.length * H * D, 4);
-      const all = attention({
-        q: f32(q, [rows.length, H, D]),
-        kv: pages,
-        positions: i32(rows, [rows.length]),
-        window,
-        softCap,
-        level,
-      }).data;
-      for (const n of [0, 1, 17, 39]) {
-        const alone = attention({
-          q: f32(q.slice(n * H * D, (n + 1) * H * D), [1, H, D]),
-          kv: pages,
-          positions: i32([rows[n]], [1]),
-          window,
-          softCap,
-          level,
+      const all = rowsAt(q, pages, rows);
+      for (const n of [0, 1, 17, 39]) expect(rowsAt(rowOf(q, n), pages, [rows[n]])).toEqual(rowOf(all, n));
+    });
+
+    test("infinity and NaN reach the rows that see them and no other", () => {
+      const next = uniform(77);
+      for (let round = 0; round < 6; round++) {
+        const pages = new KvPages(c.type, c.G, D);
+        const bad = new Set<number>();
+        const tokens = 20 + Math.floor(next() * 140);
+        for (let t = 0; t < tokens; t++) {
+          const pair = [normal(c.G * D, 2 * t), normal(c.G * D, 2 * t + 1)];
+          // 70000 overflows in f16, which is how a finite model gets there.
+          const poison = [Number.POSITIVE_INFINITY, Number.NaN, 70000, Number.NEGATIVE_INFINITY][
+            Math.floor(next() * 4)
+          ];
+          if (next() < 0.03) {
+            pair[next() < 0.3 ? 0 : 1].fill(poison);
+            if (c.type === "f16" || poison !== 70000) bad.add(t);
+          }
+          pages.append(f32(pair[0], [c.G, D]), f32(pair[1], [c.G, D]));
+        }
+        // Rows close together share tiles; some repeat, some go back.
+        const rows = Array.from({ length: 30 }, (_, i) =>
+          Math.floor(next() < 0.5 ? (i * tokens) / 30 : next() * tokens),
+        );
+        const q = normal(rows.length * H * D, round);
+        const all = rowsAt(q, pages, rows);
+        rows.forEach((row, n) => {
+          const alone = rowsAt(rowOf(q, n), pages, [row]);
+          expect(rowOf(all, n), `row ${n} at ${row} of ${tokens}`).toEqual(alone);
+          const first = window ? Math.max(0, row - window + 1) : 0;
+          if (![...bad].some((t) => t >= first && t <= row)) expect(alone.every(Number.isFinite)).toBe(true);
         });
-        expect(alone.data).toEqual(all.slice(n * H * D, (n + 1) * H * D));
       }
     });
   });
+});
+
+test("refuses trees larger than it takes, before it makes room for them", () => {
+  const kv = new KvPages("f32", 1, 4);
+  const nodes = new KvPages("f32", 1, 4);
+  const N = 1025;
+  for (let n = 0; n < N; n++) nodes.append(f32(new Float32Array(4), [1, 4]), f32(new Float32Array(4), [1, 4]));
+  const chain = (count: number) => ({
+    q: f32(new Float32Array(count * 4), [count, 1, 4]),
+    kv,
+    tree: {
+      kv: nodes,
+      parents: i32(
+        Array.from({ length: count }, (_, n) => n - 1),
+        [count],
+      ),
+    },
+  });
+  expect(attention(chain(N - 1)).shape).toEqual([N - 1, 1, 4]);
+  expect(() => attention(chain(N))).toThrow(/at most 1024 rows in a tree, received 1025/);
+  // Nothing is sized by N before the arrays are known to hold as much.
+  const huge = 100_000;
+  const before = process.memoryUsage().rss;
+  const args = {
+    ...{ q: new Float32Array(1), out: new Float32Array(1), N: huge, H: 1, G: 1, D: 4, pages: new Float32Array() },
+    ...{ scratch: new Float32Array(), kvType: "f32" as const, prefix: 0, window: 0, scale: 1, softCap: 0, threads: 1 },
+  };
+  const parents = Int32Array.from({ length: huge }, (_, n) => n - 1);
+  const positions = Int32Array.from({ length: huge }, (_, n) => n);
+  expect(() => nativeOps.attention({ ...args, parents, positions })).toThrow(/400000 elements for q/);
+  expect(process.memoryUsage().rss - before).toBeLessThan(64 * 2 ** 20);
 });
 
 test("refuses what does not fit", () => {

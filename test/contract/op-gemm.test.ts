@@ -113,6 +113,23 @@ describe.each(opLevels("gemm"))("gemm on %s", (level) => {
       }
     });
 
+    test("int8 sums are exact up to the longest group, and longer ones are refused", () => {
+      const most = 65536;
+      const make = (K: number) =>
+        affine({
+          ...{ bits, group: K, shape: [1, K], codes: new Uint8Array((K * bits) / 8).fill(255) },
+          ...{ scale: Float32Array.of(1), zero: Float32Array.of(0) },
+        });
+      const product = (K: number, N: number, activation: "int8" | "float") =>
+        gemm({ x: f32(new Float32Array(N * K).fill(1), [N, K]), w: make(K), activation, level }).data;
+      const code = 2 ** bits - 1;
+      for (const N of [1, 2, 7]) {
+        for (const value of product(most, N, "int8")) expect(value / (most * code)).toBeCloseTo(1, 6);
+        for (const value of product(most + 64, N, "float")) expect(value / ((most + 64) * code)).toBeCloseTo(1, 5);
+      }
+      expect(() => product(most + 64, 1, "int8")).toThrow(/groups of at most 65536 inputs.*received 65600/);
+    });
+
     test("a row's bits do not depend on how many rows there are", () => {
       const [N, M, K] = [19, 50, 160];
       const w = randomAffine(bits, M, K, 64, false, 5);

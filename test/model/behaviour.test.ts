@@ -1,13 +1,14 @@
 // What a service relies on: the event loop stays free, aborts take effect, nothing leaks, workers may die, calls may overlap.
-import { execFile } from "node:child_process";
-import { cpSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { execFile, spawnSync } from "node:child_process";
+import { cpSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import path from "node:path";
 import { monitorEventLoopDelay } from "node:perf_hooks";
 import { promisify } from "node:util";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { load, type Model, OutriderError } from "../../lib/index.ts";
-import { microTokenizer, microTokenizerConfig, safetensorsHeader } from "../support/micro-model.ts";
+import { code } from "../support/errors.ts";
+import { safetensorsFile, writeMicroFolder } from "../support/micro-model.ts";
 import { defaultModel } from "../support/runtime.ts";
 import { sharedDir } from "../support/shared.ts";
 
@@ -33,8 +34,6 @@ function longModel(): string {
   writeFileSync(file, JSON.stringify({ ...config, max_position_embeddings: 8192 }));
   return folder;
 }
-
-const code = (expected: string) => expect.objectContaining({ name: "OutriderError", code: expected });
 
 describe("the default model", () => {
   let model: Model;
@@ -254,6 +253,46 @@ describe("programs", () => {
     expect(await program("terminate.mjs")).toBe("terminated 20");
   });
 
+  test("index arrays in shared memory may change at any time", async () => {
+    expect(await program("shared-index.mjs")).toBe("no crash");
+  });
+
+  test("snapshots may shrink or change while they are restored", async () => {
+    expect(await program("shrinking.mjs")).toBe("no crash");
+  });
+
+  test.skipIf(spawnSync("prlimit", ["--version"]).status !== 0)("threads may be refused by the system", async () => {
+    expect(await program("few-threads.mjs")).toBe("OUTRIDER_IO, no crash");
+  });
+
+  test("loading a model does not hold up another one's steps", { retry: 3 }, async () => {
+    const folder = path.join(temporary, "beside");
+    writeWideModel(folder);
+    const model = await load(undefined, { threads: 2 });
+    const tokens: number[] = [];
+    let loading = true;
+    const start = performance.now();
+    const other = load(folder, { threads: 2 }).finally(() => {
+      loading = false;
+    });
+    let last = performance.now();
+    for await (const _ of model.stream("Once upon a time", { maxTokens: 1900, ignoreEos: true })) {
+      tokens.push(performance.now() - last);
+      last = performance.now();
+      if (!loading) break;
+    }
+    await other.then((loaded) => loaded.dispose());
+    const took = performance.now() - start;
+    tokens.sort((a, b) => a - b);
+    const [median, longest] = [tokens[tokens.length >> 1], tokens[tokens.length - 1]];
+    console.log(
+      `while a model loads (${took.toFixed(0)} ms): ${tokens.length} tokens, median ${median.toFixed(1)} ms, longest ${longest.toFixed(1)} ms`,
+    );
+    // Its largest matrix takes a tenth of the load; held to the end, it would hold a token up as long.
+    expect(longest).toBeLessThan(40);
+    await model.dispose();
+  });
+
   test("8 workers share one copy of the weights", async () => {
     const folder = path.join(temporary, "wide");
     const config = writeWideModel(folder);
@@ -291,11 +330,6 @@ function writeWideModel(folder: string): { bytes: number } {
       return [name, { dtype: "F16", shape, data: new Uint8Array(data.buffer) }];
     }),
   );
-  rmSync(folder, { recursive: true, force: true });
-  const header = Buffer.from(JSON.stringify(safetensorsHeader(tensors)));
-  const length = Buffer.alloc(8);
-  length.writeBigUInt64LE(BigInt(header.length));
-  const parts = [length, header, ...Object.values(tensors).map(({ data }) => data)];
   const config = {
     model_type: "llama",
     hidden_size: hidden,
@@ -307,15 +341,7 @@ function writeWideModel(folder: string): { bytes: number } {
     tie_word_embeddings: true,
     vocab_size: vocab,
   };
-  const write = (name: string, data: string | Uint8Array[]) => {
-    const file = path.join(folder, name);
-    if (typeof data === "string") writeFileSync(file, data);
-    else for (const part of data) writeFileSync(file, part, { flag: "a" });
-  };
-  mkdirSync(folder, { recursive: true });
-  write("config.json", JSON.stringify(config));
-  write("tokenizer.json", JSON.stringify(microTokenizer));
-  write("tokenizer_config.json", JSON.stringify(microTokenizerConfig));
-  write("model.safetensors", parts);
-  return { bytes: parts.reduce((sum, part) => sum + part.length, 0) };
+  const weights = safetensorsFile(tensors);
+  writeMicroFolder(folder, { config, weights });
+  return { bytes: weights.length };
 }

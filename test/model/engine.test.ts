@@ -1,7 +1,10 @@
 // The engine batch and the KV cache: what they refuse, and what they count.
 import { afterAll, beforeAll, expect, test } from "vitest";
+import type { KvCache } from "../../lib/cache/kv-cache.ts";
 import type { Runtime } from "../../lib/model/runtime.ts";
-import { native, want } from "../../lib/native.ts";
+import { type NativeSamplerOptions, native, want } from "../../lib/native.ts";
+import { nativeOps } from "../../lib/ops/native-ops.ts";
+import { code } from "../support/errors.ts";
 import { defaultModel, openRuntime } from "../support/runtime.ts";
 
 let runtime: Runtime;
@@ -10,14 +13,13 @@ beforeAll(async () => {
 });
 afterAll(() => runtime.dispose());
 
-const code = (expected: string) => expect.objectContaining({ name: "OutriderError", code: expected });
 const rows = (count: number, wants = 0) => ({
   tokens: Int32Array.from({ length: count }, (_, i) => i),
   sequence: new Int32Array(count),
   wants: new Uint8Array(count).fill(wants),
 });
 
-const sampler = (vocab: number) =>
+const sampler = (vocab: number, options: Partial<NativeSamplerOptions> = {}) =>
   new native.NativeSampler({
     vocab,
     temperature: 0,
@@ -36,6 +38,7 @@ const sampler = (vocab: number) =>
     suppressed: new Int32Array(),
     suppressedEarly: new Int32Array(),
     minPosition: 0,
+    ...options,
   });
 
 test("a sampler draws for the vocabulary it was made for, and only that", async () => {
@@ -73,20 +76,168 @@ test("a cache takes one call at a time, and no two rows of a batch name it twice
   await expect(runtime.step({ ...rows(1), caches: [cache, cache] })).rejects.toEqual(code("OUTRIDER_ARGUMENT"));
 });
 
-test("an aborted step leaves the cache as it was", async () => {
-  const cache = runtime.newCache();
-  await runtime.step({ ...rows(70), caches: [cache] });
-  const controller = new AbortController();
-  const long = { ...rows(1900), caches: [cache] };
-  const running = runtime.step(long, controller.signal);
+test("an aborted step leaves cache and sampler as they were, wherever the abort lands", async () => {
+  const { vocab } = runtime.spec;
   const reason = new Error("enough");
-  setTimeout(() => controller.abort(reason), 3);
-  await expect(running).rejects.toBe(reason);
-  expect(cache.length).toBe(70);
+  const other = runtime.newCache();
+  const cache = runtime.newCache();
+  const own = sampler(vocab, { frequencyPenalty: 40 });
+  const short = { ...rows(70, want.sample), caches: [cache], samplers: [own] };
+  await runtime.step(short);
   const before = await cache.save();
-  await runtime.step({ ...rows(30), caches: [cache] });
-  cache.truncate(70);
+  let aborted = 0;
+  for (let i = 0; i < 60; i++) {
+    // A second job makes the engine put the first one back in its queue after each chunk: an abort may land there.
+    other.truncate(0);
+    const beside = runtime.step({ ...rows(900), caches: [other] });
+    const controller = new AbortController();
+    const running = runtime.step({ ...rows(900), caches: [cache], samplers: [own] }, controller.signal);
+    setTimeout(() => controller.abort(reason), i / 3);
+    await running.then(
+      () => cache.truncate(70),
+      (error) => {
+        expect(error).toBe(reason);
+        aborted++;
+      },
+    );
+    expect(cache.length).toBe(70);
+    await beside;
+    if (aborted === 0) break; // nothing to learn from a machine this fast
+  }
+  expect(aborted).toBeGreaterThan(0);
   expect(Buffer.compare(await cache.save(), before)).toBe(0);
+});
+
+test("an aborted step leaves the sampler's history as it was", async () => {
+  const { vocab } = runtime.spec;
+  const draw = async (abort: boolean) => {
+    const cache = runtime.newCache();
+    const own = sampler(vocab, { frequencyPenalty: 40, history: Int32Array.of(3) });
+    if (abort) {
+      const controller = new AbortController();
+      const running = runtime.step({ ...rows(1900), caches: [cache], samplers: [own] }, controller.signal);
+      const reason = new Error("enough");
+      setTimeout(() => controller.abort(reason), 6); // some chunks in
+      await expect(running).rejects.toBe(reason);
+    }
+    const { sampled } = await runtime.step({ ...rows(40, want.sample), caches: [cache], samplers: [own] });
+    return sampled;
+  };
+  expect(await draw(true)).toEqual(await draw(false));
+});
+
+test("penalties see a row's own past, in one call or in many, appended or committed from a tree", async () => {
+  const { vocab } = runtime.spec;
+  const text = Int32Array.of(5, 273, 264, 5, 585, 273, 526, 16, 360, 579, 273, 5);
+  const count = text.length;
+  const options = {
+    frequencyPenalty: 30,
+    repetitionPenalty: 1.3,
+    penaltyWindow: 7,
+    history: Int32Array.of(16, 16, 360),
+  };
+  const batch = (tokens: Int32Array) => ({
+    tokens,
+    sequence: new Int32Array(tokens.length),
+    wants: new Uint8Array(tokens.length).fill(want.sample),
+  });
+  const together = await runtime.step({
+    ...batch(text),
+    caches: [runtime.newCache()],
+    samplers: [sampler(vocab, options)],
+  });
+  const oneByOne = { caches: [runtime.newCache()], samplers: [sampler(vocab, options)] };
+  const single: number[] = [];
+  for (const token of text)
+    single.push(...(await runtime.step({ ...batch(Int32Array.of(token)), ...oneByOne })).sampled);
+  expect(Array.from(together.sampled)).toEqual(single);
+
+  // The first four appended, the others as a branch of a tree, each with a sibling that is left behind.
+  const cache = runtime.newCache();
+  const own = sampler(vocab, options);
+  await runtime.step({ ...batch(text.slice(0, 4)), caches: [cache], samplers: [own] });
+  const branch = Array.from({ length: count - 5 }, (_, i) => text[4 + i]);
+  const tree = await runtime.step({
+    ...batch(Int32Array.from(branch.flatMap((token) => [99, token]))),
+    parents: Int32Array.from(branch.flatMap((_, i) => [2 * i - 1, 2 * i - 1])),
+    scratch: true,
+    caches: [cache],
+    samplers: [own],
+  });
+  expect(branch.map((_, i) => tree.sampled[2 * i + 1])).toEqual(single.slice(4, count - 1));
+  cache.commit(
+    branch.map((_, i) => 2 * i + 1),
+    own,
+  );
+  const last = await runtime.step({ ...batch(text.slice(count - 1)), caches: [cache], samplers: [own] });
+  expect(Array.from(last.sampled)).toEqual(single.slice(count - 1));
+});
+
+test("a sampler draws for one sequence and one call at a time", async () => {
+  const own = sampler(runtime.spec.vocab);
+  const [one, two] = [runtime.newCache(), runtime.newCache()];
+  const running = runtime.step({ ...rows(500), caches: [one], samplers: [own] });
+  await expect(runtime.step({ ...rows(1), caches: [two], samplers: [own] })).rejects.toEqual(code("OUTRIDER_BUSY"));
+  expect(() => two.commit([], own)).toThrow(code("OUTRIDER_BUSY"));
+  await running;
+  await expect(runtime.step({ ...rows(1), caches: [one, two], samplers: [own, own] })).rejects.toEqual(
+    code("OUTRIDER_ARGUMENT"),
+  );
+});
+
+test("objects that only look like ours are refused", async () => {
+  const cache = runtime.newCache();
+  const { native: sequence } = cache;
+  const { spec } = runtime;
+  const handle = nativeOps.packWeights("f32", 1, 1, new Float32Array(1), 1, "f32");
+  const bytes = native.snapshotBytes(8);
+  const Sequence = sequence.constructor as new (from: unknown) => unknown;
+  for (const forged of [undefined, {}, handle, bytes, sequence]) {
+    expect(() => new Sequence(forged)).toThrow(code("OUTRIDER_ARGUMENT"));
+  }
+  const posing = Object.setPrototypeOf({}, Object.getPrototypeOf(sequence));
+  const batch = { ...rows(1), caches: [{ native: posing, checkRoom() {} } as unknown as KvCache] };
+  await expect(runtime.step(batch)).rejects.toEqual(code("OUTRIDER_ARGUMENT"));
+  const draw = sampler(spec.vocab);
+  for (const forged of [{}, Object.setPrototypeOf({}, Object.getPrototypeOf(draw)), sequence]) {
+    const samplers = [forged as never];
+    await expect(runtime.step({ ...rows(1), caches: [cache], samplers })).rejects.toEqual(code("OUTRIDER_ARGUMENT"));
+  }
+  for (const forged of [undefined, {}, handle, sequence]) {
+    expect(() => sequence.restore(1n, forged as never, 8)).toThrow(code("OUTRIDER_ARGUMENT"));
+    expect(() => native.writeSnapshotBytes(forged as never, 0, new Uint8Array(1))).toThrow(code("OUTRIDER_ARGUMENT"));
+  }
+  for (const [offset, length] of [
+    [8, 1],
+    [0, 9],
+    [-1, 1],
+    [2 ** 60, 1],
+    [7, 2],
+  ]) {
+    expect(() => native.writeSnapshotBytes(bytes, offset, new Uint8Array(length))).toThrow(code("OUTRIDER_ARGUMENT"));
+  }
+});
+
+test("results of any size belong to the caller", async () => {
+  const { vocab, hidden } = runtime.spec;
+  const step = (count: number) =>
+    runtime.step({ ...rows(count, want.logits + want.hidden + want.topk), topK: 2, caches: [runtime.newCache()] });
+  const kept = await step(300);
+  expect([kept.logits?.length, kept.hidden?.length, kept.topkIds?.length]).toEqual([300 * vocab, 300 * hidden, 600]);
+  const again = kept.logits?.slice();
+  for (let i = 0; i < 5; i++) await step(300);
+  expect(kept.logits?.every((value, i) => value === again?.[i])).toBe(true);
+});
+
+test("results that no memory holds are refused before anything is computed", async () => {
+  const cache = runtime.newCache();
+  const count = 1024;
+  const many = { ...rows(count, want.logits), tokens: new Int32Array(count), caches: [cache] };
+  // Far more tokens than the context holds: refused, and the cache is as it was.
+  const long = { ...rows(60_000, want.logits), tokens: new Int32Array(60_000), caches: [cache] };
+  await expect(runtime.step(long)).rejects.toEqual(code("OUTRIDER_CONTEXT"));
+  expect(cache.length).toBe(0);
+  expect((await runtime.step(many)).logits?.length).toBe(count * runtime.spec.vocab);
 });
 
 test("snapshots of another model or format are refused and change nothing", async () => {

@@ -73,6 +73,21 @@ export async function safetensorsTarget(): Promise<Target> {
   return { once, close: async () => remove(folder) };
 }
 
+const scalar = (value: unknown) => typeof value !== "object";
+const listOf = (type: string) => (value: unknown) =>
+  Array.isArray(value) && value.every((entry) => typeof entry === type);
+/** What the GGUF writer takes for each type of field. */
+const writableAs: Record<string, (value: unknown) => boolean> = {
+  string: (value) => typeof value === "string",
+  strings: listOf("string"),
+  f32s: listOf("number"),
+  i32s: listOf("number"),
+  u32: scalar,
+  i32: scalar,
+  f32: scalar,
+  bool: scalar,
+};
+
 function mutateFields(metadata: Record<string, GgufField>, next: Random): Record<string, GgufField> {
   const out = { ...metadata };
   const key = pick(next, Object.keys(out));
@@ -102,19 +117,8 @@ function mutateFields(metadata: Record<string, GgufField>, next: Random): Record
   if (!(key in out)) return out;
   const field = out[key];
   // The writer needs a field of some type with a value of that type.
-  const writable =
-    typeof field === "object" &&
-    field !== null &&
-    Object.entries(field).every(([type, value]) =>
-      type === "string"
-        ? typeof value === "string"
-        : type === "strings"
-          ? Array.isArray(value) && value.every((entry) => typeof entry === "string")
-          : type === "f32s" || type === "i32s"
-            ? Array.isArray(value) && value.every((entry) => typeof entry === "number")
-            : ["u32", "i32", "f32", "bool"].includes(type) && typeof value !== "object",
-    ) &&
-    Object.keys(field).length === 1;
+  const [[type, value] = [""], ...others] = typeof field === "object" && field !== null ? Object.entries(field) : [];
+  const writable = others.length === 0 && Object.hasOwn(writableAs, type) && writableAs[type](value);
   return writable ? out : { ...metadata, [key]: pick(next, odd) };
 }
 

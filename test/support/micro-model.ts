@@ -34,7 +34,12 @@ export function safetensorsBytes(header: string, tensors: Readonly<Record<string
   return Buffer.concat([length, text, ...Object.values(tensors).map((tensor) => tensor.data)]);
 }
 
-const bytesOf = (values: Float32Array | Uint16Array) =>
+/** A whole file of these tensors. */
+export function safetensorsFile(tensors: Readonly<Record<string, StoredTensor>>): Buffer {
+  return safetensorsBytes(JSON.stringify(safetensorsHeader(tensors)), tensors);
+}
+
+export const bytesOf = (values: Float32Array | Uint16Array) =>
   new Uint8Array(values.buffer, values.byteOffset, values.byteLength);
 
 /** f32 and affine u4 weights: the MLP is quantised in groups of 16. */
@@ -183,15 +188,11 @@ export function writeMicroFolder(
   parts: { config?: unknown; tokenizer?: unknown; weights?: Uint8Array } = {},
 ): void {
   mkdirSync(folder, { recursive: true });
-  const tensors = microTensors();
   const json = (name: string, value: unknown) => writeFileSync(path.join(folder, name), JSON.stringify(value));
   json("config.json", parts.config ?? microConfig);
   json("tokenizer.json", parts.tokenizer ?? microTokenizer);
   json("tokenizer_config.json", microTokenizerConfig);
-  writeFileSync(
-    path.join(folder, "model.safetensors"),
-    parts.weights ?? safetensorsBytes(JSON.stringify(safetensorsHeader(tensors)), tensors),
-  );
+  writeFileSync(path.join(folder, "model.safetensors"), parts.weights ?? safetensorsFile(microTensors()));
 }
 
 /** Metadata and tensors of the same model, dense and in Q4_0, as a GGUF file of the qwen2 architecture. */

@@ -1,4 +1,5 @@
-// Prints the growth of RSS, in bytes, over 200 cycles of load, use and dispose, and over 200 streams that are left early. Run with --expose-gc.
+// Prints the growth of RSS, in bytes, over 200 cycles of load, use and dispose, and of streams that are left early: the least of
+// up to three rounds. Run with --expose-gc.
 import { load } from "outrider";
 
 const settle = async () => {
@@ -9,11 +10,16 @@ const settle = async () => {
   return process.memoryUsage().rss;
 };
 
+// The allocator reaches its size in steps of tens of megabytes, at its own time; a leak grows in every round.
 async function growth(cycle) {
   for (let i = 0; i < 40; i++) await cycle(); // caches, pools and the heap reach their size
-  const before = await settle();
-  for (let i = 0; i < 200; i++) await cycle();
-  return (await settle()) - before;
+  let least = Number.POSITIVE_INFINITY;
+  for (let round = 0; round < 3 && least > 8 * 2 ** 20; round++) {
+    const before = await settle();
+    for (let i = 0; i < 200; i++) await cycle();
+    least = Math.min(least, (await settle()) - before);
+  }
+  return least;
 }
 
 const loads = await growth(async () => {

@@ -6,6 +6,7 @@ import { afterAll, describe, expect, test } from "vitest";
 import { load } from "../../../lib/index.ts";
 import { readGguf } from "../../../lib/load/gguf.ts";
 import { readSafetensors, readSafetensorsFolder } from "../../../lib/load/safetensors.ts";
+import { code } from "../../support/errors.ts";
 import { ggufTypes, writeGguf } from "../../support/gguf-writer.ts";
 import {
   microConfig,
@@ -13,19 +14,13 @@ import {
   microTensors,
   type StoredTensor,
   safetensorsBytes,
+  safetensorsFile,
   safetensorsHeader,
   writeMicroFolder,
 } from "../../support/micro-model.ts";
 
 const folder = mkdtempSync(path.join(tmpdir(), "outrider-files-"));
 afterAll(() => rmSync(folder, { recursive: true, force: true }));
-const code = (expected: string, message?: RegExp) =>
-  expect.objectContaining({
-    name: "OutriderError",
-    code: expected,
-    ...(message && { message: expect.stringMatching(message) }),
-  });
-
 const put = (name: string, bytes: Uint8Array | string): string => {
   const file = path.join(folder, name);
   mkdirSync(path.dirname(file), { recursive: true });
@@ -196,6 +191,28 @@ describe("folders", () => {
     const quantization_config = { ...microConfig.quantization_config, modules };
     await expect(attempt({ ...microConfig, quantization_config })).rejects.toEqual(code("OUTRIDER_FORMAT", /up_proj/));
     await (await attempt(microConfig)).dispose();
+  });
+
+  test("groups too long for int8 sums are refused at load", async () => {
+    const [hidden, ffn] = [32, 65_600];
+    const { "model.layers.0.mlp.down_proj.codes": _, ...tensors } = microTensors();
+    const zeros = (count: number) => new Uint8Array(count);
+    for (const name of ["gate", "up"]) {
+      for (const part of ["codes", "scale", "zero"]) delete tensors[`model.layers.0.mlp.${name}_proj.${part}`];
+      const shape = [ffn, hidden];
+      tensors[`model.layers.0.mlp.${name}_proj.weight`] = { dtype: "BF16", shape, data: zeros(ffn * hidden * 2) };
+    }
+    const down = "model.layers.0.mlp.down_proj";
+    tensors[`${down}.codes`] = { dtype: "U8", shape: [hidden, ffn / 2], data: zeros((hidden * ffn) / 2) };
+    for (const part of ["scale", "zero"])
+      tensors[`${down}.${part}`] = { dtype: "F16", shape: [hidden, 1], data: zeros(hidden * 2) };
+    const quantization_config = { ...microConfig.quantization_config, group_size: 100_000 };
+    const config = { ...microConfig, intermediate_size: ffn, quantization_config };
+    const target = path.join(folder, "long-groups");
+    writeMicroFolder(target, { config, weights: safetensorsFile(tensors) });
+    await expect(load(target)).rejects.toEqual(
+      code("OUTRIDER_UNSUPPORTED", /groups of at most 65536 inputs for layer 0 down, received 65600/),
+    );
   });
 
   test("both spellings of rotary and dtype keys mean the same", async () => {

@@ -3,9 +3,8 @@ import { describe, expect, test } from "vitest";
 import { ChatTemplate } from "../../../lib/text/chat-template.ts";
 import { checkDescription } from "../../../lib/text/description.ts";
 import { Tokenizer } from "../../../lib/text/tokenizer.ts";
+import { code } from "../../support/errors.ts";
 import { microTokenizer } from "../../support/micro-model.ts";
-
-const code = (expected: string) => expect.objectContaining({ name: "OutriderError", code: expected });
 
 const gguf = (entries: Record<string, unknown>) =>
   Tokenizer.fromGguf(
