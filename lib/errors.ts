@@ -7,7 +7,7 @@ export const errorCodes = {
   OUTRIDER_FORMAT: "a file is damaged or is not what its name says",
   OUTRIDER_UNSUPPORTED: "a file or option asks for something outrider does not do",
   OUTRIDER_NOT_FOUND: "a file, folder or hub repository does not exist",
-  OUTRIDER_IO: "the operating system refused to read or write a file",
+  OUTRIDER_IO: "the operating system refused to read or write a file, or to start a thread",
   OUTRIDER_NETWORK: "a download failed",
   OUTRIDER_CONTEXT: "the tokens do not fit the context length",
   OUTRIDER_MEMORY: "memory could not be allocated",
@@ -55,4 +55,10 @@ export function expected(
 /** Shorthand for the commonest case: a bad argument. */
 export function badArgument(name: string, what: string, actual: unknown): OutriderError {
   return expected("OUTRIDER_ARGUMENT", name, what, actual);
+}
+
+/** @throws {OutriderError} OUTRIDER_ARGUMENT unless `threads` is an integer from 1 to 256, the most that outrider uses. */
+export function checkThreads(threads: number): void {
+  if (!Number.isInteger(threads) || threads < 1 || threads > 256)
+    throw badArgument("threads", "an integer from 1 to 256", threads);
 }

@@ -4,7 +4,7 @@ import { fork, spawnSync } from "node:child_process";
 import { existsSync } from "node:fs";
 import path from "node:path";
 import { interleave } from "../measure.mjs";
-import { smollm2 } from "../models.mjs";
+import { modelFiles, smollm2 } from "../models.mjs";
 
 const here = import.meta.dirname;
 
@@ -39,9 +39,8 @@ async function start(script, file, threads) {
 }
 
 export async function run({ quick, threads, model, say }) {
-  const file = model ?? smollm2();
+  const [name, file] = model === undefined ? ["smollm2", smollm2()] : modelFiles(model)[0];
   if (!file) throw new Error("The peers suite needs a GGUF file: pass --model FILE, or set OUTRIDER_SHARED");
-  const name = model === undefined ? "smollm2" : path.basename(file, ".gguf");
   install(say);
   say(`${name} with ${threads} threads`);
   const [ours, theirs] = [await start("outrider.mjs", file, threads), await start("node-llama-cpp.mjs", file, threads)];

@@ -1,7 +1,7 @@
 // What outrider finds on this machine: the answers most bug reports need.
 
 import os from "node:os";
-import { badArgument } from "../errors.ts";
+import { checkThreads } from "../errors.ts";
 import { hubCache } from "../load/hub.ts";
 import { defaultModelFolder } from "../load/source.ts";
 import { addonPath, currentPlatform } from "../load-addon.ts";
@@ -36,8 +36,7 @@ export async function doctor(options: { threads?: number } = {}): Promise<Diagno
   const where = currentPlatform();
   const { level, reason, levels, threads: offered } = native.cpu();
   const { threads = offered } = options;
-  if (!Number.isInteger(threads) || threads < 1 || threads > 256)
-    throw badArgument("threads", "an integer from 1 to 256", threads);
+  checkThreads(threads);
   const bandwidth = await native.probeBandwidth(threads).promise;
   const peak = await native.probeInt8Peak(threads).promise;
   return {

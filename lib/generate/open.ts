@@ -1,7 +1,7 @@
 // load(): files, configuration, weights and tokenizer put together.
 
 import { availableParallelism } from "node:os";
-import { badArgument, OutriderError } from "../errors.ts";
+import { badArgument, checkThreads, OutriderError } from "../errors.ts";
 import { type ModelFiles, openSource } from "../load/source.ts";
 import { type ModelConfig, specFromConfig } from "../model/config.ts";
 import { specFromGguf } from "../model/gguf-config.ts";
@@ -57,8 +57,7 @@ function check(options: LoadOptions): Required<Pick<LoadOptions, "threads" | "kv
     contextLength,
     signal,
   } = options;
-  if (!Number.isInteger(threads) || threads < 1 || threads > 256)
-    throw badArgument("threads", "an integer from 1 to 256", threads);
+  checkThreads(threads);
   if (!["f16", "bf16", "f32"].includes(kv)) throw badArgument("kv", '"f16", "bf16" or "f32"', kv);
   if (activation !== "float" && activation !== "int8") throw badArgument("activation", '"float" or "int8"', activation);
   if (contextLength !== undefined && (!Number.isInteger(contextLength) || contextLength < 1))

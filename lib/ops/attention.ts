@@ -1,4 +1,4 @@
-import { badArgument, expected } from "../errors.ts";
+import { badArgument, checkThreads, expected } from "../errors.ts";
 import { bindDims } from "../tensor/check.ts";
 import { Tensor } from "../tensor/tensor.ts";
 import { KvPages } from "./kv-pages.ts";
@@ -69,8 +69,7 @@ export function attention({
   if (tree && (tree.kv.heads !== kv.heads || tree.kv.headDim !== D || tree.kv.type !== kv.type || tree.kv.length < N)) {
     throw expected("OUTRIDER_SHAPE", "tree.kv", `${N} tokens in the shape and type of kv`, tree.kv.length);
   }
-  if (!Number.isInteger(threads) || threads < 1 || threads > 256)
-    throw badArgument("threads", "an integer from 1 to 256", threads);
+  checkThreads(threads);
   const at = tree ? treePositions(tree.parents.data, kv.length) : (positions as Tensor<"i32", 1>).data;
   const outside = tree ? -1 : at.findIndex((position) => position < 0 || position >= kv.length);
   if (outside >= 0) throw badArgument(`positions[${outside}]`, `a position below ${kv.length}`, at[outside]);

@@ -1,4 +1,4 @@
-import { badArgument, expected, OutriderError } from "../errors.ts";
+import { checkThreads, expected, OutriderError } from "../errors.ts";
 import { bindDims } from "../tensor/check.ts";
 import { Tensor } from "../tensor/tensor.ts";
 import { asFloat32, type FloatType, nativeOps, type OpOptions } from "./native-ops.ts";
@@ -39,8 +39,7 @@ export function gemm({ x, w, bias, activation = "float", threads = 1, level }: G
       'Expected affine weights for activation "int8", received dense ones',
     );
   }
-  if (!Number.isInteger(threads) || threads < 1 || threads > 256)
-    throw badArgument("threads", "an integer from 1 to 256", threads);
+  checkThreads(threads);
   const out = Tensor.zeros("f32", [N, packed.rows] as const);
   const direct = x.isContiguous && x.dtype !== "f32";
   const data = direct ? new Uint16Array(x.data.buffer, x.data.byteOffset, x.size) : asFloat32(x);

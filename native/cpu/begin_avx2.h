@@ -79,12 +79,8 @@ static inline I i_load(const void* p) {
 }
 static inline I i_and(I x, I y) { return {_mm256_and_si256(x.a, y.a), _mm256_and_si256(x.b, y.b)}; }
 static inline I i_add(I x, I y) { return {_mm256_add_epi32(x.a, y.a), _mm256_add_epi32(x.b, y.b)}; }
-template <int N>
-static inline I i_shift_right(I x) {
-  return {_mm256_srli_epi32(x.a, N), _mm256_srli_epi32(x.b, N)};
-}
 // By a count that is a constant once loops are unrolled.
-static inline I i_shift_right_by(I x, int n) { return {(__m256i)((__v8su)x.a >> n), (__m256i)((__v8su)x.b >> n)}; }
+static inline I i_shift_right(I x, int n) { return {(__m256i)((__v8su)x.a >> n), (__m256i)((__v8su)x.b >> n)}; }
 static inline I i_shift_right_signed(I x, int n) { return {(__m256i)((__v8si)x.a >> n), (__m256i)((__v8si)x.b >> n)}; }
 // The first `lanes` as int8, saturated.
 static inline void i_store_i8(std::int8_t* p, I x, int lanes) {

@@ -57,12 +57,8 @@ static inline I i_set1(std::int32_t x) { return {_mm512_set1_epi32(x)}; }
 static inline I i_load(const void* p) { return {_mm512_loadu_si512(p)}; }
 static inline I i_and(I x, I y) { return {_mm512_and_si512(x.v, y.v)}; }
 static inline I i_add(I x, I y) { return {_mm512_add_epi32(x.v, y.v)}; }
-template <int N>
-static inline I i_shift_right(I x) {
-  return {_mm512_srli_epi32(x.v, N)};
-}
 // By a count that is a constant once loops are unrolled.
-static inline I i_shift_right_by(I x, int n) { return {(__m512i)((__v16su)x.v >> n)}; }
+static inline I i_shift_right(I x, int n) { return {(__m512i)((__v16su)x.v >> n)}; }
 static inline I i_shift_right_signed(I x, int n) { return {(__m512i)((__v16si)x.v >> n)}; }
 // The first `lanes` as int8, saturated.
 static inline void i_store_i8(std::int8_t* p, I x, int lanes) {

@@ -1,19 +1,18 @@
 // GGUF blocks: the scalar decode by definition and the mapping into the affine family, against values decoded by the Python package `gguf`
 // (test/golden/gguf-blocks/make.py).
-import { readFileSync } from "node:fs";
 import path from "node:path";
 import { describe, expect, test } from "vitest";
 import { readSafetensors } from "../../lib/load/safetensors.ts";
 import { nativeOps } from "../../lib/ops/native-ops.ts";
 import { expectClose, tiny, unit } from "../support/close.ts";
+import { entryBytes } from "../support/tensors.ts";
 
 const file = path.join(import.meta.dirname, "../golden/gguf-blocks/blocks.safetensors");
-const raw = readFileSync(file);
 const { tensors } = await readSafetensors(file);
 const bytesOf = (name: string) => {
   const entry = tensors.get(name);
   if (!entry) throw new Error(`no ${name}`);
-  return { bytes: Uint8Array.from(raw.subarray(entry.offset, entry.offset + entry.byteLength)), shape: entry.shape };
+  return { bytes: entryBytes(entry), shape: entry.shape };
 };
 
 const types = ["q4_0", "q4_1", "q5_0", "q5_1", "q8_0", "q2_k", "q3_k", "q4_k", "q5_k", "q6_k"] as const;

@@ -1,5 +1,5 @@
 // GGUF files of every family and every block format give the logits of the same weights in safetensors.
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import path from "node:path";
 import { afterAll, describe, expect, test } from "vitest";
@@ -14,7 +14,7 @@ import { type GgufField, type GgufTensor, ggufTypes, writeGguf } from "../suppor
 import { normal, uniform } from "../support/random.ts";
 import { startRuntime } from "../support/runtime.ts";
 import { describeShared } from "../support/shared.ts";
-import { worstDifference } from "../support/tensors.ts";
+import { entryBytes, worstDifference } from "../support/tensors.ts";
 
 const folder = mkdtempSync(path.join(tmpdir(), "outrider-gguf-"));
 afterAll(() => rmSync(folder, { recursive: true, force: true }));
@@ -46,8 +46,6 @@ async function ggufLogits(bytes: Buffer, ids: Int32Array): Promise<Float32Array>
 }
 
 const deviation = (values: Float32Array) => Math.sqrt(values.reduce((sum, v) => sum + v * v, 0) / values.length);
-const bytesOf = (entry: TensorEntry) =>
-  Uint8Array.from(readFileSync(entry.file).subarray(entry.offset, entry.offset + entry.byteLength));
 
 // ---------------------------------------------------------------- families, as converters write them
 
@@ -94,7 +92,7 @@ const permuted = ["llama", "mistral", "smollm3", "granite"];
 function convertTensor(entry: TensorEntry, config: Config): GgufTensor {
   const family = config.model_type as string;
   const name = ggufName(entry.name, ["gemma2", "gemma3_text", "olmo2"].includes(family));
-  let data = bytesOf(entry);
+  let data = entryBytes(entry);
   if (permuted.includes(family) && /attn_[qk]\.(weight|bias)$/.test(name)) {
     const heads = name.includes("attn_q.") ? config.num_attention_heads : config.num_key_value_heads;
     data = permuteRows(data, entry.shape[0], heads as number);

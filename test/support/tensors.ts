@@ -1,12 +1,18 @@
 // Reads whole tensors of small safetensors files.
 import { readFileSync } from "node:fs";
 import { readSafetensors } from "../../lib/load/safetensors.ts";
+import type { TensorEntry } from "../../lib/tensor/entry.ts";
+
+/** A copy of the bytes of one tensor. */
+export function entryBytes({ file, offset, byteLength }: TensorEntry): Uint8Array<ArrayBuffer> {
+  return Uint8Array.from(readFileSync(file).subarray(offset, offset + byteLength));
+}
 
 /** The values of one tensor, i32 or f32. */
 export async function readTensor(file: string, name: string): Promise<Int32Array | Float32Array> {
   const entry = (await readSafetensors(file)).tensors.get(name);
   if (!entry) throw new Error(`no tensor ${name} in ${file}`);
-  const bytes = Uint8Array.from(readFileSync(file).subarray(entry.offset, entry.offset + entry.byteLength)).buffer;
+  const bytes = entryBytes(entry).buffer;
   return entry.format === "i32" ? new Int32Array(bytes) : new Float32Array(bytes);
 }
 

@@ -96,10 +96,10 @@ static inline void group_float(const Row (&rows)[R], const std::byte* const (&co
           for (int p = 0; p < P; ++p) acc[r][p] = f_fma(weight[p], x, acc[r][p]);
         }
         OUTRIDER_UNROLL
-        for (int p = 0; p < P; ++p) bytes[p] = i_shift_right<8>(bytes[p]);
+        for (int p = 0; p < P; ++p) bytes[p] = i_shift_right(bytes[p], 8);
       }
       OUTRIDER_UNROLL
-      for (int p = 0; p < P; ++p) raw[p] = i_shift_right<kShift>(raw[p]);
+      for (int p = 0; p < P; ++p) raw[p] = i_shift_right(raw[p], kShift);
     }
   }
 }
@@ -126,7 +126,7 @@ static inline void group_int8(const Row (&rows)[R], const std::byte* const (&cod
       OUTRIDER_UNROLL
       for (int p = 0; p < P; ++p) {
         const I raw = i_load(codes[p] + block * 64);
-        bytes[p] = kBits == 8 ? raw : i_and(i_shift_right_by(raw, plane * kBits), field);
+        bytes[p] = kBits == 8 ? raw : i_and(i_shift_right(raw, plane * kBits), field);
       }
       OUTRIDER_UNROLL
       for (int r = 0; r < R; ++r) {
@@ -158,9 +158,7 @@ static inline void group_int8_row(const Row& row, const std::byte* const (&codes
     const std::int8_t* q = row.q + at + block * codes_per_block(kFormat);
     I raw[P];
     OUTRIDER_UNROLL
-    for (int p = 0; p < P; ++p) {
-      raw[p] = i_load(codes[p] + block * 64);
-    }
+    for (int p = 0; p < P; ++p) raw[p] = i_load(codes[p] + block * 64);
     OUTRIDER_UNROLL
     for (int plane = 0; plane < kPlanes; ++plane) {
       const I x = four_activations(q + plane * 4), field = i_set1(static_cast<std::int32_t>(kField << plane * kBits));
