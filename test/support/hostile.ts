@@ -3,11 +3,11 @@
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import path from "node:path";
+import { type GgufField, type GgufTensor, writeGguf } from "../../bench/shapes/gguf.mjs";
 import { errorCodes, load, type Model, OutriderError } from "../../lib/index.ts";
 import type { Runtime } from "../../lib/model/runtime.ts";
 import { want } from "../../lib/native.ts";
 import { Tokenizer } from "../../lib/text/tokenizer.ts";
-import { type GgufField, type GgufTensor, writeGguf } from "./gguf-writer.ts";
 import {
   microConfig,
   microGguf,

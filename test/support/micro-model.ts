@@ -1,7 +1,7 @@
 // A model of a few thousand weights with everything a real one has, as a folder and as GGUF: raw material for tests of loading.
 import { mkdirSync, writeFileSync } from "node:fs";
 import path from "node:path";
-import { type GgufField, type GgufTensor, ggufTypes } from "./gguf-writer.ts";
+import { type GgufField, type GgufTensor, ggufTypes } from "../../bench/shapes/gguf.mjs";
 import { normal, uniform } from "./random.ts";
 
 const [hidden, ffn, vocab, heads, kvHeads, headDim] = [32, 64, 64, 2, 1, 16];

@@ -3,11 +3,11 @@ import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import path from "node:path";
 import { afterAll, describe, expect, test } from "vitest";
+import { ggufTypes, writeGguf } from "../../../bench/shapes/gguf.mjs";
 import { load } from "../../../lib/index.ts";
 import { readGguf } from "../../../lib/load/gguf.ts";
 import { readSafetensors, readSafetensorsFolder } from "../../../lib/load/safetensors.ts";
 import { code } from "../../support/errors.ts";
-import { ggufTypes, writeGguf } from "../../support/gguf-writer.ts";
 import {
   microConfig,
   microGguf,

@@ -1,25 +1,5 @@
-// Writes GGUF files, from the format's definition: for models and for mutations of them.
+// Writes GGUF files, from the format's definition: for models, for mutations of them and for shapes of random weights.
 
-/** Metadata values by their GGUF type. */
-export type GgufField =
-  | { u32: number }
-  | { i32: number }
-  | { f32: number }
-  | { bool: boolean }
-  | { string: string }
-  | { strings: readonly string[] }
-  | { f32s: readonly number[] }
-  | { i32s: readonly number[] };
-
-/** A tensor: shape in row-major order (outermost first), type number and bytes as stored. */
-export interface GgufTensor {
-  name: string;
-  shape: readonly number[];
-  type: number;
-  data: Uint8Array;
-}
-
-/** Type numbers of the format. */
 export const ggufTypes = {
   f32: 0,
   f16: 1,
@@ -34,52 +14,54 @@ export const ggufTypes = {
   q5_k: 13,
   q6_k: 14,
   bf16: 30,
-} as const;
+};
+
+export const ggufAlignment = 32;
 
 class Writer {
-  #parts: Uint8Array[] = [];
+  #parts = [];
   length = 0;
 
-  raw(bytes: Uint8Array): void {
+  raw(bytes) {
     this.#parts.push(bytes);
     this.length += bytes.length;
   }
-  number(bytes: number, write: (view: DataView) => void): void {
+  number(bytes, write) {
     const view = new DataView(new ArrayBuffer(bytes));
     write(view);
     this.raw(new Uint8Array(view.buffer));
   }
-  u32(value: number): void {
+  u32(value) {
     this.number(4, (view) => view.setUint32(0, value, true));
   }
-  i32(value: number): void {
+  i32(value) {
     this.number(4, (view) => view.setInt32(0, value, true));
   }
-  f32(value: number): void {
+  f32(value) {
     this.number(4, (view) => view.setFloat32(0, value, true));
   }
-  u64(value: number): void {
+  u64(value) {
     this.number(8, (view) => view.setBigUint64(0, BigInt(value), true));
   }
-  string(text: string): void {
+  string(text) {
     const bytes = new TextEncoder().encode(text);
     this.u64(bytes.length);
     this.raw(bytes);
   }
-  list<T>(type: number, values: readonly T[], each: (value: T) => void): void {
+  list(type, values, each) {
     this.u32(9);
     this.u32(type);
     this.u64(values.length);
     values.forEach(each);
   }
-  pad(alignment: number): void {
-    this.raw(new Uint8Array((alignment - (this.length % alignment)) % alignment));
+  pad() {
+    this.raw(new Uint8Array((ggufAlignment - (this.length % ggufAlignment)) % ggufAlignment));
   }
-  bytes(): Buffer {
+  bytes() {
     return Buffer.concat(this.#parts);
   }
 
-  field(field: GgufField): void {
+  field(field) {
     if ("u32" in field) {
       this.u32(4);
       this.u32(field.u32);
@@ -105,8 +87,7 @@ class Writer {
   }
 }
 
-/** A GGUF v3 file with the default alignment of 32. */
-export function writeGguf(metadata: Readonly<Record<string, GgufField>>, tensors: readonly GgufTensor[]): Buffer {
+function head(metadata, tensors) {
   const writer = new Writer();
   writer.raw(new TextEncoder().encode("GGUF"));
   writer.u32(3);
@@ -117,18 +98,31 @@ export function writeGguf(metadata: Readonly<Record<string, GgufField>>, tensors
     writer.field(field);
   }
   let offset = 0;
-  for (const { name, shape, type, data } of tensors) {
+  for (const { name, shape, type, byteLength } of tensors) {
     writer.string(name);
     writer.u32(shape.length);
     for (const dimension of [...shape].reverse()) writer.u64(dimension);
     writer.u32(type);
     writer.u64(offset);
-    offset += Math.ceil(data.length / 32) * 32;
+    offset += Math.ceil(byteLength / ggufAlignment) * ggufAlignment;
   }
+  if (tensors.length > 0) writer.pad();
+  return writer;
+}
+
+export function ggufHead(metadata, tensors) {
+  return head(metadata, tensors).bytes();
+}
+
+export function writeGguf(metadata, tensors) {
+  const writer = head(
+    metadata,
+    tensors.map(({ data, ...entry }) => ({ ...entry, byteLength: data.length })),
+  );
   for (const { data } of tensors) {
-    writer.pad(32);
+    writer.pad();
     writer.raw(data);
   }
-  writer.pad(32);
+  writer.pad();
   return writer.bytes();
 }
