@@ -182,8 +182,8 @@ export interface NativeBatch {
   /** One flag per layer. */
   skipAttention?: Uint8Array;
   skipMlp?: Uint8Array;
-  /** Quantise activations to int8 for affine weights. */
-  int8: boolean;
+  /** Round activations: to int8 for affine weights, to bf16 for bf16 ones. */
+  rounded: boolean;
   threads: number;
   /** @default the level of the process */
   level?: Level;
@@ -258,7 +258,7 @@ export interface NativeModel {
 }
 
 /** CPU levels, best last. */
-export type Level = "ref" | "avx2" | "avx512";
+export type Level = "ref" | "avx2" | "avx2-vnni" | "avx512-base" | "avx512-vnni" | "avx512" | "neon";
 
 // ---------------------------------------------------------------- the addon
 
@@ -268,8 +268,10 @@ export interface NativeAddon {
   cpu(): { level: Level; reason: string; levels: Level[]; threads: number };
   /** GB/s, 1e9 bytes. */
   probeBandwidth(threads: number): NativeJob<number>;
-  /** 1e9 int8 multiply-accumulates per second; 0 on level ref. */
+  /** 1e9 multiply-accumulates per second, of the chosen level; 0 where it has no instruction for them. */
   probeInt8Peak(threads: number): NativeJob<number>;
+  probeBf16Peak(threads: number): NativeJob<number>;
+  probeF32Peak(threads: number): NativeJob<number>;
   loadModel(options: {
     spec: DecoderSpec;
     weights: ModelWeights;

@@ -31,7 +31,8 @@ export interface LoadOptions {
   /** Format of the KV cache. @default "f16" */
   kv?: KvFormat;
   /**
-   * Arithmetic of affine weights: "int8" rounds activations per group, "float" is exact. Other weights always use float.
+   * Arithmetic: "int8" rounds activations, per group to int8 for affine weights and to bf16 for bf16 weights; "float" does not. Weights
+   * in f32 and f16 always use float.
    * @default "int8"
    */
   activation?: "float" | "int8";
@@ -103,7 +104,13 @@ async function loadRuntime(
   try {
     const loaded = await settle(job, options.signal, () => false);
     options.onProgress?.({ phase: "weights", loaded: total, total });
-    return new Runtime(loaded, spec, { threads, int8: activation === "int8", kv, contextLength, level: options.isa });
+    return new Runtime(loaded, spec, {
+      threads,
+      rounded: activation === "int8",
+      kv,
+      contextLength,
+      level: options.isa,
+    });
   } finally {
     clearInterval(timer);
   }

@@ -15,8 +15,8 @@ import type {
 /** How a model computes; fixed at load. */
 export interface RuntimeOptions {
   threads: number;
-  /** Quantise activations to int8 for affine weights. */
-  int8: boolean;
+  /** Round activations to what each weight format multiplies fastest: int8 for affine, bf16 for bf16. */
+  rounded: boolean;
   kv: KvFormat;
   /** Tokens a sequence may hold; at most what the model was trained for. */
   contextLength: number;
@@ -25,7 +25,7 @@ export interface RuntimeOptions {
 }
 
 /** A batch without what the runtime itself knows. */
-export type StepBatch = Omit<NativeBatch, "int8" | "threads" | "level" | "sequences"> & { caches: KvCache[] };
+export type StepBatch = Omit<NativeBatch, "rounded" | "threads" | "level" | "sequences"> & { caches: KvCache[] };
 
 /** Waits for an engine job; an aborted one rejects with the reason of the signal. */
 export async function settle<T>(
@@ -90,8 +90,8 @@ export class Runtime {
     this.#checkLive();
     signal?.throwIfAborted();
     if (!batch.scratch) this.#checkRoom(caches, batch.sequence);
-    const { int8, threads, level } = this.options;
-    const job = this.#native.run({ ...batch, sequences: caches.map((cache) => cache.native), int8, threads, level });
+    const { rounded, threads, level } = this.options;
+    const job = this.#native.run({ ...batch, sequences: caches.map((cache) => cache.native), rounded, threads, level });
     this.#active.add(job);
     try {
       return await settle(job, signal, () => this.#disposed);

@@ -1,4 +1,4 @@
-import { checkThreads, expected, OutriderError } from "../errors.ts";
+import { checkThreads, expected } from "../errors.ts";
 import { bindDims } from "../tensor/check.ts";
 import { Tensor } from "../tensor/tensor.ts";
 import { asFloat32, type FloatType, nativeOps, type OpOptions } from "./native-ops.ts";
@@ -12,8 +12,11 @@ export interface GemmInput extends OpOptions {
   w: WeightTensor | PackedWeights;
   /** Added to every row, `[M]`. @default none */
   bias?: Tensor<FloatType, 1>;
-  /** "int8" rounds activations per group of affine weights; "float" is exact. @default "float" */
-  activation?: "float" | "int8";
+  /**
+   * "int8" rounds activations per group, for affine weights; "bf16" rounds them to bf16, for bf16 weights (exact if x is bf16);
+   * "float" does not round. @default "float"
+   */
+  activation?: "float" | "int8" | "bf16";
   /** Threads, 1 to 256; the result has the same bits. Waits for its turn while a model uses them. @default 1 */
   threads?: number;
 }
@@ -22,7 +25,7 @@ export interface GemmInput extends OpOptions {
  * Activations times weights: `out[n,m] = sum_k x[n,k] w[m,k] + bias[m]`. A row's bits do not depend on the other rows.
  *
  * @returns f32 `[N, M]`.
- * @throws {OutriderError} OUTRIDER_SHAPE for tensors that do not fit together; OUTRIDER_UNSUPPORTED for int8 with weights that are not affine.
+ * @throws {OutriderError} OUTRIDER_SHAPE for tensors that do not fit together; OUTRIDER_UNSUPPORTED for an activation the weights do not have.
  * @example const y = gemm({ x: f32([1, 2], [1, 2]), w: f32([3, 4, 5, 6], [2, 2]) });
  */
 export function gemm({ x, w, bias, activation = "float", threads = 1, level }: GemmInput): Tensor<"f32", 2> {
@@ -31,13 +34,11 @@ export function gemm({ x, w, bias, activation = "float", threads = 1, level }: G
   if (K !== packed.cols) throw expected("OUTRIDER_SHAPE", "x", `${packed.cols} columns, as the weights have`, K);
   if (M !== undefined && M !== packed.rows)
     throw expected("OUTRIDER_SHAPE", "bias", `${packed.rows} values, one per output`, M);
-  if (activation !== "float" && activation !== "int8")
-    throw expected("OUTRIDER_ARGUMENT", "activation", '"float" or "int8"', activation);
-  if (activation === "int8" && !packed.isAffine) {
-    throw new OutriderError(
-      "OUTRIDER_UNSUPPORTED",
-      'Expected affine weights for activation "int8", received dense ones',
-    );
+  if (activation !== "float" && activation !== "int8" && activation !== "bf16")
+    throw expected("OUTRIDER_ARGUMENT", "activation", '"float", "int8" or "bf16"', activation);
+  if (activation !== "float" && activation !== packed.rounding) {
+    const needed = activation === "int8" ? "affine" : "bf16";
+    throw expected("OUTRIDER_UNSUPPORTED", "w", `${needed} weights for activation "${activation}"`, packed.dtype);
   }
   checkThreads(threads);
   const out = Tensor.zeros("f32", [N, packed.rows] as const);
@@ -50,7 +51,7 @@ export function gemm({ x, w, bias, activation = "float", threads = 1, level }: G
     N,
     bias && asFloat32(bias),
     out.data,
-    activation === "int8",
+    activation,
     level,
     threads,
   );

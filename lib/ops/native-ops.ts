@@ -81,7 +81,7 @@ export interface NativeOps {
     N: number,
     bias: Optional<Float32Array>,
     out: Float32Array,
-    int8: boolean,
+    activation: "float" | "int8" | "bf16",
     level?: Level,
     threads?: number,
   ): void;

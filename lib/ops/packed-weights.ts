@@ -15,7 +15,9 @@ export class PackedWeights {
   readonly rows: number;
   /** Inputs. */
   readonly cols: number;
-  readonly isAffine: boolean;
+  readonly dtype: FloatType | AffineType;
+  /** What activations may be rounded to. */
+  readonly rounding: "int8" | "bf16" | undefined;
 
   constructor(tensor: WeightTensor) {
     const [rows, cols] = tensor.shape;
@@ -25,7 +27,8 @@ export class PackedWeights {
     const data = tensor.data;
     this.rows = rows;
     this.cols = cols;
-    this.isAffine = parts !== undefined;
+    this.dtype = tensor.dtype;
+    this.rounding = parts ? "int8" : tensor.dtype === "bf16" ? "bf16" : undefined;
     if (parts) {
       const scaleFormat = parts.scale instanceof Float32Array ? "f32" : "f16";
       this.handle = nativeOps.packWeights(

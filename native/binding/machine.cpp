@@ -62,6 +62,8 @@ void export_machine(Napi::Env env, Napi::Object exports) {
   exports.Set("cpu", Napi::Function::New(env, cpu, "cpu"));
   exports.Set("probeBandwidth", Napi::Function::New(env, probe<probe_bandwidth>, "probeBandwidth"));
   exports.Set("probeInt8Peak", Napi::Function::New(env, probe<probe_int8_peak>, "probeInt8Peak"));
+  exports.Set("probeBf16Peak", Napi::Function::New(env, probe<probe_bf16_peak>, "probeBf16Peak"));
+  exports.Set("probeF32Peak", Napi::Function::New(env, probe<probe_f32_peak>, "probeF32Peak"));
   exports.Set("setErrorClass", Napi::Function::New(env, set_error_class, "setErrorClass"));
 }
 

@@ -195,7 +195,7 @@ Napi::Value ModelObject::run(const Napi::CallbackInfo& info) {
   batch.layer_end = read_integer(from, "layerEnd", static_cast<long>(weights->spec.layers.size()));
   batch.skip_attention = read_typed<std::uint8_t>(from, "skipAttention", napi_uint8_array);
   batch.skip_mlp = read_typed<std::uint8_t>(from, "skipMlp", napi_uint8_array);
-  batch.int8 = read_flag(from, "int8");
+  batch.rounded = read_flag(from, "rounded");
   batch.threads = read_threads(from);
   batch.level = read_level(from.Get("level"));
   // Reading the members may have run JavaScript, and that may have started a job.

@@ -92,7 +92,7 @@ Napi::Value pack_weights(const Info& info) {
   return tagged_handle(env, std::move(weights), kPackedTag);
 }
 
-// (weights, x, xType, N, bias | undefined, out, int8, level?)
+// (weights, x, xType, N, bias | undefined, out, "float" | "int8" | "bf16", level?, threads?)
 void gemm(const Info& info) {
   const Napi::Env env = info.Env();
   const PackedMatrix& w = packed_arg(info, 0);
@@ -101,20 +101,22 @@ void gemm(const Info& info) {
   const void* x = take_floats(info[1], type, N * K, "x");
   const float* bias = take_optional<float>(info[4], M, "bias");
   float* out = take_array<float>(info[5], N * M, "out");
-  const bool int8 = info[6].ToBoolean().Value();
+  constexpr const char* kModes[] = {"float", "int8", "bf16"};
+  const auto mode = static_cast<ops::Rounding>(take_choice(info[6], kModes, "activation"));
   const Level level = read_level(info[7]);
   const auto threads = absent(info[8]) ? 1 : static_cast<int>(take_integer(info[8], "threads", 1, kMaxThreads));
-  if (int8 && !is_affine(w.layout.format))
-    throw_error(env, Status::kUnsupported, "Expected affine weights for int8 activations");
-  if (int8 && w.layout.group > ops::kMaxInt8Group) {
+  if (mode != ops::Rounding::kNone && mode != ops::rounding_of(w.layout.format))
+    throw_error(env, Status::kUnsupported,
+                "Expected affine weights for int8 activations and bf16 weights for bf16 ones");
+  if (mode == ops::Rounding::kInt8 && w.layout.group > ops::kMaxInt8Group) {
     throw_error(env, Status::kUnsupported,
                 "Expected groups of at most " + std::to_string(ops::kMaxInt8Group) +
                     " inputs for int8 activations, received " + std::to_string(w.layout.group));
   }
   if (N == 0) return;
-  const Buffer block(ops::GemmInput::bytes(w.layout, N, int8) + 64);
+  const Buffer block(ops::GemmInput::bytes(w.layout, N, mode) + 64);
   if (!block) throw_error(env, Status::kMemory, "Cannot allocate prepared activations");
-  ops::GemmInput input = ops::GemmInput::place(w.layout, N, int8, block.data());
+  ops::GemmInput input = ops::GemmInput::place(w.layout, N, mode, block.data());
   parallel(threads, [&](int index, int count) {
     const Share rows = share_of(N, index, count);
     if (rows.begin < rows.end) ops::gemm_prepare({x, type, K, &w.layout, &input, rows.begin, rows.end}, level);

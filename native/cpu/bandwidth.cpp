@@ -49,7 +49,7 @@ using Reader = std::uint64_t (*)(const Line*, long);
 
 Reader reader() {
 #if defined(__x86_64__)
-  if (level_available(Level::kAvx512)) return read_avx512;
+  if (level_available(Level::kAvx512f)) return read_avx512;
   if (level_available(Level::kAvx2)) return read_avx2;
 #endif
   return read_plain;

@@ -1,9 +1,5 @@
-// Opens a region compiled for AVX2 + FMA + F16C inside namespace outrider::avx2, with 16-lane vectors as pairs of
-// registers. No include guard on purpose: each kernel file opens one region and closes it with cpu/end.h. Include
-// everything else first.
-//
-// Both vector levels give the same 16 lanes the same operations in the same order, so a kernel written once against
-// this vocabulary gives the same bits on both.
+// Opens a region compiled for AVX2 + FMA + F16C inside namespace outrider::avx2. No include guard on purpose: each
+// kernel file opens one region and closes it with cpu/end.h. Include everything else first.
 #include <immintrin.h>
 
 #include <cstdint>
@@ -15,109 +11,6 @@
 #pragma GCC target("avx2,fma,f16c,bmi2")
 #endif
 
-#define OUTRIDER_LEVEL_AVX2 1
-
 namespace outrider::avx2 {
 
-// 16 lanes of f32.
-struct F {
-  __m256 a, b;
-};
-// 16 lanes of i32.
-struct I {
-  __m256i a, b;
-};
-
-static inline F f_zero() { return {_mm256_setzero_ps(), _mm256_setzero_ps()}; }
-static inline F f_set1(float x) { return {_mm256_set1_ps(x), _mm256_set1_ps(x)}; }
-static inline F f_load(const float* p) { return {_mm256_loadu_ps(p), _mm256_loadu_ps(p + 8)}; }
-static inline void f_store(float* p, F x) {
-  _mm256_storeu_ps(p, x.a);
-  _mm256_storeu_ps(p + 8, x.b);
-}
-static inline F f_add(F x, F y) { return {_mm256_add_ps(x.a, y.a), _mm256_add_ps(x.b, y.b)}; }
-static inline F f_sub(F x, F y) { return {_mm256_sub_ps(x.a, y.a), _mm256_sub_ps(x.b, y.b)}; }
-static inline F f_mul(F x, F y) { return {_mm256_mul_ps(x.a, y.a), _mm256_mul_ps(x.b, y.b)}; }
-static inline F f_div(F x, F y) { return {_mm256_div_ps(x.a, y.a), _mm256_div_ps(x.b, y.b)}; }
-// x * y + z with one rounding.
-static inline F f_fma(F x, F y, F z) { return {_mm256_fmadd_ps(x.a, y.a, z.a), _mm256_fmadd_ps(x.b, y.b, z.b)}; }
-// The second operand where either is NaN.
-static inline F f_max(F x, F y) { return {_mm256_max_ps(x.a, y.a), _mm256_max_ps(x.b, y.b)}; }
-static inline F f_min(F x, F y) { return {_mm256_min_ps(x.a, y.a), _mm256_min_ps(x.b, y.b)}; }
-static inline F f_round(F x) {
-  return {_mm256_round_ps(x.a, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC),
-          _mm256_round_ps(x.b, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC)};
-}
-static inline F f_abs(F x) {
-  const __m256 mask = _mm256_castsi256_ps(_mm256_set1_epi32(0x7FFFFFFF));
-  return {_mm256_and_ps(x.a, mask), _mm256_and_ps(x.b, mask)};
-}
-// Lanes where x < y take t, the others f (false where either is NaN).
-static inline F f_select_less(F x, F y, F t, F f) {
-  return {_mm256_blendv_ps(f.a, t.a, _mm256_cmp_ps(x.a, y.a, _CMP_LT_OQ)),
-          _mm256_blendv_ps(f.b, t.b, _mm256_cmp_ps(x.b, y.b, _CMP_LT_OQ))};
-}
-static inline F f_load_f16(const std::uint16_t* p) {
-  return {_mm256_cvtph_ps(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p))),
-          _mm256_cvtph_ps(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p + 8)))};
-}
-static inline void f_store_f16(std::uint16_t* p, F x) {
-  _mm_storeu_si128(reinterpret_cast<__m128i*>(p), _mm256_cvtps_ph(x.a, _MM_FROUND_TO_NEAREST_INT));
-  _mm_storeu_si128(reinterpret_cast<__m128i*>(p + 8), _mm256_cvtps_ph(x.b, _MM_FROUND_TO_NEAREST_INT));
-}
-static inline F f_load_bf16(const std::uint16_t* p) {
-  const __m256i lo = _mm256_cvtepu16_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p)));
-  const __m256i hi = _mm256_cvtepu16_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p + 8)));
-  return {_mm256_castsi256_ps(_mm256_slli_epi32(lo, 16)), _mm256_castsi256_ps(_mm256_slli_epi32(hi, 16))};
-}
-
-static inline I i_zero() { return {_mm256_setzero_si256(), _mm256_setzero_si256()}; }
-static inline I i_set1(std::int32_t x) { return {_mm256_set1_epi32(x), _mm256_set1_epi32(x)}; }
-static inline I i_load(const void* p) {
-  const auto* q = static_cast<const __m256i*>(p);
-  return {_mm256_loadu_si256(q), _mm256_loadu_si256(q + 1)};
-}
-static inline I i_and(I x, I y) { return {_mm256_and_si256(x.a, y.a), _mm256_and_si256(x.b, y.b)}; }
-static inline I i_add(I x, I y) { return {_mm256_add_epi32(x.a, y.a), _mm256_add_epi32(x.b, y.b)}; }
-// By a count that is a constant once loops are unrolled.
-static inline I i_shift_right(I x, int n) { return {(__m256i)((__v8su)x.a >> n), (__m256i)((__v8su)x.b >> n)}; }
-static inline I i_shift_right_signed(I x, int n) { return {(__m256i)((__v8si)x.a >> n), (__m256i)((__v8si)x.b >> n)}; }
-// The first `lanes` as int8, saturated.
-static inline void i_store_i8(std::int8_t* p, I x, int lanes) {
-  const __m256i words = _mm256_permute4x64_epi64(_mm256_packs_epi32(x.a, x.b), 0xD8);
-  const __m128i bytes = _mm_packs_epi16(_mm256_castsi256_si128(words), _mm256_extracti128_si256(words, 1));
-  if (lanes == 16) {
-    _mm_storeu_si128(reinterpret_cast<__m128i*>(p), bytes);
-  } else {
-    __builtin_memcpy(p, &bytes, static_cast<unsigned>(lanes));
-  }
-}
-static inline F i_to_f(I x) { return {_mm256_cvtepi32_ps(x.a), _mm256_cvtepi32_ps(x.b)}; }
-static inline I f_to_i(F x) { return {_mm256_cvtps_epi32(x.a), _mm256_cvtps_epi32(x.b)}; }
-// acc + the four products of each 32-bit lane: unsigned bytes of u times signed bytes of s. Exact: widened to 16 bits
-// first, because vpmaddubsw saturates for codes above 128.
-static inline __m256i i_dot4_half(__m256i acc, __m256i u, __m256i s) {
-  const __m256i even =
-      _mm256_madd_epi16(_mm256_and_si256(u, _mm256_set1_epi16(0xFF)), _mm256_srai_epi16(_mm256_slli_epi16(s, 8), 8));
-  const __m256i odd = _mm256_madd_epi16(_mm256_srli_epi16(u, 8), _mm256_srai_epi16(s, 8));
-  return _mm256_add_epi32(acc, _mm256_add_epi32(even, odd));
-}
-static inline I i_dot4(I acc, I u, I s) { return {i_dot4_half(acc.a, u.a, s.a), i_dot4_half(acc.b, u.b, s.b)}; }
-// The same for codes up to 15, where vpmaddubsw cannot saturate.
-static inline I i_dot4_small(I acc, I u, I s) {
-  const __m256i ones = _mm256_set1_epi16(1);
-  return {_mm256_add_epi32(acc.a, _mm256_madd_epi16(_mm256_maddubs_epi16(u.a, s.a), ones)),
-          _mm256_add_epi32(acc.b, _mm256_madd_epi16(_mm256_maddubs_epi16(u.b, s.b), ones))};
-}
-// Adds 2^n to the exponent: x * 2^n for n held as integers, in range.
-static inline F f_scale2(F x, I n) {
-  const __m256i bias = _mm256_set1_epi32(127);
-  const __m256 a = _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_add_epi32(n.a, bias), 23));
-  const __m256 b = _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_add_epi32(n.b, bias), 23));
-  return {_mm256_mul_ps(x.a, a), _mm256_mul_ps(x.b, b)};
-}
-static inline __m256i i_fold_half(I x) { return _mm256_add_epi32(x.a, x.b); }
-static inline __m256 f_fold_half(F x) { return _mm256_add_ps(x.a, x.b); }
-static inline __m256 f_fold_max_half(F x) { return _mm256_max_ps(x.a, x.b); }
-
-#include "cpu/simd_common.h"
+#include "cpu/avx2_lanes.h"

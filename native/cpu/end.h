@@ -1,12 +1,8 @@
-// Closes the region opened by cpu/begin_avx2.h or cpu/begin_avx512.h.
-#if defined(OUTRIDER_LEVEL_AVX2)
-}  // namespace outrider::avx2
-#undef OUTRIDER_LEVEL_AVX2
-#elif defined(OUTRIDER_LEVEL_AVX512)
-}  // namespace outrider::avx512
-#undef OUTRIDER_LEVEL_AVX512
-#endif
+// Closes the region opened by a cpu/begin_LEVEL.h.
+}  // namespace of the level
 
+#undef OUTRIDER_HAS_VNNI
+#undef OUTRIDER_HAS_BF16
 #if defined(__clang__)
 #pragma clang attribute pop
 #else

@@ -10,11 +10,12 @@
 namespace outrider {
 namespace {
 
-constexpr const char* kNames[kLevels] = {"ref", "avx2", "avx512"};
+constexpr const char* kNames[kLevels] = {"ref", "avx2", "avx2-vnni", "avx512-base", "avx512-vnni", "avx512", "neon"};
 
+// Which levels the machine can run.
 struct Features {
-  bool avx2 = false;
-  bool avx512 = false;
+  bool avx2 = false, avx2_vnni = false;
+  bool avx512f = false, avx512_vnni = false, avx512_bf16 = false;
 };
 
 // CPUID says what the processor has; XGETBV says which registers the operating system saves. Both must agree.
@@ -32,7 +33,12 @@ Features detect() {
   const bool avx2 = (b >> 5) & 1u;
   const bool f = (b >> 16) & 1u, dq = (b >> 17) & 1u, bw = (b >> 30) & 1u, vl = (b >> 31) & 1u, vnni = (c >> 11) & 1u;
   features.avx2 = saves_ymm && avx2 && fma && f16c;
-  features.avx512 = features.avx2 && saves_zmm && f && dq && bw && vl && vnni;
+  features.avx512f = features.avx2 && saves_zmm && f && dq && bw && vl;
+  features.avx512_vnni = features.avx512f && vnni;
+  if (__get_cpuid_count(7, 1, &a, &b, &c, &d) != 0) {
+    features.avx2_vnni = features.avx2 && ((a >> 4) & 1u);
+    features.avx512_bf16 = features.avx512_vnni && ((a >> 5) & 1u);
+  }
 #endif
   return features;
 }
@@ -42,6 +48,11 @@ struct Choice {
   const char* reason;
 };
 
+bool same_family(const char* a, const char* b) {
+  const auto length = [](const char* name) { return std::strcspn(name, "-"); };
+  return length(a) == length(b) && std::strncmp(a, b, length(a)) == 0;
+}
+
 Choice choose() {
   Level best = Level::kRef;
   for (int i = 0; i < kLevels; ++i) {
@@ -49,12 +60,15 @@ Choice choose() {
   }
   const char* forced = std::getenv("OUTRIDER_ISA");
   if (forced == nullptr || *forced == '\0') return {best, "best available"};
-  for (int i = 0; i < kLevels; ++i) {
-    if (std::strcmp(forced, kNames[i]) != 0) continue;
-    if (level_available(static_cast<Level>(i))) return {static_cast<Level>(i), "OUTRIDER_ISA"};
-    return {best, "OUTRIDER_ISA names a level this machine cannot run; using the best available"};
+  Level wanted;
+  if (!level_named(forced, &wanted)) return {best, "OUTRIDER_ISA names no known level; using the best available"};
+  if (level_available(wanted)) return {wanted, "OUTRIDER_ISA"};
+  for (int i = static_cast<int>(wanted) - 1; i >= 0; --i) {
+    if (level_available(static_cast<Level>(i)) && same_family(forced, kNames[i])) {
+      return {static_cast<Level>(i), "OUTRIDER_ISA, as far as this machine has it"};
+    }
   }
-  return {best, "OUTRIDER_ISA names no known level (ref, avx2, avx512); using the best available"};
+  return {best, "OUTRIDER_ISA names a level this machine cannot run; using the best available"};
 }
 
 const Choice& choice() {
@@ -82,8 +96,16 @@ bool level_available(Level level) {
       return true;
     case Level::kAvx2:
       return features.avx2;
+    case Level::kAvx2Vnni:
+      return features.avx2_vnni;
+    case Level::kAvx512f:
+      return features.avx512f;
+    case Level::kAvx512Vnni:
+      return features.avx512_vnni;
     case Level::kAvx512:
-      return features.avx512;
+      return features.avx512_bf16;
+    case Level::kNeon:
+      return false;
   }
   return false;
 }

@@ -1,5 +1,5 @@
-// Which kernels this machine runs. One level is chosen when the addon loads and stays; OUTRIDER_ISA=ref|avx2|avx512
-// forces one.
+// Which kernels this machine runs. One level is chosen when the addon loads and stays; OUTRIDER_ISA names another, or
+// the best below it that this machine has.
 #pragma once
 
 #include <cstddef>
@@ -7,19 +7,25 @@
 
 namespace outrider {
 
+// Each level has all instructions of those below it, and an op has a kernel for the levels where that pays.
 enum class Level : int {
-  kRef = 0,     // any machine: scalar, sums in double
-  kAvx2 = 1,    // AVX2, FMA, F16C
-  kAvx512 = 2,  // AVX-512 F, BW, DQ, VL, VNNI
+  kRef = 0,         // any machine: scalar, sums in double
+  kAvx2 = 1,        // AVX2, FMA, F16C                          Haswell, Zen 1 to 3
+  kAvx2Vnni = 2,    // and AVX-VNNI                             Alder Lake
+  kAvx512f = 3,     // AVX-512 F, BW, DQ, VL                    Skylake-X
+  kAvx512Vnni = 4,  // and VNNI                                 Cascade Lake, Ice Lake
+  kAvx512 = 5,      // and BF16                                 Cooper Lake, Sapphire Rapids, Zen 4 and 5
+  kNeon = 6,        // reserved: no kernels yet, never available
 };
-constexpr int kLevels = 3;
+constexpr int kLevels = 7;
 
 const char* level_name(Level level);
 // False if no level has that name.
 bool level_named(const char* name, Level* level);
 // True if the processor and the operating system can run it.
 bool level_available(Level level);
-// The level of this process: OUTRIDER_ISA if it names an available level, else the best one.
+// The level of this process: OUTRIDER_ISA if it names an available level, the best of the same family below it if it
+// names one that is not (avx512 on a machine without BF16 is avx512-vnni), else the best one.
 Level level_chosen();
 // Why: "best available", "OUTRIDER_ISA", or what was wrong with OUTRIDER_ISA.
 const char* level_reason();

@@ -1,11 +1,13 @@
-// How many multiply-accumulates this machine does when nothing else is in the way: the yardstick of prefill speed.
+// How many multiply-accumulates this machine does when nothing else is in the way: the yardsticks of prefill speed.
 #pragma once
 
 namespace outrider {
 
-// Billions (1e9) of int8 multiply-accumulates per second that `threads` threads do together with the best dot-product
-// instruction outrider uses (vpdpbusd, or vpmaddubsw with its widening steps); 0 on machines without vectors. About 0.1
-// s.
+// Billions (1e9) of multiply-accumulates per second that `threads` threads do together with the best instruction that
+// the chosen level has for each: vpdpbusd (or vpmaddubsw with its widening steps), vdpbf16ps, fused multiply-add. 0
+// where it has none. About 0.1 s each.
 double probe_int8_peak(int threads);
+double probe_bf16_peak(int threads);
+double probe_f32_peak(int threads);
 
 }  // namespace outrider

@@ -80,12 +80,18 @@ void pack_dense_panel(const PackedLayout& layout, const std::uint8_t* values, st
   const std::size_t element = layout.format == WeightFormat::kF32 ? 4 : 2;
   for (long r = 0; r < rows; ++r) {
     const std::uint8_t* row = values + static_cast<std::size_t>(r) * row_bytes;
-    auto* out = reinterpret_cast<std::uint8_t*>(panel) + static_cast<std::size_t>(r) * element;
     for (long k = 0; k < layout.cols; ++k) {
-      std::memcpy(out + static_cast<std::size_t>(k) * kPanelRows * element, row + static_cast<std::size_t>(k) * element,
-                  element);
+      std::memcpy(panel + static_cast<std::size_t>(dense_index(layout, r, k)) * element,
+                  row + static_cast<std::size_t>(k) * element, element);
     }
   }
+}
+
+float dense_value(const PackedLayout& layout, const std::byte* panel, long lane, long k) {
+  const long at = dense_index(layout, lane, k);
+  if (layout.format == WeightFormat::kF32) return reinterpret_cast<const float*>(panel)[at];
+  const std::uint16_t bits = reinterpret_cast<const std::uint16_t*>(panel)[at];
+  return layout.format == WeightFormat::kF16 ? f16_to_f32(bits) : bf16_to_f32(bits);
 }
 
 void unpack_codes(const std::uint8_t* row, long cols, int bits, std::uint8_t* codes) {
@@ -99,18 +105,8 @@ void unpack_row(const PackedMatrix& matrix, long row, float* out) {
   const PackedLayout& layout = matrix.layout;
   const std::byte* panel = matrix.data + static_cast<std::size_t>(row / kPanelRows) * layout.panel_stride;
   const long lane = row % kPanelRows;
-  if (layout.format == WeightFormat::kF32) {
-    const auto* values = reinterpret_cast<const float*>(panel);
-    for (long k = 0; k < layout.cols; ++k) out[k] = values[k * kPanelRows + lane];
-    return;
-  }
   if (!is_affine(layout.format)) {
-    const auto* values = reinterpret_cast<const std::uint16_t*>(panel);
-    const bool half = layout.format == WeightFormat::kF16;
-    for (long k = 0; k < layout.cols; ++k) {
-      const std::uint16_t bits = values[k * kPanelRows + lane];
-      out[k] = half ? f16_to_f32(bits) : bf16_to_f32(bits);
-    }
+    for (long k = 0; k < layout.cols; ++k) out[k] = dense_value(layout, panel, lane, k);
     return;
   }
   const int bits = code_bits(layout.format);

@@ -1,7 +1,8 @@
 // Weights in memory: 16 outputs side by side in vector lanes, inputs one after the other.
 //
-// A matrix [rows, cols] (outputs x inputs) is cut into panels of 16 rows. Dense formats store a panel as [cols][16]
-// values. Affine formats (w = scale * code + zero, code unsigned) store, for each group of inputs, in this order:
+// A matrix [rows, cols] (outputs x inputs) is cut into panels of 16 rows. f32 and f16 store a panel as [cols][16]
+// values; bf16 as [cols / 2][16][2], two inputs side by side for two-way dot products, then [16] for the last one of an
+// odd cols. Affine formats (w = scale * code + zero, code unsigned) store, for each group of inputs, in this order:
 //
 //   16 scales, 16 zeros      f16 or f32, lane r belongs to row r of the panel
 //   blocks of 64 bytes       lane r (32 bits) holds the codes of row r: byte b, bit field p of lane r is the code of
@@ -46,6 +47,13 @@ struct PackedLayout {
 
 // `group` >= cols or 0 means one group a row. Dense formats ignore group and f32_scales.
 PackedLayout packed_layout(WeightFormat format, long rows, long cols, long group, bool f32_scales);
+
+// Where input k of a dense panel's lane lies, in elements.
+constexpr long dense_index(const PackedLayout& layout, long lane, long k) {
+  const bool paired = layout.format == WeightFormat::kBF16 && (k | 1) < layout.cols;
+  return paired ? ((k >> 1) * kPanelRows + lane) * 2 + (k & 1) : k * kPanelRows + lane;
+}
+float dense_value(const PackedLayout& layout, const std::byte* panel, long lane, long k);
 
 struct PackedMatrix {
   PackedLayout layout;

@@ -55,7 +55,7 @@ struct Batch {
   // residual stream as it is; a skipped attention writes no keys.
   long layer_begin = 0, layer_end = 0;
   std::vector<std::uint8_t> skip_attention, skip_mlp;  // per layer, or empty
-  bool int8 = false;                                   // activation mode for affine weights
+  bool rounded = false;  // activations are rounded to what each weight format multiplies fastest (gemm.h)
   int threads = 1;
   Level level = Level::kRef;  // kernels to use; fixed per model, so that a row always has the same bits
 

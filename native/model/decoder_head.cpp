@@ -45,14 +45,14 @@ Result Forward::head(Chunk& chunk, Workspace& workspace) {
   const Level level = batch_.level;
   for (std::size_t from = 0; from < rows.size(); from += kHeadRows) {
     const long n = std::min<long>(kHeadRows, static_cast<long>(rows.size() - from));
-    const bool int8 = batch_.int8 && is_affine(matrix.layout.format);
+    const auto mode = batch_.rounded ? ops::rounding_of(matrix.layout.format) : ops::Rounding::kNone;
     auto* normed = reinterpret_cast<float*>(
         workspace.slot(kSlotNormed, static_cast<std::size_t>(n * std::max(hidden, spec.ffn)) * sizeof(float)));
     auto* logits =
         reinterpret_cast<float*>(workspace.slot(kSlotLogits, static_cast<std::size_t>(n * V) * sizeof(float)));
-    std::byte* block = workspace.slot(kSlotPrepared, ops::GemmInput::bytes(matrix.layout, n, int8));
+    std::byte* block = workspace.slot(kSlotPrepared, ops::GemmInput::bytes(matrix.layout, n, mode));
     if (normed == nullptr || logits == nullptr || block == nullptr) return out_of_memory();
-    ops::GemmInput input = ops::GemmInput::place(matrix.layout, n, int8, block);
+    ops::GemmInput input = ops::GemmInput::place(matrix.layout, n, mode, block);
     for (long i = 0; i < n; ++i) {
       const float* x = chunk.x + rows[from + static_cast<std::size_t>(i)] * hidden;
       ops::rmsnorm({x, weights_->final_norm.data(), normed + i * hidden, 1, hidden, hidden, hidden, spec.norm_eps},

@@ -27,7 +27,7 @@ struct Context {
   Workspace& workspace;
   Level level;
   int threads;
-  bool int8;
+  bool rounded;
   long n;
 };
 
@@ -50,10 +50,10 @@ Result project(const Context& c, const float* in, long K, const std::vector<floa
     while (found < made && !ops::GemmInput::compatible(layout, *layouts[found])) ++found;
     input_of[i] = found;
     if (found < made) continue;
-    const bool int8 = c.int8 && is_affine(layout.format);
-    std::byte* block = c.workspace.slot(kSlotPrepared + made, ops::GemmInput::bytes(layout, c.n, int8));
+    const auto mode = c.rounded ? ops::rounding_of(layout.format) : ops::Rounding::kNone;
+    std::byte* block = c.workspace.slot(kSlotPrepared + made, ops::GemmInput::bytes(layout, c.n, mode));
     if (block == nullptr) return out_of_memory();
-    inputs[made] = ops::GemmInput::place(layout, c.n, int8, block);
+    inputs[made] = ops::GemmInput::place(layout, c.n, mode, block);
     layouts[made++] = &layout;
   }
   const bool normalise = norm != nullptr && !norm->empty();
@@ -99,7 +99,7 @@ void add_branch(const Context& c, float* x, float* branch, const std::vector<flo
 Result Forward::layers(Chunk& chunk, Workspace& workspace, const std::atomic<bool>& abort) {
   const DecoderSpec& spec = weights_->spec;
   const long n = chunk.n, hidden = spec.hidden, D = spec.head_dim, H = spec.heads, G = spec.kv_heads;
-  const Context c{spec, workspace, batch_.level, batch_.threads, batch_.int8, n};
+  const Context c{spec, workspace, batch_.level, batch_.threads, batch_.rounded, n};
   const auto floats = [&workspace](int slot, long count) {
     return reinterpret_cast<float*>(workspace.slot(slot, static_cast<std::size_t>(count) * sizeof(float)));
   };

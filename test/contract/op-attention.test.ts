@@ -34,12 +34,14 @@ function makeKv({ G, D, type }: Case, tokens: number, seed: number) {
 /**
  * float64 attention of row n over the tokens listed in sees[n] (oldest first). A score of D multiply-adds is off by (D + 4) u of its
  * summed magnitudes, or by 5e-7 softCap; weights inherit that as a relative error, and a sum of T of them and of weighted values adds
- * (T + 16) u. Values cancel, so their magnitudes count.
+ * (T + 16) u. Values cancel, so their magnitudes count. Kernels of bf16 products round queries to bf16, which is done here too, and
+ * weights, by u16 = 2^-9 of each: numerator and denominator then are off by u16 of their magnitudes each.
  */
 function reference(
   c: Case,
   q: Float32Array,
   sees: { keys: Float32Array; values: Float32Array; token: number }[][],
+  bf16Products: boolean,
 ): Expected {
   const { H, G, D, window = 0, softCap = 0 } = c;
   const scale = Math.fround(1 / Math.sqrt(D));
@@ -55,7 +57,7 @@ function reference(
         let sum = 0;
         let magnitude = 0;
         for (let d = 0; d < D; d++) {
-          const product = q[at + d] * keys[(token * G + g) * D + d];
+          const product = (bf16Products ? rounding.bf16(q[at + d]) : q[at + d]) * keys[(token * G + g) * D + d];
           sum += product;
           magnitude += Math.abs(product);
         }
@@ -75,7 +77,8 @@ function reference(
           magnitude += Math.abs(part);
         });
         value[at + d] = sum;
-        tolerance[at + d] = magnitude * (4 * off + (visible.length + 48) * unit) + 1e-30;
+        tolerance[at + d] =
+          magnitude * (4 * off + (visible.length + 48) * unit + (bf16Products ? 2 * 2 ** -9 : 0)) + 1e-30;
       }
     }
   });
@@ -88,11 +91,15 @@ const cases: Case[] = [
   { H: 5, G: 1, D: 20, type: "bf16" },
   { H: 2, G: 2, D: 7, type: "f32", window: 5 },
   { H: 8, G: 2, D: 16, type: "f16", window: 70, softCap: 3 },
+  { H: 8, G: 1, D: 64, type: "bf16" },
+  { H: 3, G: 1, D: 37, type: "bf16", window: 70, softCap: 3 },
+  { H: 4, G: 2, D: 128, type: "bf16", window: 33 },
 ];
 
 describe.each(opLevels("attention"))("attention on %s", (level) => {
   describe.each(cases)("H $H, G $G, D $D, $type, window $window, cap $softCap", (c) => {
     const { H, D, window, softCap } = c;
+    const bf16Products = level === "avx512" && c.type === "bf16";
     /** Attention of rows at these positions over `kv`. */
     const rowsAt = (q: Float32Array, kv: KvPages, rows: number[]) =>
       attention({
@@ -110,7 +117,7 @@ describe.each(opLevels("attention"))("attention on %s", (level) => {
       const rows = [...new Set([0, Math.floor(tokens / 2), tokens - 1])];
       const q = normal(rows.length * H * D, 9, 2);
       const sees = rows.map((row) => Array.from({ length: row + 1 }, (_, token) => ({ keys, values, token })));
-      expectClose(rowsAt(q, pages, rows), reference(c, q, sees), `${tokens} tokens`);
+      expectClose(rowsAt(q, pages, rows), reference(c, q, sees, bf16Products), `${tokens} tokens`);
     });
 
     test.each([0, 1, 63, 64, 65, 130])("random trees above a prefix of %i tokens", (prefix) => {
@@ -131,7 +138,7 @@ describe.each(opLevels("attention"))("attention on %s", (level) => {
         ...Array.from({ length: prefix }, (_, token) => ({ ...committed, token })),
         ...path.map((token) => ({ ...nodes, token })),
       ]);
-      expectClose(out.data, reference(c, q, sees), `tree above ${prefix}`);
+      expectClose(out.data, reference(c, q, sees, bf16Products), `tree above ${prefix}`);
 
       // The same row with its path committed gives the same bits.
       const deepest = paths.reduce((best, path, n) => (path.length > paths[best].length ? n : best), 0);

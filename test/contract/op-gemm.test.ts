@@ -101,6 +101,40 @@ describe.each(opLevels("gemm"))("gemm on %s", (level) => {
     }
   });
 
+  test.each(shapes)("bf16 activations, %i x %i x %i", (N, M, K) => {
+    const x = withOutliers(N * K, N + K);
+    const rounded = bf16(Array.from(x), [N, K]);
+    const bias = normal(M, 3);
+    const w = bf16(Array.from(normal(M * K, M)), [M, K]);
+    const expected = reference(rounded.toFloat32(), w, bias, false);
+    const input = { w, bias: f32(bias, [M]), activation: "bf16", level } as const;
+    const out = gemm({ ...input, x: f32(x, [N, K]) }).data;
+    expectClose(out, expected, w.dtype);
+    expect(gemm({ ...input, x: rounded }).data).toEqual(out);
+    for (let n = 0; n < N; n++) {
+      const alone = gemm({ ...input, x: f32(x.subarray(n * K, (n + 1) * K), [1, K]) }).data;
+      expect(alone).toEqual(out.subarray(n * M, (n + 1) * M));
+    }
+  });
+
+  // Many rows go through so many inputs in stretches, one row in one go.
+  test.each(["f32", "f16", "bf16", "bf16 activations", "u4", "u8"])("more inputs than a cache holds, %s", (what) => {
+    const [N, M, K] = [9, 70, 7001];
+    const x = normal(N * K, 1);
+    const dense = { f32, f16, bf16, "bf16 activations": bf16 }[what];
+    const w = dense
+      ? (dense(Array.from(normal(M * K, 2)), [M, K]) as WeightTensor)
+      : randomAffine(what === "u4" ? 4 : 8, M, K, 16, true, 2);
+    const activation = dense ? (what === "bf16 activations" ? "bf16" : "float") : "int8";
+    const seen = activation === "bf16" ? bf16(Array.from(x), [N, K]).toFloat32() : x;
+    const out = gemm({ x: f32(x, [N, K]), w, activation, level }).data;
+    expectClose(out.subarray(0, M), reference(seen.subarray(0, K), w, undefined, !dense), what);
+    for (let n = 0; n < N; n++) {
+      const alone = gemm({ x: f32(x.subarray(n * K, (n + 1) * K), [1, K]), w, activation, level }).data;
+      expect(alone).toEqual(out.subarray(n * M, (n + 1) * M));
+    }
+  });
+
   describe.each([2, 4, 8] as const)("%i bits", (bits) => {
     test.each([16, 32, 64, 128, 100_000])("groups of %i", (group) => {
       for (const [i, [N, M, K]] of shapes.entries()) {
@@ -197,10 +231,12 @@ describe.each(opLevels("gemm"))("gemm on %s", (level) => {
   });
 });
 
-test("int8 needs affine weights, shapes must fit", () => {
+test("int8 needs affine weights, bf16 bf16 ones, shapes must fit", () => {
   const w = f32([1, 2], [1, 2]);
-  expect(() => gemm({ x: f32([1, 2], [1, 2]), w, activation: "int8" })).toThrow(
-    expect.objectContaining({ code: "OUTRIDER_UNSUPPORTED" }),
-  );
+  for (const activation of ["int8", "bf16"] as const) {
+    expect(() => gemm({ x: f32([1, 2], [1, 2]), w, activation })).toThrow(
+      expect.objectContaining({ code: "OUTRIDER_UNSUPPORTED" }),
+    );
+  }
   expect(() => gemm({ x: f32([1, 2, 3], [1, 3]), w })).toThrow(expect.objectContaining({ code: "OUTRIDER_SHAPE" }));
 });

@@ -15,8 +15,8 @@ const family = (name: string) => path.join(shared ?? "", "golden/families", name
 
 const cases: [name: string, folder: string, options: Partial<RuntimeOptions>][] = [
   ["u8 weights, float, f32 KV", defaultModel, {}],
-  ["u8 weights, int8, f16 KV", defaultModel, { int8: true, kv: "f16" }],
-  ["u8 weights, int8, bf16 KV, one thread", defaultModel, { int8: true, kv: "bf16", threads: 1 }],
+  ["u8 weights, int8, f16 KV", defaultModel, { rounded: true, kv: "f16" }],
+  ["u8 weights, int8, bf16 KV, one thread", defaultModel, { rounded: true, kv: "bf16", threads: 1 }],
   ...(shared
     ? ([
         ["f32 weights, sliding window and soft caps (gemma2)", family("gemma2"), { kv: "f16" }],

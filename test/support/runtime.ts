@@ -27,7 +27,7 @@ export async function startRuntime(
   if (!loaded) throw new Error("not loaded");
   return new Runtime(loaded, spec, {
     threads: 2,
-    int8: false,
+    rounded: false,
     kv: "f32",
     contextLength: spec.contextLength,
     ...options,

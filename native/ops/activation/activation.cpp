@@ -5,7 +5,7 @@ namespace {
 
 constexpr Kernel<void (*)(const ActivationArgs&)> kKernels[] = {
 #ifdef __x86_64__
-    {Level::kAvx512, avx512::activation},
+    {Level::kAvx512f, avx512f::activation},
     {Level::kAvx2, avx2::activation},
 #endif
     {Level::kRef, ref::activation},

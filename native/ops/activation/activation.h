@@ -34,6 +34,6 @@ void activation(const ops::ActivationArgs& args);
 namespace outrider::avx2 {
 void activation(const ops::ActivationArgs& args);
 }
-namespace outrider::avx512 {
+namespace outrider::avx512f {
 void activation(const ops::ActivationArgs& args);
 }

@@ -3,24 +3,45 @@
 namespace outrider::ops {
 namespace {
 
-constexpr Kernel<void (*)(const AttentionArgs&)> kKernels[] = {
+using Attention = void (*)(const AttentionArgs&);
+
+constexpr Kernel<Attention> kKernels[] = {
 #ifdef __x86_64__
     {Level::kAvx512, avx512::attention},
+    {Level::kAvx512f, avx512f::attention},
     {Level::kAvx2, avx2::attention},
 #endif
     {Level::kRef, ref::attention},
 };
 
+constexpr Kernel<Attention> kMerge[] = {
+#ifdef __x86_64__
+    {Level::kAvx512, avx512::attention_merge},
+    {Level::kAvx512f, avx512f::attention_merge},
+    {Level::kAvx2, avx2::attention_merge},
+#endif
+    {Level::kRef, nullptr},
+};
+
+constexpr std::size_t padded_head(long D) { return static_cast<std::size_t>((D + 15) / 16 * 16); }
+
 }  // namespace
 
-// Two pages of f32, one assembled for a tree row and one converted, then accumulators and weights of all query rows.
+// Two pages of f32, one assembled for tree rows and one converted; then of all query rows: sums of a segment, sums of
+// those before it, weights of a block, and the query in pairs of bf16.
 std::size_t attention_work_bytes(long, long, long D) {
-  const auto d = static_cast<std::size_t>((D + 15) / 16 * 16);
-  const std::size_t bytes = 2 * kv_page_bytes(D, DType::kF32) + kAttentionQueries * (d + kPageTokens) * sizeof(float);
-  return (bytes + 63) / 64 * 64 + 64;
+  const std::size_t d = padded_head(D), pages = 2 * 2 * kPageTokens * d;
+  const std::size_t floats = pages + kAttentionQueries * (2 * d + kPageTokens + d);
+  return (floats * sizeof(float) + 63) / 64 * 64 + 64;
+}
+
+std::size_t attention_parts_floats(long queries, long segments, long D) {
+  return static_cast<std::size_t>(queries * segments) * (padded_head(D) + 16);
 }
 
 void attention(const AttentionArgs& args, Level level) { kernel_for(kKernels, level)(args); }
+void attention_merge(const AttentionArgs& args, Level level) { kernel_for(kMerge, level)(args); }
+bool attention_splits(Level level) { return kernel_for(kMerge, level) != nullptr; }
 unsigned attention_levels() { return kernel_levels(kKernels); }
 
 }  // namespace outrider::ops

@@ -11,9 +11,12 @@
 //          ancestors; formats/kv_page.h for the layout.
 // Dims:    N rows, H query heads, G kv heads, D head size.
 //
-// The walk is by blocks of 64 absolute positions with one rescaling per block, each row on its own: a row's result
-// depends on its query and on the keys and values at its positions, not on other rows, on chunking, or on which of its
-// ancestors were committed.
+// The walk is by blocks of 64 absolute positions with one rescaling per block, and by segments of 256 that are merged
+// in order, each row on its own: a row's result depends on its query and on the keys and values at its positions, not
+// on other rows, on chunking, on which of its ancestors were committed, or on which thread took which segment.
+//
+// Precision: f32 throughout, but level avx512 multiplies bf16 pages by queries and weights rounded to bf16 (2^-9
+// relative each).
 #pragma once
 
 #include <cstddef>
@@ -30,6 +33,8 @@ constexpr long kMaxHeadDim = 512;
 constexpr long kMaxTreeRows = 1024;
 // Query rows of one KV head that walk the pages together in the vector kernels.
 constexpr int kAttentionQueries = 64;
+// Positions whose softmax is computed on its own before it is merged with what came before. A multiple of kPageTokens.
+constexpr long kSegmentTokens = 256;
 
 struct AttentionArgs {
   const float* q;  // [N, H, D], rows q_stride apart
@@ -51,6 +56,11 @@ struct AttentionArgs {
   long row_begin, row_end;
   long g_begin, g_end;
   std::byte* work;  // attention_work_bytes() for this call alone
+  // Split over segments of one KV head: null, or attention_parts_floats() for the rows and the segments from
+  // parts_first on. Then only segments [segment_begin, segment_end) are computed, into parts, and attention_merge() of
+  // all rows makes `out` once every segment is there. The bits are those of one call.
+  float* parts;
+  long parts_first, segment_begin, segment_end;
 };
 
 // Scratch of one thread, a multiple of 64.
@@ -59,6 +69,10 @@ std::size_t attention_work_bytes(long H, long G, long D);
 // Shapes are preconditions: D <= kMaxHeadDim, G divides H. Reentrant with separate work.
 // Cost: 4 D flops per row, head and visible position; each page is read once per kAttentionQueries query rows.
 void attention(const AttentionArgs& args, Level level);
+void attention_merge(const AttentionArgs& args, Level level);
+// Whether a level can split by segments; ref cannot.
+bool attention_splits(Level level);
+std::size_t attention_parts_floats(long queries, long segments, long D);
 unsigned attention_levels();
 
 }  // namespace outrider::ops
@@ -66,9 +80,12 @@ unsigned attention_levels();
 namespace outrider::ref {
 void attention(const ops::AttentionArgs& args);
 }
-namespace outrider::avx2 {
-void attention(const ops::AttentionArgs& args);
-}
-namespace outrider::avx512 {
-void attention(const ops::AttentionArgs& args);
-}
+#define OUTRIDER_DECLARE(level)                         \
+  namespace outrider::level {                           \
+  void attention(const ops::AttentionArgs& args);       \
+  void attention_merge(const ops::AttentionArgs& args); \
+  }
+OUTRIDER_DECLARE(avx2)
+OUTRIDER_DECLARE(avx512f)
+OUTRIDER_DECLARE(avx512)
+#undef OUTRIDER_DECLARE

@@ -1,9 +1,19 @@
 #include "ops/attention/attention.h"
 #ifdef __x86_64__
-#include "cpu/unroll.h"
 #include "cpu/begin_avx512.h"
-// Four query rows: 16 score registers and 4 of keys.
-constexpr int kTile = 4;
-#include "ops/attention/attention_simd.h"
+#include "cpu/unroll.h"
+#include "ops/attention/attention_state.h"
+#include "ops/attention/attention_bf16.h"
+#include "ops/attention/attention_walk.h"
+
+// Only bf16 pages have a kernel of this level.
+void attention(const ops::AttentionArgs& args) {
+  if (args.kv_type == DType::kBF16) {
+    walk<Bf16Blocks>(args);
+  } else {
+    avx512f::attention(args);
+  }
+}
+void attention_merge(const ops::AttentionArgs& args) { merge_parts(args); }
 #include "cpu/end.h"
 #endif

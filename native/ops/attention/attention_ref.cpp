@@ -38,8 +38,8 @@ void attention(const ops::AttentionArgs& args) {
         const Place at = place_of(args, n, j, g);
         double score = 0;
         for (long d = 0; d < D; ++d) {
-          score += static_cast<double>(q[d]) *
-                   load_float(at.page, args.kv_type, static_cast<std::size_t>(d * kPageTokens + at.slot));
+          score +=
+              static_cast<double>(q[d]) * load_float(at.page, args.kv_type, kv_key_index(args.kv_type, D, d, at.slot));
         }
         score *= args.scale;
         if (args.soft_cap > 0) score = args.soft_cap * std::tanh(score / args.soft_cap);
@@ -52,8 +52,7 @@ void attention(const ops::AttentionArgs& args) {
         const double weight = std::exp(score - largest);
         total += weight;
         for (long d = 0; d < D; ++d) {
-          sums[d] +=
-              weight * load_float(at.page, args.kv_type, static_cast<std::size_t>((kPageTokens + at.slot) * D + d));
+          sums[d] += weight * load_float(at.page, args.kv_type, kv_value_index(args.kv_type, D, at.slot, d));
         }
       }
       float* out = args.out + n * args.out_stride + h * D;

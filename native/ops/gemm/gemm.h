@@ -6,11 +6,11 @@
 //
 //   out[n,m] = sum_g scale[m,g] * (sum_{k in g} u[m,k] x[n,k]) + zero[m,g] * (sum_{k in g} x[n,k])
 //
-// Two arithmetic modes. Float: x stays f32. Int8: x is rounded per row and group to x ~ s * q with s = max|x| / 127 and
-// q in -127..127, so that the inner sum is exact in integers; only affine weights have it. Source: the affine family is
-// that of decoupleQ (arXiv:2404.12759, equation 2); per-group dynamic int8 activations are
-//         common practice.
-// Dims:   N rows of activations, M outputs, K inputs, G groups per row of weights.
+// Three arithmetic modes. Float: x stays f32. Int8, for affine weights: x is rounded per row and group to x ~ s * q
+// with s = max|x| / 127 and q in -127..127, so that the inner sum is exact in integers. BF16, for bf16 weights: x is
+// rounded to bf16, products are exact. Source: the affine family is that of decoupleQ (arXiv:2404.12759, equation 2);
+// per-group dynamic int8 activations are common practice. Dims:   N rows of activations, M outputs, K inputs, G groups
+// per row of weights.
 //
 // Work is in two steps so that projections of the same input share the first: gemm_prepare lays x out for a weight
 // layout, gemm multiplies a run of panels of 16 outputs. Both may be split over threads, by rows and by panels. A row's
@@ -31,20 +31,29 @@ namespace outrider::ops {
 // Longest group of int8 mode: 65536 products of codes up to 255 and activations up to 127 stay below 2^31.
 constexpr long kMaxInt8Group = 65536;
 
-// Activations laid out for weights with the same group and padding.
+enum class Rounding : std::uint8_t { kNone, kInt8, kBF16 };
+
+// How activations may be rounded for weights of a format: to int8 if affine, to bf16 for bf16.
+constexpr Rounding rounding_of(WeightFormat format) {
+  return is_affine(format) ? Rounding::kInt8 : format == WeightFormat::kBF16 ? Rounding::kBF16 : Rounding::kNone;
+}
+
+// Activations laid out for weights with the same group and padding, by gemm_prepare of one level for gemm of the same
+// level.
 struct GemmInput {
-  bool int8 = false;
+  Rounding mode = Rounding::kNone;
   long N = 0;
   long padded_cols = 0, groups = 0;
-  float* x = nullptr;        // [N, padded_cols]  float mode
-  std::int8_t* q = nullptr;  // [N, padded_cols]  int8 mode
-  float* scale = nullptr;    // [N, groups]       int8 mode
-  float* sum = nullptr;      // [N, groups]       sum of x over the group: of s * q in int8 mode
+  float* x = nullptr;              // [N, padded_cols]      float mode, and bf16 mode on levels without bf16 products
+  std::uint32_t* pairs = nullptr;  // [N, padded_cols / 2]  bf16 mode, in the memory of x
+  std::int8_t* q = nullptr;        // [N, padded_cols]      int8 mode
+  float* scale = nullptr;          // [N, groups]           int8 mode
+  float* sum = nullptr;            // [N, groups]           sum of x over the group: of s * q in int8 mode
 
-  // Bytes of the one block that gemm_input_place divides among the arrays above.
-  static std::size_t bytes(const PackedLayout& layout, long N, bool int8);
-  static GemmInput place(const PackedLayout& layout, long N, bool int8, std::byte* block);
-  // True if weights of `layout` can use activations prepared for `other`.
+  // Bytes of the one block that place() divides among the arrays above.
+  static std::size_t bytes(const PackedLayout& layout, long N, Rounding mode);
+  static GemmInput place(const PackedLayout& layout, long N, Rounding mode, std::byte* block);
+  // True if weights of `layout` can use activations prepared for `other` in the mode both take.
   static bool compatible(const PackedLayout& layout, const PackedLayout& other);
 };
 
@@ -67,8 +76,8 @@ struct GemmArgs {
 };
 
 // Shapes are preconditions, and so are groups of at most kMaxInt8Group in int8 mode. Reentrant. x must be finite in
-// int8 mode for a useful result; NaN and Inf give NaN outputs. Cost: 2 N M K flops; weights are read once per 8 rows
-// (per 4 on avx2), from cache after the first.
+// int8 mode for a useful result; NaN and Inf give NaN outputs. Cost: 2 N M K flops; weights are read from memory once,
+// and once more from cache for each tile of rows (8 at most).
 void gemm_prepare(const GemmPrepareArgs& args, Level level);
 void gemm(const GemmArgs& args, Level level);
 unsigned gemm_levels();
@@ -82,5 +91,8 @@ unsigned gemm_levels();
   }
 OUTRIDER_DECLARE(ref)
 OUTRIDER_DECLARE(avx2)
+OUTRIDER_DECLARE(avx2vnni)
+OUTRIDER_DECLARE(avx512f)
+OUTRIDER_DECLARE(avx512vnni)
 OUTRIDER_DECLARE(avx512)
 #undef OUTRIDER_DECLARE

@@ -13,15 +13,7 @@ float parameter(const PackedLayout& layout, const std::byte* at, long lane) {
 double dense_dot(const PackedLayout& layout, const std::byte* panel, long lane, const float* x) {
   double sum = 0;
   for (long k = 0; k < layout.cols; ++k) {
-    const long at = k * kPanelRows + lane;
-    float w = 0;
-    if (layout.format == WeightFormat::kF32) {
-      w = reinterpret_cast<const float*>(panel)[at];
-    } else {
-      const std::uint16_t bits = reinterpret_cast<const std::uint16_t*>(panel)[at];
-      w = layout.format == WeightFormat::kF16 ? f16_to_f32(bits) : bf16_to_f32(bits);
-    }
-    sum += static_cast<double>(w) * x[k];
+    sum += static_cast<double>(dense_value(layout, panel, lane, k)) * x[k];
   }
   return sum;
 }
@@ -40,9 +32,10 @@ double affine_dot(const PackedLayout& layout, const std::byte* panel, long lane,
     for (long k = 0; k < blocks * block; ++k) {
       const long within = k % block;
       const unsigned code = (codes[k / block * 64 + within % 4] >> (within / 4 * bits)) & mask;
-      dot += static_cast<double>(code) * (in.int8 ? static_cast<double>(in.q[first + k]) : in.x[first + k]);
+      dot += static_cast<double>(code) *
+             (in.mode == ops::Rounding::kInt8 ? static_cast<double>(in.q[first + k]) : in.x[first + k]);
     }
-    if (in.int8) dot *= in.scale[n * in.groups + g];
+    if (in.mode == ops::Rounding::kInt8) dot *= in.scale[n * in.groups + g];
     total += parameter(layout, scales, lane) * dot;
     total += static_cast<double>(parameter(layout, scales + layout.header / 2, lane)) * in.sum[n * in.groups + g];
   }
@@ -60,7 +53,7 @@ void gemm_prepare(const ops::GemmPrepareArgs& args) {
     for (long g = 0; g < layout.groups; ++g) {
       const long first = g * layout.group;
       const long count = first + layout.group <= layout.cols ? layout.group : layout.cols - first;
-      const long at = n * layout.padded_cols + g * padded_group;
+      const long at = n * in.padded_cols + g * padded_group;
       const long padded = g + 1 < layout.groups ? padded_group : layout.padded_cols - g * padded_group;
       double sum = 0;
       float largest = 0;
@@ -76,16 +69,16 @@ void gemm_prepare(const ops::GemmPrepareArgs& args) {
       for (long k = 0; k < padded; ++k) {
         const float x =
             k < count ? load_float(args.x, args.x_type, static_cast<std::size_t>(n * args.x_stride + first + k)) : 0.0f;
-        if (in.int8) {
+        if (in.mode == ops::Rounding::kInt8) {
           const long q = finite ? std::lrintf(x * inverse) : 0;
           in.q[at + k] = static_cast<std::int8_t>(q);
           integers += q;
         } else {
-          in.x[at + k] = x;
+          in.x[at + k] = in.mode == ops::Rounding::kBF16 ? bf16_to_f32(f32_to_bf16(x)) : x;
         }
       }
       const long row_group = n * layout.groups + g;
-      if (in.int8) {
+      if (in.mode == ops::Rounding::kInt8) {
         const float scale = finite ? largest / 127.0f : __builtin_nanf("");
         in.scale[row_group] = scale;
         in.sum[row_group] = scale * static_cast<float>(integers);

@@ -5,7 +5,7 @@ namespace {
 
 constexpr Kernel<void (*)(const LayernormArgs&)> kKernels[] = {
 #ifdef __x86_64__
-    {Level::kAvx512, avx512::layernorm},
+    {Level::kAvx512f, avx512f::layernorm},
     {Level::kAvx2, avx2::layernorm},
 #endif
     {Level::kRef, ref::layernorm},

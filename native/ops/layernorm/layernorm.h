@@ -32,6 +32,6 @@ void layernorm(const ops::LayernormArgs& args);
 namespace outrider::avx2 {
 void layernorm(const ops::LayernormArgs& args);
 }
-namespace outrider::avx512 {
+namespace outrider::avx512f {
 void layernorm(const ops::LayernormArgs& args);
 }

@@ -5,7 +5,7 @@ namespace {
 
 constexpr Kernel<void (*)(const RmsnormArgs&)> kKernels[] = {
 #ifdef __x86_64__
-    {Level::kAvx512, avx512::rmsnorm},
+    {Level::kAvx512f, avx512f::rmsnorm},
     {Level::kAvx2, avx2::rmsnorm},
 #endif
     {Level::kRef, ref::rmsnorm},

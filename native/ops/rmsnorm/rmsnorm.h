@@ -32,6 +32,6 @@ void rmsnorm(const ops::RmsnormArgs& args);
 namespace outrider::avx2 {
 void rmsnorm(const ops::RmsnormArgs& args);
 }
-namespace outrider::avx512 {
+namespace outrider::avx512f {
 void rmsnorm(const ops::RmsnormArgs& args);
 }

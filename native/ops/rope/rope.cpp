@@ -7,7 +7,7 @@ namespace {
 
 constexpr Kernel<void (*)(const RopeArgs&)> kKernels[] = {
 #ifdef __x86_64__
-    {Level::kAvx512, avx512::rope},
+    {Level::kAvx512f, avx512f::rope},
     {Level::kAvx2, avx2::rope},
 #endif
     {Level::kRef, ref::rope},

@@ -41,6 +41,6 @@ void rope(const ops::RopeArgs& args);
 namespace outrider::avx2 {
 void rope(const ops::RopeArgs& args);
 }
-namespace outrider::avx512 {
+namespace outrider::avx512f {
 void rope(const ops::RopeArgs& args);
 }

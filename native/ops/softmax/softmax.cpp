@@ -5,7 +5,7 @@ namespace {
 
 constexpr Kernel<void (*)(const SoftmaxArgs&)> kKernels[] = {
 #ifdef __x86_64__
-    {Level::kAvx512, avx512::softmax},
+    {Level::kAvx512f, avx512f::softmax},
     {Level::kAvx2, avx2::softmax},
 #endif
     {Level::kRef, ref::softmax},

@@ -30,6 +30,6 @@ void softmax(const ops::SoftmaxArgs& args);
 namespace outrider::avx2 {
 void softmax(const ops::SoftmaxArgs& args);
 }
-namespace outrider::avx512 {
+namespace outrider::avx512f {
 void softmax(const ops::SoftmaxArgs& args);
 }

@@ -5,7 +5,7 @@ namespace {
 
 constexpr Kernel<void (*)(const TopkArgs&)> kKernels[] = {
 #ifdef __x86_64__
-    {Level::kAvx512, avx512::topk},
+    {Level::kAvx512f, avx512f::topk},
     {Level::kAvx2, avx2::topk},
 #endif
     {Level::kRef, ref::topk},

@@ -33,6 +33,6 @@ void topk(const ops::TopkArgs& args);
 namespace outrider::avx2 {
 void topk(const ops::TopkArgs& args);
 }
-namespace outrider::avx512 {
+namespace outrider::avx512f {
 void topk(const ops::TopkArgs& args);
 }

@@ -1,6 +1,6 @@
 #include "ops/rmsnorm/rmsnorm.h"
 #ifdef __x86_64__
-#include "cpu/begin_avx512.h"
+#include "cpu/begin_avx512f.h"
 #include "ops/rmsnorm/rmsnorm_simd.h"
 #include "cpu/end.h"
 #endif

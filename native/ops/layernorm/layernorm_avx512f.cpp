@@ -1,6 +1,6 @@
 #include "ops/layernorm/layernorm.h"
 #ifdef __x86_64__
-#include "cpu/begin_avx512.h"
+#include "cpu/begin_avx512f.h"
 #include "ops/layernorm/layernorm_simd.h"
 #include "cpu/end.h"
 #endif

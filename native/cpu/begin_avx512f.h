@@ -1,0 +1,17 @@
+// Opens a region compiled for AVX-512 F, BW, DQ, VL inside namespace outrider::avx512f. No include guard on purpose:
+// each kernel file opens one region and closes it with cpu/end.h. Include everything else first.
+#include <immintrin.h>
+
+#include <cstdint>
+
+#if defined(__clang__)
+#pragma clang attribute push(__attribute__((target("avx512f,avx512bw,avx512dq,avx512vl,avx2,fma,f16c,bmi2"))), \
+                             apply_to = function)
+#else
+#pragma GCC push_options
+#pragma GCC target("avx512f,avx512bw,avx512dq,avx512vl,avx2,fma,f16c,bmi2")
+#endif
+
+namespace outrider::avx512f {
+
+#include "cpu/avx512_lanes.h"

@@ -1,0 +1,8 @@
+#include <cstdint>
+
+#ifdef __x86_64__
+#include "cpu/unroll.h"
+#include "cpu/begin_avx512vnni.h"
+#include "cpu/peak_simd.h"
+#include "cpu/end.h"
+#endif

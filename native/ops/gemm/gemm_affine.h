@@ -1,0 +1,171 @@
+// Tiles of affine weights, included inside a level's region after gemm_tile.h. kByteDots: i_dot4 takes codes of 8 bits
+// without saturating.
+
+template <bool kF32>
+static inline F parameter(const std::byte* at) {
+  return kF32 ? f_load(reinterpret_cast<const float*>(at)) : f_load_f16(reinterpret_cast<const std::uint16_t*>(at));
+}
+
+// One group in float mode: acc[r][p] = sum of code * x in input order.
+template <WeightFormat kFormat, int R, int P>
+static inline void group_float(const Row (&rows)[R], const std::byte* const (&codes)[P], long blocks, long at,
+                               F (&acc)[R][P]) {
+  constexpr int kBits = code_bits(kFormat), kShift = kBits == 8 ? 0 : kBits;  // to the next plane
+  const I field = i_set1(kBits == 8 ? -1 : kBits == 4 ? 0x0F0F0F0F : 0x03030303), low = i_set1(0xFF);
+  for (long block = 0; block < blocks; ++block) {
+    I raw[P];
+    OUTRIDER_UNROLL
+    for (int p = 0; p < P; ++p) raw[p] = i_load(codes[p] + block * 64);
+    const long first = at + block * codes_per_block(kFormat);
+    OUTRIDER_UNROLL
+    for (int plane = 0; plane < 8 / kBits; ++plane) {
+      I bytes[P];
+      OUTRIDER_UNROLL
+      for (int p = 0; p < P; ++p) bytes[p] = kBits == 8 ? raw[p] : i_and(raw[p], field);
+      OUTRIDER_UNROLL
+      for (int b = 0; b < 4; ++b) {
+        F weight[P];
+        OUTRIDER_UNROLL
+        for (int p = 0; p < P; ++p) weight[p] = i_to_f(b == 3 ? bytes[p] : i_and(bytes[p], low));
+        OUTRIDER_UNROLL
+        for (int r = 0; r < R; ++r) {
+          const F x = f_set1(rows[r].x[first + plane * 4 + b]);
+          OUTRIDER_UNROLL
+          for (int p = 0; p < P; ++p) acc[r][p] = f_fma(weight[p], x, acc[r][p]);
+        }
+        OUTRIDER_UNROLL
+        for (int p = 0; p < P; ++p) bytes[p] = i_shift_right(bytes[p], 8);
+      }
+      OUTRIDER_UNROLL
+      for (int p = 0; p < P; ++p) raw[p] = i_shift_right(raw[p], kShift);
+    }
+  }
+}
+
+// Four consecutive int8 activations in every lane.
+static inline I four_activations(const std::int8_t* q) {
+  std::int32_t four;
+  __builtin_memcpy(&four, q, 4);
+  return i_set1(four);
+}
+
+// One group in int8 mode: the dot products are exact, so only their conversion to float needs an order. Blocks are
+// loaded again for each plane, from L1, which leaves the registers to the accumulators.
+template <WeightFormat kFormat, int R, int P>
+static inline void group_int8(const Row (&rows)[R], const std::byte* const (&codes)[P], long blocks, long at,
+                              I (&acc)[R][P]) {
+  constexpr int kBits = code_bits(kFormat);
+  const I field = i_set1(kBits == 8 ? -1 : kBits == 4 ? 0x0F0F0F0F : 0x03030303);
+  for (long block = 0; block < blocks; ++block) {
+    const long first = at + block * codes_per_block(kFormat);
+    OUTRIDER_UNROLL
+    for (int plane = 0; plane < 8 / kBits; ++plane) {
+      I bytes[P];
+      OUTRIDER_UNROLL
+      for (int p = 0; p < P; ++p) {
+        const I raw = i_load(codes[p] + block * 64);
+        bytes[p] = kBits == 8 ? raw : i_and(i_shift_right(raw, plane * kBits), field);
+      }
+      OUTRIDER_UNROLL
+      for (int r = 0; r < R; ++r) {
+        const I x = four_activations(rows[r].q + first + plane * 4);
+        OUTRIDER_UNROLL
+        for (int p = 0; p < P; ++p) {
+          acc[r][p] = kBits == 8 ? i_dot4(acc[r][p], bytes[p], x) : i_dot4_small(acc[r][p], bytes[p], x);
+        }
+      }
+    }
+  }
+}
+
+// The same for one row where the dot product takes whole bytes: a plane keeps its place in the byte, so its sum is a
+// multiple of a power of two that one shift at the end takes out again, exactly. No shifts in the loop, and as many
+// independent sums as planes.
+template <WeightFormat kFormat, int P>
+static inline void group_int8_row(const Row& row, const std::byte* const (&codes)[P], long blocks, long at,
+                                  I (&acc)[1][P]) {
+  constexpr int kBits = code_bits(kFormat), kPlanes = 8 / kBits;
+  constexpr std::uint32_t kField = kBits == 8 ? 0xFFFFFFFFu : kBits == 4 ? 0x0F0F0F0Fu : 0x03030303u;
+  I sums[kPlanes][P];
+  OUTRIDER_UNROLL
+  for (int plane = 0; plane < kPlanes; ++plane) {
+    OUTRIDER_UNROLL
+    for (int p = 0; p < P; ++p) sums[plane][p] = i_zero();
+  }
+  for (long block = 0; block < blocks; ++block) {
+    const std::int8_t* q = row.q + at + block * codes_per_block(kFormat);
+    I raw[P];
+    OUTRIDER_UNROLL
+    for (int p = 0; p < P; ++p) raw[p] = i_load(codes[p] + block * 64);
+    OUTRIDER_UNROLL
+    for (int plane = 0; plane < kPlanes; ++plane) {
+      const I x = four_activations(q + plane * 4), field = i_set1(static_cast<std::int32_t>(kField << plane * kBits));
+      OUTRIDER_UNROLL
+      for (int p = 0; p < P; ++p) {
+        sums[plane][p] = i_dot4(sums[plane][p], kBits == 8 ? raw[p] : i_and(raw[p], field), x);
+      }
+    }
+  }
+  OUTRIDER_UNROLL
+  for (int plane = 0; plane < kPlanes; ++plane) {
+    OUTRIDER_UNROLL
+    for (int p = 0; p < P; ++p) acc[0][p] = i_add(acc[0][p], i_shift_right_signed(sums[plane][p], plane * kBits));
+  }
+}
+
+// Groups [t.begin, t.end) of a tile.
+template <WeightFormat kFormat, bool kInt8, bool kF32Scales, int R, int P>
+static inline void affine_tile(const ops::GemmArgs& args, const Row (&rows)[R], const std::byte* const (&w)[P],
+                               const Place& t) {
+  const PackedLayout& layout = args.w->layout;
+  // Totals over groups. A large tile needs all registers for the sums of one group, so its totals stay in memory; the
+  // barrier keeps the compiler from trying otherwise.
+  alignas(64) F storage[R][P];
+  F(*total)[P] = storage;
+  if (R * P > 8) __asm__ volatile("" : "+r"(total));
+  open_tile<R, P>(args, t, total);
+  for (long g = t.begin; g < t.end; ++g) {
+    const std::size_t offset = static_cast<std::size_t>(g) * layout.group_stride;
+    const std::byte* codes[P];
+    OUTRIDER_UNROLL
+    for (int p = 0; p < P; ++p) codes[p] = w[p] + offset + layout.header;
+    const long blocks = g + 1 < layout.groups ? layout.group_blocks : layout.last_blocks;
+    const long at = g * layout.group_blocks * codes_per_block(kFormat);
+    using Sum = std::conditional_t<kInt8, I, F>;
+    Sum acc[R][P];
+    OUTRIDER_UNROLL
+    for (int r = 0; r < R; ++r) {
+      OUTRIDER_UNROLL
+      for (int p = 0; p < P; ++p) {
+        if constexpr (kInt8) {
+          acc[r][p] = i_zero();
+        } else {
+          acc[r][p] = f_zero();
+        }
+      }
+    }
+    if constexpr (!kInt8) {
+      group_float<kFormat, R, P>(rows, codes, blocks, at, acc);
+    } else if constexpr (R == 1 && kByteDots) {
+      group_int8_row<kFormat, P>(rows[0], codes, blocks, at, acc);
+    } else {
+      group_int8<kFormat, R, P>(rows, codes, blocks, at, acc);
+    }
+    OUTRIDER_UNROLL
+    for (int p = 0; p < P; ++p) {
+      const F scale = parameter<kF32Scales>(w[p] + offset),
+              zero = parameter<kF32Scales>(w[p] + offset + layout.header / 2);
+      OUTRIDER_UNROLL
+      for (int r = 0; r < R; ++r) {
+        F dot;
+        if constexpr (kInt8) {
+          dot = f_mul(i_to_f(acc[r][p]), f_set1(rows[r].scale[g]));
+        } else {
+          dot = acc[r][p];
+        }
+        total[r][p] = f_fma(zero, f_set1(rows[r].sum[g]), f_fma(scale, dot, total[r][p]));
+      }
+    }
+  }
+  close_tile<R, P>(args, t, total);
+}
