@@ -92,6 +92,16 @@ class Pool {
     turns_.unlock();
   }
 
+  int reserve(int count) {
+    count = std::min(count, kMaxThreads);
+    if (count <= threads_.load(std::memory_order_acquire)) return count;
+    turns_.lock();
+    while (static_cast<int>(workers_.size()) < count - 1 && add_worker()) {
+    }
+    turns_.unlock();
+    return std::min(count, threads_.load(std::memory_order_acquire));
+  }
+
   [[nodiscard]] std::uint64_t runs() const { return runs_.load(std::memory_order_relaxed); }
 
  private:
@@ -105,6 +115,7 @@ class Pool {
     };
     if (!start_thread(entry, worker.get())) return false;
     workers_.push_back(std::move(worker));
+    threads_.store(static_cast<int>(workers_.size()) + 1, std::memory_order_release);
     return true;
   }
 
@@ -127,6 +138,7 @@ class Pool {
   Turns turns_;
   std::atomic<std::uint64_t> runs_{0};
   std::vector<std::unique_ptr<Worker>> workers_;
+  std::atomic<int> threads_{1};  // workers and the caller
   std::atomic<int> pending_{0};
   ParallelTask task_ = nullptr;
   void* context_ = nullptr;
@@ -148,6 +160,26 @@ void parallel_run(int count, ParallelTask task, void* context) {
     pool().run(count, task, context);
   }
 }
+
+void Barrier::wait() {
+  if (count_ <= 1) return;
+  const std::uint32_t phase = phase_.load(std::memory_order_relaxed);
+  if (arrived_.fetch_add(1, std::memory_order_acq_rel) + 1 == count_) {
+    arrived_.store(0, std::memory_order_relaxed);
+    phase_.store(phase + 1, std::memory_order_release);
+    phase_.notify_all();
+    return;
+  }
+  for (int spin = 0; phase_.load(std::memory_order_acquire) == phase; ++spin) {
+    if (spin < kSpins) {
+      relax();
+    } else {
+      phase_.wait(phase, std::memory_order_acquire);
+    }
+  }
+}
+
+int reserve_threads(int count) { return count <= 1 ? 1 : pool().reserve(count); }
 
 void PoliteCaller::give_way() {
   const auto now = std::chrono::steady_clock::now();

@@ -1,6 +1,7 @@
 // One pool of workers for the whole process, shared by every model.
 #pragma once
 
+#include <atomic>
 #include <chrono>
 #include <cstdint>
 
@@ -15,6 +16,8 @@ constexpr int kMaxThreads = 256;
 // model costs nothing and a busy one does not pay a wake-up per operation. Tasks must not call parallel_run themselves.
 using ParallelTask = void (*)(void* context, int index, int count);
 void parallel_run(int count, ParallelTask task, void* context);
+// Threads that a parallel_run of `count` will have from now on: `count`, or fewer where the system refuses them.
+int reserve_threads(int count);
 
 // The same for a callable: parallel(count, [&](int index, int count) { ... }).
 template <typename F>
@@ -23,6 +26,19 @@ void parallel(int count, F&& body) {
       count, [](void* context, int index, int n) { (*static_cast<F*>(context))(index, n); },
       const_cast<void*>(static_cast<const void*>(&body)));
 }
+
+// Where all threads of one parallel() meet. Waiters spin for a moment and then sleep.
+class Barrier {
+ public:
+  explicit Barrier(int count) : count_(count) {}
+  // Returns once `count` threads have called it; what each wrote before is visible to all after.
+  void wait();
+
+ private:
+  const int count_;
+  std::atomic<int> arrived_{0};
+  std::atomic<std::uint32_t> phase_{0};
+};
 
 // For work in the background that is long and cut into slices, one parallel() each: give_way() after a slice sleeps as
 // long as the slice took if anybody else used the pool meanwhile, so that others get at least half of it.

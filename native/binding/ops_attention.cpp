@@ -7,6 +7,7 @@
 #include "base/thread_pool.h"
 #include "binding/args.h"
 #include "ops/attention/attention.h"
+#include "ops/kv_write/kv_write.h"
 
 namespace outrider::binding {
 namespace {
@@ -15,7 +16,7 @@ using Info = Napi::CallbackInfo;
 
 constexpr long kMaxTokens = 1L << 31;
 
-// (pages, type, G, D, token, key [G, D], value [G, D]): writes one token into pages [P, G, 2 * 64 * D].
+// (pages, type, G, D, token, key [G, D], value [G, D], level?): writes one token into pages [P, G, 2 * 64 * D].
 void kv_write(const Info& info) {
   const DType type = read_float_type(info[1], "KV type");
   const long G = take_integer(info[2], "G", 1, 4096), D = take_integer(info[3], "D", 1, ops::kMaxHeadDim),
@@ -24,9 +25,10 @@ void kv_write(const Info& info) {
       static_cast<std::byte*>(take_floats(info[0], type, (token / kPageTokens + 1) * G * 2 * kPageTokens * D, "pages"));
   const float* key = take_array<float>(info[5], G * D, "key");
   const float* value = take_array<float>(info[6], G * D, "value");
+  const Level level = read_level(info[7]);
   for (long g = 0; g < G; ++g) {
     std::byte* page = pages + static_cast<std::size_t>(token / kPageTokens * G + g) * kv_page_bytes(D, type);
-    kv_page_write(page, type, D, token % kPageTokens, key + g * D, value + g * D);
+    ops::kv_write({page, type, D, token % kPageTokens, key + g * D, value + g * D}, level);
   }
 }
 

@@ -12,6 +12,7 @@
 #include "ops/attention/attention.h"
 #include "ops/embedding/embedding.h"
 #include "ops/gemm/gemm.h"
+#include "ops/kv_write/kv_write.h"
 #include "ops/layernorm/layernorm.h"
 #include "ops/rmsnorm/rmsnorm.h"
 #include "ops/rope/rope.h"
@@ -31,12 +32,13 @@ Buffer take_buffer(Napi::Env env, std::size_t bytes) {
 
 // (op) => names of the CPU levels that have an implementation of their own and run here.
 Napi::Value op_levels(const Napi::CallbackInfo& info) {
-  constexpr const char* kNames[] = {"rmsnorm", "layernorm", "rope",      "activation", "softmax",
-                                    "topk",    "gemm",      "embedding", "attention",  "sample"};
+  constexpr const char* kNames[] = {"rmsnorm", "layernorm", "rope",      "activation", "softmax", "topk",
+                                    "gemm",    "embedding", "attention", "kv_write",   "sample"};
   // sample is scalar by contract: the token must be the same on every level.
-  constexpr unsigned (*kLevelsOf[])() = {
-      ops::rmsnorm_levels, ops::layernorm_levels, ops::rope_levels,      ops::activation_levels, ops::softmax_levels,
-      ops::topk_levels,    ops::gemm_levels,      ops::embedding_levels, ops::attention_levels,  [] { return 1u; }};
+  constexpr unsigned (*kLevelsOf[])() = {ops::rmsnorm_levels,    ops::layernorm_levels, ops::rope_levels,
+                                         ops::activation_levels, ops::softmax_levels,   ops::topk_levels,
+                                         ops::gemm_levels,       ops::embedding_levels, ops::attention_levels,
+                                         ops::kv_write_levels,   [] { return 1u; }};
   static_assert(std::size(kNames) == std::size(kLevelsOf));
   const unsigned bits = kLevelsOf[take_choice(info[0], kNames, "op")]();
   Napi::Array names = Napi::Array::New(info.Env());

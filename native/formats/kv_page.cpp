@@ -18,16 +18,6 @@ void with_type(DType type, Body body) {
 
 }  // namespace
 
-void kv_page_write(std::byte* page, DType type, long head_dim, long slot, const float* key, const float* value) {
-  with_type(type, [&](auto constant) {
-    constexpr DType kType = decltype(constant)::value;
-    for (long d = 0; d < head_dim; ++d) {
-      store_float(page, kType, kv_key_index(kType, head_dim, d, slot), key[d]);
-      store_float(page, kType, kv_value_index(kType, head_dim, slot, d), value[d]);
-    }
-  });
-}
-
 void kv_page_copy(std::byte* to, long to_slot, const std::byte* from, long from_slot, long head_dim, DType type) {
   with_type(type, [&](auto constant) {
     constexpr DType kType = decltype(constant)::value;

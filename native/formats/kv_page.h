@@ -36,9 +36,6 @@ constexpr std::size_t kv_value_index(DType type, long head_dim, long slot, long 
   return static_cast<std::size_t>(kPageTokens * head_dim + at);
 }
 
-// Writes one token's rotated key and value, [D] each, rounded to the page's type, into a slot.
-void kv_page_write(std::byte* page, DType type, long head_dim, long slot, const float* key, const float* value);
-
 // Copies one token between slots without rounding again. Both pages have the same type.
 void kv_page_copy(std::byte* to, long to_slot, const std::byte* from, long from_slot, long head_dim, DType type);
 

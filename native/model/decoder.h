@@ -26,6 +26,8 @@ class Workspace {
   std::size_t total_ = 0;
 };
 
+struct Chunk;
+
 // One batch on its way through the model, chunk by chunk, so that the engine can serve others in between.
 class Forward {
  public:
@@ -44,8 +46,6 @@ class Forward {
   BatchOutput& output() { return output_; }
 
  private:
-  struct Run;  // consecutive rows of one sequence in a chunk
-  struct Chunk;
   Result reserve_output();
   Result prepare_rows();
   Result layers(Chunk& chunk, Workspace& workspace, const std::atomic<bool>& abort);

@@ -1,0 +1,347 @@
+#include "model/layer_pass.h"
+
+#include "ops/activation/activation.h"
+#include "ops/kv_write/kv_write.h"
+#include "ops/rmsnorm/rmsnorm.h"
+#include "ops/rope/rope.h"
+
+namespace outrider {
+namespace {
+
+constexpr long kSharedRows = 8;      // from here on rows are split over threads
+constexpr long kAttentionRows = 16;  // rows of one attention item
+constexpr long kBlockPanels = 8;     // columns that many rows take at a time while an epilogue follows
+
+}  // namespace
+
+LayerPass::LayerPass(const Weights& weights, const Batch& batch, const Chunk& chunk, const Rows& rows)
+    : weights_(weights),
+      spec_(weights.spec),
+      batch_(batch),
+      chunk_(chunk),
+      rows_(rows),
+      n_(chunk.n),
+      threads_(reserve_threads(batch.threads)),
+      shared_(chunk.n >= kSharedRows),
+      barrier_(threads_),
+      next_(static_cast<std::size_t>(batch.layer_end)) {
+  for (std::size_t r = 0; r < chunk.runs.size(); ++r) {
+    for (long begin = chunk.runs[r].begin; begin < chunk.runs[r].end; begin += kAttentionRows) {
+      for (long g = 0; g < spec_.kv_heads; ++g) {
+        items_.push_back({r, begin, std::min(begin + kAttentionRows, chunk.runs[r].end), g});
+      }
+    }
+  }
+}
+
+std::size_t LayerPass::prepared_bytes(Matrices matrices) const {
+  std::size_t bytes = 0;
+  for (const Matrix* matrix : matrices) {
+    const PackedLayout& layout = matrix->packed.layout;
+    bytes += ops::GemmInput::bytes(layout, n_, batch_.rounded ? ops::rounding_of(layout.format) : ops::Rounding::kNone);
+  }
+  return bytes;
+}
+
+Result LayerPass::allocate(Workspace& workspace) {
+  const long hidden = spec_.hidden, D = spec_.head_dim, H = spec_.heads, G = spec_.kv_heads;
+  const auto floats = [&workspace](int slot, long count) {
+    return reinterpret_cast<float*>(workspace.slot(slot, static_cast<std::size_t>(count) * sizeof(float)));
+  };
+  const int copies = shared_ ? 1 : threads_;
+  normed_stride_ = (hidden + 15) / 16 * 16 * n_;
+  x_ = chunk_.x;
+  normed_ = floats(kSlotNormed, normed_stride_ * copies);
+  q_ = floats(kSlotQ, n_ * H * D);
+  k_ = floats(kSlotK, n_ * G * D);
+  v_ = floats(kSlotV, n_ * G * D);
+  attended_ = floats(kSlotAttention, n_ * H * D);
+  branch_ = floats(kSlotBranch, n_ * hidden);
+  gate_ = floats(kSlotGate, n_ * spec_.ffn);
+  up_ = floats(kSlotUp, n_ * spec_.ffn);
+  const auto tables = static_cast<long>(spec_.ropes.size() + 1);
+  cos_ = floats(kSlotCos, n_ * D / 2 * tables);
+  sin_ = floats(kSlotSin, n_ * D / 2 * tables);
+  for (std::size_t r = 0; r < spec_.ropes.size(); ++r) {
+    const RopeSpec& rope = spec_.ropes[r];
+    if (cos_ == nullptr || sin_ == nullptr) break;
+    const long at = static_cast<long>(r) * n_ * D / 2;
+    ops::rope_table(rows_.position, n_, rope.inv_freq.data(), static_cast<long>(rope.inv_freq.size()), rope.magnitude,
+                    cos_ + at, sin_ + at);
+  }
+  work_bytes_ = ops::attention_work_bytes(H, G, D);
+  work_ = workspace.slot(kSlotAttentionWork, work_bytes_ * static_cast<std::size_t>(threads_));
+
+  long parts = 0;
+  plan_of_.resize(static_cast<std::size_t>(batch_.layer_end));
+  for (long l = batch_.layer_begin; l < batch_.layer_end; ++l) {
+    const LayerWeights& layer = weights_.layers[static_cast<std::size_t>(l)];
+    prepared_stride_ =
+        std::max({prepared_stride_, prepared_bytes({&layer.q, &layer.k, &layer.v}), prepared_bytes({&layer.o}),
+                  prepared_bytes({&layer.gate, &layer.up}), prepared_bytes({&layer.down})});
+    const long window = spec_.layers[static_cast<std::size_t>(l)].window;
+    std::size_t plan = 0;
+    while (plan < plans_.size() && plans_[plan].window != window) ++plan;
+    if (plan == plans_.size()) plan_attention(window);
+    plan_of_[static_cast<std::size_t>(l)] = plan;
+    parts = std::max(parts, plans_[plan].floats);
+  }
+  prepared_ = workspace.slot(kSlotPrepared, prepared_stride_ * static_cast<std::size_t>(copies));
+  parts_ = floats(kSlotParts, parts);
+
+  // Pages do not move while a chunk is evaluated.
+  pages_.resize(static_cast<std::size_t>(batch_.layer_end) * chunk_.runs.size());
+  scratch_.resize(pages_.size());
+  for (long l = batch_.layer_begin; l < batch_.layer_end; ++l) {
+    for (std::size_t r = 0; r < chunk_.runs.size(); ++r) {
+      const std::size_t at = static_cast<std::size_t>(l) * chunk_.runs.size() + r;
+      batch_.sequences[static_cast<std::size_t>(chunk_.runs[r].sequence)]->layer_pages(l, &pages_[at], &scratch_[at]);
+    }
+  }
+  const void* const all[] = {x_,    normed_, q_,   k_,   v_,    attended_, branch_,
+                             gate_, up_,     cos_, sin_, work_, prepared_, parts_};
+  for (const void* memory : all) {
+    if (memory == nullptr) return out_of_memory();
+  }
+  return {};
+}
+
+bool LayerPass::run(const std::atomic<bool>& abort) {
+  parallel(threads_, [&](int index, int) { thread(index, abort); });
+  return !stopped_[0] && !stopped_[1];
+}
+
+void LayerPass::thread(int index, const std::atomic<bool>& abort) {
+  for (long l = batch_.layer_begin; l < batch_.layer_end; ++l) {
+    const auto at = static_cast<std::size_t>(l);
+    if (stopped_[at % 2]) return;
+    if (index == 0 && abort.load(std::memory_order_relaxed)) stopped_[(at + 1) % 2] = true;
+    const LayerWeights& layer = weights_.layers[at];
+    const bool attends = batch_.skip_attention.empty() || batch_.skip_attention[at] == 0,
+               feeds = batch_.skip_mlp.empty() || batch_.skip_mlp[at] == 0;
+    if (!attends && !feeds) sync(index);
+    if (attends) {
+      qkv(index, l);
+      attend(index, l);
+      add_branch(index, Phase::kOutput, l, attended_, spec_.heads * spec_.head_dim, layer.o, layer.o_bias,
+                 layer.attention_post_norm);
+    }
+    if (feeds) {
+      gate_up(index, l);
+      add_branch(index, Phase::kDown, l, gate_, spec_.ffn, layer.down, layer.down_bias, layer.mlp_post_norm);
+    }
+  }
+}
+
+void LayerPass::sync(int index) {
+  const Timed timed(Phase::kWait, -1, index);
+  barrier_.wait();
+}
+
+void LayerPass::norm_rows(const float* x, const std::vector<float>& weight, float* out, long rows, long K) const {
+  ops::rmsnorm({x, weight.data(), out, rows, K, K, K, spec_.norm_eps}, batch_.level);
+}
+
+LayerPass::Prepared LayerPass::prepare(int index, long layer, const float* in, long K, const std::vector<float>* norm,
+                                       Matrices matrices) {
+  Prepared out;
+  const PackedLayout* layouts[3];
+  int count = 0, made = 0;
+  std::byte* block = prepared_ + (shared_ ? 0 : prepared_stride_ * static_cast<std::size_t>(index));
+  for (const Matrix* matrix : matrices) {
+    const PackedLayout& layout = matrix->packed.layout;
+    int found = 0;
+    while (found < made && !ops::GemmInput::compatible(layout, *layouts[found])) ++found;
+    out.of[count++] = found;
+    if (found < made) continue;
+    const auto mode = batch_.rounded ? ops::rounding_of(layout.format) : ops::Rounding::kNone;
+    out.inputs[made] = ops::GemmInput::place(layout, n_, mode, block);
+    block += ops::GemmInput::bytes(layout, n_, mode);
+    layouts[made++] = &layout;
+  }
+  const bool normalise = norm != nullptr && !norm->empty();
+  float* const normed = normed_ + (shared_ ? 0 : normed_stride_ * index);
+  {
+    const Timed timed(Phase::kPrepare, layer, index);
+    const Share rows = shared_ ? share(n_, index) : Share{0, n_};
+    if (rows.begin < rows.end) {
+      if (normalise) norm_rows(in + rows.begin * K, *norm, normed + rows.begin * K, rows.end - rows.begin, K);
+      for (int i = 0; i < made; ++i) {
+        ops::gemm_prepare({normalise ? normed : in, DType::kF32, K, layouts[i], &out.inputs[i], rows.begin, rows.end},
+                          batch_.level);
+      }
+    }
+  }
+  if (shared_) sync(index);
+  return out;
+}
+
+void LayerPass::multiply(const Matrix& matrix, const std::vector<float>& bias, const ops::GemmInput& input, float* out,
+                         Share panels) const {
+  if (panels.begin == panels.end) return;
+  ops::gemm({&matrix.packed, &input, bias.empty() ? nullptr : bias.data(), out, matrix.packed.layout.rows, panels.begin,
+             panels.end},
+            batch_.level);
+}
+
+void LayerPass::qkv(int index, long l) {
+  const LayerWeights& layer = weights_.layers[static_cast<std::size_t>(l)];
+  const Prepared in = prepare(index, l, x_, spec_.hidden, &layer.attention_norm, {&layer.q, &layer.k, &layer.v});
+  // A head whose rows fill whole panels is finished by the thread that multiplied it.
+  if (spec_.head_dim % kPanelRows == 0 && spec_.qk_norm != QkNorm::kFull) {
+    qkv_by_heads(index, l, in);
+  } else {
+    qkv_by_rows(index, l, in);
+  }
+  sync(index);
+}
+
+void LayerPass::qkv_by_heads(int index, long l, const Prepared& in) {
+  const Timed timed(Phase::kQkv, l, index);
+  const LayerWeights& layer = weights_.layers[static_cast<std::size_t>(l)];
+  const long D = spec_.head_dim, H = spec_.heads, G = spec_.kv_heads, panels = D / kPanelRows;
+  const Share mine = share(H + 2 * G, index);
+  // The part of [first, first + heads) that is mine, as heads of that matrix.
+  const auto heads_of = [&mine](long first, long heads) {
+    const long begin = std::max(mine.begin, first) - first, end = std::min(mine.end, first + heads) - first;
+    return begin < end ? Share{begin, end} : Share{0, 0};
+  };
+  const auto project = [&](const Matrix& matrix, const std::vector<float>& bias, int which, float* out, Share heads) {
+    multiply(matrix, bias, in.inputs[in.of[which]], out, {heads.begin * panels, heads.end * panels});
+  };
+  const auto finish = [&](float* x, const std::vector<float>& norm, long heads_of_row, Share heads) {
+    if (heads.begin == heads.end) return;
+    const long stride = heads_of_row * D, count = heads.end - heads.begin;
+    if (spec_.qk_norm == QkNorm::kHead) {
+      for (long i = 0; i < n_; ++i) {
+        float* const row = x + i * stride + heads.begin * D;
+        norm_rows(row, norm, row, count, D);
+      }
+    }
+    rotate(l, x + heads.begin * D, count, stride, 0, n_);
+  };
+  const Share q = heads_of(0, H), k = heads_of(H, G), v = heads_of(H + G, G);
+  project(layer.q, layer.q_bias, 0, q_, q);
+  finish(q_, layer.q_norm, H, q);
+  project(layer.k, layer.k_bias, 1, k_, k);
+  finish(k_, layer.k_norm, G, k);
+  for (long g = k.begin; g < k.end; ++g) append(l, k_, nullptr, g, 0, n_);
+  project(layer.v, layer.v_bias, 2, v_, v);
+  for (long g = v.begin; g < v.end; ++g) append(l, nullptr, v_, g, 0, n_);
+}
+
+void LayerPass::qkv_by_rows(int index, long l, const Prepared& in) {
+  const LayerWeights& layer = weights_.layers[static_cast<std::size_t>(l)];
+  const long D = spec_.head_dim, H = spec_.heads, G = spec_.kv_heads;
+  {
+    const Timed timed(Phase::kQkv, l, index);
+    multiply(layer.q, layer.q_bias, in.inputs[in.of[0]], q_, share(layer.q.packed.layout.panels, index));
+    multiply(layer.k, layer.k_bias, in.inputs[in.of[1]], k_, share(layer.k.packed.layout.panels, index));
+    multiply(layer.v, layer.v_bias, in.inputs[in.of[2]], v_, share(layer.v.packed.layout.panels, index));
+  }
+  sync(index);
+  const Timed timed(Phase::kQkv, l, index);
+  const Share rows = share(n_, index);
+  const long count = rows.end - rows.begin;
+  if (count == 0) return;
+  float *const q = q_ + rows.begin * H * D, *const k = k_ + rows.begin * G * D;
+  if (spec_.qk_norm == QkNorm::kFull) {
+    norm_rows(q, layer.q_norm, q, count, H * D);
+    norm_rows(k, layer.k_norm, k, count, G * D);
+  } else if (spec_.qk_norm == QkNorm::kHead) {
+    norm_rows(q, layer.q_norm, q, count * H, D);
+    norm_rows(k, layer.k_norm, k, count * G, D);
+  }
+  rotate(l, q_, H, H * D, rows.begin, rows.end);
+  rotate(l, k_, G, G * D, rows.begin, rows.end);
+  for (long g = 0; g < G; ++g) append(l, k_, v_, g, rows.begin, rows.end);
+}
+
+// `heads` heads of rows [begin, end), `stride` apart.
+void LayerPass::rotate(long l, float* x, long heads, long stride, long begin, long end) const {
+  const int which = spec_.layers[static_cast<std::size_t>(l)].rope;
+  if (which < 0) return;
+  const RopeSpec& rope = spec_.ropes[static_cast<std::size_t>(which)];
+  const long D = spec_.head_dim, half = static_cast<long>(rope.inv_freq.size());
+  const long at = which * n_ * D / 2 + begin * half;
+  ops::rope({x + begin * stride, end - begin, heads, D, stride, cos_ + at, sin_ + at, half, rope.interleaved},
+            batch_.level);
+}
+
+// Key, value or both of one KV head of rows [begin, end), into pages.
+void LayerPass::append(long l, const float* key, const float* value, long g, long begin, long end) const {
+  const long D = spec_.head_dim, G = spec_.kv_heads;
+  for (long i = begin; i < end; ++i) {
+    const auto row = static_cast<std::size_t>(chunk_.first + i);
+    Sequence& sequence = *batch_.sequences[static_cast<std::size_t>(batch_.sequence[row])];
+    const long token = batch_.scratch ? rows_.slot[i] : rows_.position[i];
+    std::byte* const page = batch_.scratch ? sequence.scratch_page(l, g, token) : sequence.page(l, g, token);
+    const long at = (i * G + g) * D;
+    ops::kv_write({page, sequence.shape().type, D, token % kPageTokens, key == nullptr ? nullptr : key + at,
+                   value == nullptr ? nullptr : value + at},
+                  batch_.level);
+  }
+}
+
+void LayerPass::add_branch(int index, Phase phase, long l, const float* in, long K, const Matrix& matrix,
+                           const std::vector<float>& bias, const std::vector<float>& post_norm) {
+  const Prepared prepared = prepare(index, l, in, K, nullptr, {&matrix});
+  const long hidden = spec_.hidden;
+  const float scale = spec_.residual_scale;
+  // Rows [row, row_end), columns [begin, end).
+  const auto add = [&](long row, long row_end, long begin, long end) {
+    for (long i = row; i < row_end; ++i) {
+      float* const x = x_ + i * hidden;
+      const float* const branch = branch_ + i * hidden;
+      if (scale == 1.0f) {
+        for (long c = begin; c < end; ++c) x[c] += branch[c];
+      } else {
+        for (long c = begin; c < end; ++c) x[c] += branch[c] * scale;
+      }
+    }
+  };
+  {
+    const Timed timed(phase, l, index);
+    const Share panels = share(matrix.packed.layout.panels, index);
+    const long step = shared_ ? kBlockPanels : std::max(1L, panels.end - panels.begin);
+    for (long p = panels.begin; p < panels.end; p += step) {
+      const long end = std::min(p + step, panels.end);
+      multiply(matrix, bias, prepared.inputs[0], branch_, {p, end});
+      if (post_norm.empty()) add(0, n_, p * kPanelRows, std::min(end * kPanelRows, hidden));
+    }
+  }
+  if (!post_norm.empty()) {
+    sync(index);
+    const Timed timed(phase, l, index);
+    const Share rows = share(n_, index);
+    if (rows.begin < rows.end) {
+      float* const branch = branch_ + rows.begin * hidden;
+      norm_rows(branch, post_norm, branch, rows.end - rows.begin, hidden);
+      add(rows.begin, rows.end, 0, hidden);
+    }
+  }
+  sync(index);
+}
+
+void LayerPass::gate_up(int index, long l) {
+  const LayerWeights& layer = weights_.layers[static_cast<std::size_t>(l)];
+  const Prepared in = prepare(index, l, x_, spec_.hidden, &layer.mlp_norm, {&layer.gate, &layer.up});
+  {
+    const Timed timed(Phase::kGateUp, l, index);
+    const Share panels = share(layer.gate.packed.layout.panels, index);
+    const long step = shared_ ? kBlockPanels : std::max(1L, panels.end - panels.begin);
+    for (long p = panels.begin; p < panels.end; p += step) {
+      const Share block{p, std::min(p + step, panels.end)};
+      multiply(layer.gate, layer.gate_bias, in.inputs[in.of[0]], gate_, block);
+      multiply(layer.up, layer.up_bias, in.inputs[in.of[1]], up_, block);
+      const long begin = p * kPanelRows, end = std::min(block.end * kPanelRows, spec_.ffn);
+      for (long i = 0; i < n_; ++i) {
+        float* const row = gate_ + i * spec_.ffn + begin;
+        ops::activation({spec_.activation, row, up_ + i * spec_.ffn + begin, row, end - begin}, batch_.level);
+      }
+    }
+  }
+  sync(index);
+}
+
+}  // namespace outrider

@@ -1,0 +1,120 @@
+// All layers for one chunk of rows: every thread runs the same program on its share and they meet at barriers, five a
+// layer.
+//
+//   prepare x | q, k, v of own heads, rotated and appended | attention | output projection + residual |
+//   gate, up and activation of own columns | down projection + residual
+//
+// Few rows are normalised and rounded by every thread for itself, which is cheaper than a barrier; many are split by
+// rows.
+#pragma once
+
+#include <atomic>
+#include <initializer_list>
+#include <vector>
+
+#include "base/profile.h"
+#include "base/thread_pool.h"
+#include "model/decoder.h"
+#include "model/decoder_chunk.h"
+#include "ops/attention/attention.h"
+#include "ops/gemm/gemm.h"
+
+namespace outrider {
+
+class LayerPass {
+ public:
+  struct Rows {
+    const std::int32_t* position;  // [n]
+    const std::int32_t* slot;      // [n] scratch rows: slot of each
+    const std::int32_t* path;      // trees: [n, path_stride]
+    long path_stride;
+    const std::vector<long>* start_length;  // per sequence
+  };
+
+  LayerPass(const Weights& weights, const Batch& batch, const Chunk& chunk, const Rows& rows);
+
+  // Takes all memory of the pass. Call once, before run().
+  Result allocate(Workspace& workspace);
+  // False if `abort` was set before the last layer.
+  bool run(const std::atomic<bool>& abort);
+
+ private:
+  // Rows of one sequence and one KV head that attend together.
+  struct Item {
+    std::size_t run;
+    long begin, end, head;
+  };
+  // How layers with one window share their attention: not at all planned (pieces empty: items are taken from a
+  // counter), or each thread's run of segments beforehand.
+  struct Piece {
+    Item item;
+    int thread;
+    Share segments;      // of the piece
+    long first_segment;  // of the whole item
+    long parts;          // where the item's parts start; -1: the piece is the whole item
+  };
+  struct Plan {
+    long window;
+    std::vector<Piece> pieces;
+    std::vector<Piece> merges;  // items in parts, each once, with the thread that puts them together
+    long floats = 0;            // of all parts
+  };
+  // Activations of a layer's input for up to three matrices.
+  struct Prepared {
+    ops::GemmInput inputs[3];
+    int of[3];
+  };
+  using Matrices = std::initializer_list<const Matrix*>;
+
+  void thread(int index, const std::atomic<bool>& abort);
+  void sync(int index);
+  [[nodiscard]] Share share(long items, int index) const { return share_of(items, index, threads_); }
+
+  [[nodiscard]] std::size_t prepared_bytes(Matrices matrices) const;
+  Prepared prepare(int index, long layer, const float* in, long K, const std::vector<float>* norm, Matrices matrices);
+  void norm_rows(const float* x, const std::vector<float>& weight, float* out, long rows, long K) const;
+  void multiply(const Matrix& matrix, const std::vector<float>& bias, const ops::GemmInput& input, float* out,
+                Share panels) const;
+
+  void qkv(int index, long layer);
+  void qkv_by_heads(int index, long layer, const Prepared& in);
+  void qkv_by_rows(int index, long layer, const Prepared& in);
+  void rotate(long layer, float* x, long heads, long stride, long begin, long end) const;
+  void append(long layer, const float* key, const float* value, long head, long begin, long end) const;
+
+  void attend(int index, long layer);
+  [[nodiscard]] ops::AttentionArgs attention_args(const Item& item, long layer, int index) const;
+  [[nodiscard]] Share segments_of(const Item& item, long window) const;
+  void plan_attention(long window);
+
+  // x += the output of a matrix, through the branch buffer.
+  void add_branch(int index, Phase phase, long layer, const float* in, long K, const Matrix& matrix,
+                  const std::vector<float>& bias, const std::vector<float>& post_norm);
+  void gate_up(int index, long layer);
+
+  const Weights& weights_;
+  const DecoderSpec& spec_;
+  const Batch& batch_;
+  const Chunk& chunk_;
+  const Rows rows_;
+  const long n_;
+  const int threads_;
+  const bool shared_;  // rows are prepared once and by all
+  Barrier barrier_;
+
+  float *x_ = nullptr, *normed_ = nullptr, *q_ = nullptr, *k_ = nullptr, *v_ = nullptr, *attended_ = nullptr,
+        *branch_ = nullptr, *gate_ = nullptr, *up_ = nullptr, *cos_ = nullptr, *sin_ = nullptr, *parts_ = nullptr;
+  std::byte *prepared_ = nullptr, *work_ = nullptr;
+  std::size_t prepared_stride_ = 0, work_bytes_ = 0;
+  long normed_stride_ = 0;
+  std::vector<Item> items_;
+  std::vector<Plan> plans_;                                     // one for each window that occurs
+  std::vector<std::size_t> plan_of_;                            // per layer
+  std::vector<std::vector<const std::byte*>> pages_, scratch_;  // per layer and run
+  std::vector<std::atomic<long>> next_;                         // per layer: the next item to attend
+  // Whether to stop before an even and before an odd layer: thread 0 decides one layer ahead, so that the barriers of
+  // that layer tell all others, and nobody overwrites what somebody has yet to read.
+  std::atomic<bool> stopped_[2] = {false, false};
+};
+
+}  // namespace outrider
