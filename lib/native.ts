@@ -209,9 +209,9 @@ export interface NativeBatchResult {
 
 /** The KV cache of one sequence. */
 export interface NativeSequence {
-  readonly length: number;
-  readonly bytes: number;
-  readonly busy: boolean;
+  length(): number;
+  bytes(): number;
+  busy(): boolean;
   truncate(length: number): void;
   fork(): NativeSequence;
   /** The history of `sampler` grows by the tokens of the rows. */

@@ -41,12 +41,12 @@ export class KvCache {
 
   /** Committed tokens. */
   get length(): number {
-    return this.#native.length;
+    return this.#native.length();
   }
 
   /** Bytes of all pages, those shared with forks included. */
   get bytes(): number {
-    return this.#native.bytes;
+    return this.#native.bytes();
   }
 
   /** What the same tokens would take in f16. */

@@ -92,6 +92,7 @@ async function loadRuntime(
   if (contextLength > spec.contextLength)
     throw badArgument("contextLength", `at most ${spec.contextLength}, what the model was trained for`, contextLength);
   const total = Object.values(weights.bytesByFormat).reduce((sum, bytes) => sum + bytes, 0);
+  options.signal?.throwIfAborted();
   const job = native.loadModel({
     spec,
     weights: weights.weights,

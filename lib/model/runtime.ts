@@ -35,6 +35,7 @@ export async function settle<T>(
 ): Promise<T> {
   const stop = () => job.abort();
   signal?.addEventListener("abort", stop, { once: true });
+  if (signal?.aborted) stop(); // a listener on a signal that has been aborted is never called
   try {
     const value = await job.promise;
     if (value !== null) return value;

@@ -43,4 +43,22 @@ Buffer::~Buffer() {
   }
 }
 
+std::byte* Arena::take(std::size_t bytes) {
+  const std::size_t rounded = (bytes + kAlignment - 1) / kAlignment * kAlignment;
+  if (bytes == 0 || bytes > kLimit) return nullptr;
+  if (pieces_.empty() || rounded > pieces_.back().size() - used_) {
+    Buffer piece(pieces_.empty() && expected_ > rounded ? expected_ : rounded);
+    if (!piece) return nullptr;
+    pieces_.push_back(std::move(piece));
+    used_ = 0;
+  }
+  std::byte* const block = pieces_.back().data() + used_;
+  used_ += rounded;
+  return block;
+}
+
+void Arena::give_back(std::byte* block) {
+  if (!pieces_.empty() && block >= pieces_.back().data()) used_ = static_cast<std::size_t>(block - pieces_.back().data());
+}
+
 }  // namespace outrider

@@ -3,6 +3,7 @@
 
 #include <cstddef>
 #include <utility>
+#include <vector>
 
 namespace outrider {
 
@@ -36,6 +37,24 @@ class Buffer {
   }
   std::byte* data_ = nullptr;
   std::size_t size_ = 0;
+};
+
+// Many blocks that live and die together, in as few mappings as may be: matrices below the size of a huge page share some.
+class Arena {
+ public:
+  Arena() = default;
+  // Room for about `expected` bytes in one piece; more comes in pieces of its own.
+  explicit Arena(std::size_t expected) : expected_(expected) {}
+
+  // 64-byte aligned and zeroed; null if memory ran out. Blocks need bytes + 63 of the room.
+  std::byte* take(std::size_t bytes);
+  // Gives back the block taken last.
+  void give_back(std::byte* block);
+
+ private:
+  std::size_t expected_ = 0;
+  std::vector<Buffer> pieces_;
+  std::size_t used_ = 0;  // of the last piece
 };
 
 // Values that arrive one after the other in memory that was asked for beforehand, so that running out of it is an

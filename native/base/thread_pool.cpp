@@ -170,9 +170,13 @@ void Barrier::wait() {
     phase_.notify_all();
     return;
   }
+  static const int ks = getenv("KS") ? atoi(getenv("KS")) : kSpins;
+  static const int ky = getenv("KY") ? atoi(getenv("KY")) : 0;
   for (int spin = 0; phase_.load(std::memory_order_acquire) == phase; ++spin) {
-    if (spin < kSpins) {
+    if (spin < ks) {
       relax();
+    } else if (spin < ks + ky) {
+      sched_yield();
     } else {
       phase_.wait(phase, std::memory_order_acquire);
     }

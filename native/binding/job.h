@@ -26,9 +26,7 @@ class PromiseJob : public Job, public std::enable_shared_from_this<PromiseJob> {
     Result result = abort ? Result::error(Status::kAborted, "aborted") : work(workspace, &done);
     seconds_ += std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
     if (result.ok() && !done) return false;
-    release(result.ok());
-    result_ = std::move(result);
-    mailbox_->post([self = shared_from_this()](Napi::Env env) { self->settle(env); });
+    finish(std::move(result));
     return true;
   }
 
@@ -40,7 +38,10 @@ class PromiseJob : public Job, public std::enable_shared_from_this<PromiseJob> {
       throw Napi::Error::New(env, "Cannot create a promise");
     Napi::Object handle = Napi::Object::New(env);
     handle.Set("promise", Napi::Value(env, promise));
-    handle.Set("abort", Napi::Function::New(env, [job](const Napi::CallbackInfo&) { job->abort = true; }));
+    handle.Set("abort", Napi::Function::New(env, [job, &engine](const Napi::CallbackInfo&) {
+                 job->abort = true;
+                 if (engine.cancel(job.get())) job->finish(Result::error(Status::kAborted, "aborted"));
+               }));
     job->claim();
     if (!engine.submit(job)) {
       job->release(false);
@@ -58,12 +59,18 @@ class PromiseJob : public Job, public std::enable_shared_from_this<PromiseJob> {
   // Takes what no other job may have meanwhile; on the JavaScript thread, before the first step.
   virtual void claim() {}
   // Lets go of it. `ok` false: the job failed or was aborted, perhaps before its first step, and what it had changed is
-  // to be put back. On the engine's thread.
+  // to be put back. On the engine's thread, or on JavaScript's for a job that is taken out of the queue.
   virtual void release([[maybe_unused]] bool ok) {}
 
   [[nodiscard]] double seconds() const { return seconds_; }
 
  private:
+  void finish(Result result) {
+    release(result.ok());
+    result_ = std::move(result);
+    mailbox_->post([self = shared_from_this()](Napi::Env env) { self->settle(env); });
+  }
+
   void settle(Napi::Env env) {
     mailbox_->request_ends(env);
     if (result_.ok()) {

@@ -74,7 +74,7 @@ class RunJob final : public PromiseJob {
       begun_ = true;
       if (Result begun = forward_->begin(); !begun.ok()) return begun;
     }
-    return forward_->step(workspace, abort, done);
+    return forward_->step(workspace, abort, Engine::compute().others_wait() ? kSharedChunkRows : kChunkRows, done);
   }
 
   void release(bool ok) override {
@@ -168,7 +168,7 @@ Napi::Value ModelObject::sequence(const Napi::CallbackInfo& info) {
 // result.
 Napi::Value ModelObject::run(const Napi::CallbackInfo& info) {
   const Napi::Env env = info.Env();
-  const SharedWeights& weights = live(env);
+  const SharedWeights weights = live(env);  // a copy: reading the batch may run JavaScript that disposes the model
   const Napi::Object from = read_object(info[0], "batch");
   Batch batch;
   const Napi::Array sequences = read_array(from, "sequences");
@@ -201,6 +201,9 @@ Napi::Value ModelObject::run(const Napi::CallbackInfo& info) {
   // Reading the members may have run JavaScript, and that may have started a job.
   for (const auto& sequence : batch.sequences) {
     if (sequence->busy) throw_error(env, Status::kBusy, "Expected KV caches that no call is using");
+  }
+  for (const auto& sampler : batch.samplers) {
+    if (sampler != nullptr && sampler->busy) throw_error(env, Status::kBusy, "Expected samplers that no call is using");
   }
   return PromiseJob::start(env, Engine::compute(), std::make_shared<RunJob>(env, weights, std::move(batch)));
 }

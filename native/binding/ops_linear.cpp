@@ -84,8 +84,10 @@ Napi::Value pack_weights(const Info& info) {
     const std::size_t row_bytes = static_cast<std::size_t>(cols) * dtype_bytes(type);
     for (long panel = 0; panel < layout.panels; ++panel) {
       const long first = panel * kPanelRows;
-      pack_dense_panel(layout, data + static_cast<std::size_t>(first) * row_bytes, row_bytes,
-                       std::min(kPanelRows, rows - first),
+      const long count = std::min(kPanelRows, rows - first);
+      const std::uint8_t* values[kPanelRows];
+      for (long r = 0; r < count; ++r) values[r] = data + static_cast<std::size_t>(first + r) * row_bytes;
+      pack_dense_panel(layout, values, count,
                        weights->memory.data() + static_cast<std::size_t>(panel) * layout.panel_stride);
     }
   }

@@ -100,8 +100,9 @@ void write_snapshot_bytes(const Napi::CallbackInfo& info) {
 void SequenceObject::define(Napi::Env env) {
   const Napi::Function type = DefineClass(
       env, "NativeSequence",
-      {InstanceAccessor<&SequenceObject::length>("length"), InstanceAccessor<&SequenceObject::bytes>("bytes"),
-       InstanceAccessor<&SequenceObject::busy>("busy"), InstanceMethod("truncate", &SequenceObject::truncate),
+      // Methods and not accessors: only methods are bound to objects of the class.
+      {InstanceMethod("length", &SequenceObject::length), InstanceMethod("bytes", &SequenceObject::bytes),
+       InstanceMethod("busy", &SequenceObject::busy), InstanceMethod("truncate", &SequenceObject::truncate),
        InstanceMethod("fork", &SequenceObject::fork), InstanceMethod("commit", &SequenceObject::commit),
        InstanceMethod("save", &SequenceObject::save), InstanceMethod("restore", &SequenceObject::restore),
        InstanceMethod("dispose", &SequenceObject::dispose)});

@@ -31,11 +31,11 @@ void kv_page_copy(std::byte* to, long to_slot, const std::byte* from, long from_
   });
 }
 
-void kv_page_clear(std::byte* page, long slot, long head_dim, DType type) {
+void kv_page_clear(std::byte* page, long begin, long end, long head_dim, DType type) {
   with_type(type, [&](auto constant) {
     constexpr DType kType = decltype(constant)::value;
     constexpr std::size_t size = dtype_bytes(kType);
-    for (long s = slot; s < kPageTokens; ++s) {
+    for (long s = begin; s < end; ++s) {
       for (long d = 0; d < head_dim; ++d) {
         __builtin_memset(page + kv_key_index(kType, head_dim, d, s) * size, 0, size);
         __builtin_memset(page + kv_value_index(kType, head_dim, s, d) * size, 0, size);

@@ -39,7 +39,7 @@ constexpr std::size_t kv_value_index(DType type, long head_dim, long slot, long 
 // Copies one token between slots without rounding again. Both pages have the same type.
 void kv_page_copy(std::byte* to, long to_slot, const std::byte* from, long from_slot, long head_dim, DType type);
 
-// Zeroes the slots from `slot` on: what was truncated leaves no trace.
-void kv_page_clear(std::byte* page, long slot, long head_dim, DType type);
+// Zeroes slots [begin, end).
+void kv_page_clear(std::byte* page, long begin, long end, long head_dim, DType type);
 
 }  // namespace outrider

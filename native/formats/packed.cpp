@@ -20,6 +20,27 @@ float load_parameter(const PackedLayout& layout, const std::byte* at, long lane)
                            : f16_to_f32(reinterpret_cast<const f16*>(at)[lane]);
 }
 
+// One block of codes, one per byte, into the 32 bits of a lane.
+void pack_lane(const std::uint8_t* codes, int bits, std::uint8_t* lane) {
+  std::uint32_t word = 0;
+  for (int plane = 0; plane < 8 / bits; ++plane) {
+    std::uint32_t four;
+    std::memcpy(&four, codes + 4 * plane, 4);
+    word |= four << (plane * bits);
+  }
+  std::memcpy(lane, &word, 4);
+}
+
+template <typename Bits>
+void pack_dense(const PackedLayout& layout, const std::uint8_t* const* values, long rows, std::byte* panel) {
+  auto* const out = reinterpret_cast<Bits*>(panel);
+  for (long k = 0; k < layout.cols; ++k) {
+    for (long r = 0; r < rows; ++r) {
+      std::memcpy(out + dense_index(layout, r, k), values[r] + static_cast<std::size_t>(k) * sizeof(Bits), sizeof(Bits));
+    }
+  }
+}
+
 }  // namespace
 
 PackedLayout packed_layout(WeightFormat format, long rows, long cols, long group, bool f32_scales) {
@@ -66,24 +87,23 @@ void pack_affine_panel(const PackedLayout& layout, const AffinePanelSource& sour
       store_parameter(layout, scales, r, source.scale[r * layout.groups + g]);
       store_parameter(layout, zeros, r, source.zero[r * layout.groups + g]);
       const std::uint8_t* row = source.codes + r * layout.cols + first;
-      for (long k = 0; k < count; ++k) {
+      std::uint8_t* lane = codes + r * 4;
+      long k = 0;
+      for (; k + block <= count; k += block, lane += 64) pack_lane(row + k, bits, lane);
+      for (; k < count; ++k) {
         const long within = k % block;
-        codes[k / block * 64 + r * 4 + within % 4] |= static_cast<std::uint8_t>(row[k] << (within / 4 * bits));
+        lane[within % 4] |= static_cast<std::uint8_t>(row[k] << (within / 4 * bits));
       }
     }
   }
 }
 
-void pack_dense_panel(const PackedLayout& layout, const std::uint8_t* values, std::size_t row_bytes, long rows,
-                      std::byte* panel) {
-  std::memset(panel, 0, layout.panel_stride);
-  const std::size_t element = layout.format == WeightFormat::kF32 ? 4 : 2;
-  for (long r = 0; r < rows; ++r) {
-    const std::uint8_t* row = values + static_cast<std::size_t>(r) * row_bytes;
-    for (long k = 0; k < layout.cols; ++k) {
-      std::memcpy(panel + static_cast<std::size_t>(dense_index(layout, r, k)) * element,
-                  row + static_cast<std::size_t>(k) * element, element);
-    }
+void pack_dense_panel(const PackedLayout& layout, const std::uint8_t* const* values, long rows, std::byte* panel) {
+  if (rows < kPanelRows) std::memset(panel, 0, layout.panel_stride);
+  if (layout.format == WeightFormat::kF32) {
+    pack_dense<std::uint32_t>(layout, values, rows, panel);
+  } else {
+    pack_dense<std::uint16_t>(layout, values, rows, panel);
   }
 }
 
@@ -95,10 +115,24 @@ float dense_value(const PackedLayout& layout, const std::byte* panel, long lane,
 }
 
 void unpack_codes(const std::uint8_t* row, long cols, int bits, std::uint8_t* codes) {
+  if (bits == 8) {
+    std::memcpy(codes, row, static_cast<std::size_t>(cols));
+    return;
+  }
   const long per_byte = 8 / bits;
-  const auto mask = static_cast<std::uint8_t>((1 << bits) - 1);
-  for (long k = 0; k < cols; ++k)
-    codes[k] = static_cast<std::uint8_t>(row[k / per_byte] >> (k % per_byte * bits)) & mask;
+  const std::uint64_t mask = bits == 4 ? 0x0F0Fu : 0x03030303u;
+  long k = 0;
+  for (; k + per_byte <= cols; k += per_byte) {
+    // Spread the codes of a byte over bytes: each doubling of the distance leaves every other one in place.
+    std::uint32_t word = row[k / per_byte];
+    if (bits == 2) word = (word | word << 12) & 0x000F000Fu;
+    word = bits == 2 ? (word | word << 6) : (word | word << 4);
+    word &= static_cast<std::uint32_t>(mask);
+    std::memcpy(codes + k, &word, static_cast<std::size_t>(per_byte));
+  }
+  for (; k < cols; ++k) {
+    codes[k] = static_cast<std::uint8_t>(row[k / per_byte] >> (k % per_byte * bits) & static_cast<int>(mask & 0xFFu));
+  }
 }
 
 void unpack_row(const PackedMatrix& matrix, long row, float* out) {

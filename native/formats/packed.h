@@ -69,9 +69,8 @@ struct AffinePanelSource {
 };
 void pack_affine_panel(const PackedLayout& layout, const AffinePanelSource& source, std::byte* panel);
 
-// Values of up to 16 consecutive rows in the layout's own element type; `row_bytes` from one row to the next.
-void pack_dense_panel(const PackedLayout& layout, const std::uint8_t* values, std::size_t row_bytes, long rows,
-                      std::byte* panel);
+// Values of up to 16 rows in the layout's own element type, each row [cols] at its own address.
+void pack_dense_panel(const PackedLayout& layout, const std::uint8_t* const* values, long rows, std::byte* panel);
 
 // One row of codes of 2, 4 or 8 bits as files hold them, lowest bits first, to one code per byte: [cols].
 void unpack_codes(const std::uint8_t* row, long cols, int bits, std::uint8_t* codes);

@@ -1,6 +1,7 @@
 #include "model/decoder.h"
 
 #include <cmath>
+#include <numeric>
 
 #include "model/decoder_chunk.h"
 #include "ops/attention/attention.h"
@@ -10,18 +11,20 @@ namespace outrider {
 std::byte* Workspace::slot(int index, std::size_t bytes) {
   Buffer& buffer = slots_[index];
   if (buffer.size() < bytes || !buffer) {
-    total_ -= buffer.size();
     buffer = Buffer();
     buffer = Buffer(bytes + bytes / 4 + 64);  // a little more, so that growing prompts do not reallocate at each step
-    total_ += buffer.size();
   }
+  asked_[index] = std::max(asked_[index], bytes);
   return buffer.data();
 }
 
 void Workspace::clear() {
   for (Buffer& buffer : slots_) buffer = Buffer();
-  total_ = 0;
 }
+
+void Workspace::count_anew() { std::fill(std::begin(asked_), std::end(asked_), 0); }
+
+std::size_t Workspace::bytes() const { return std::accumulate(std::begin(asked_), std::end(asked_), std::size_t{0}); }
 
 Result Forward::begin() {
   const DecoderSpec& spec = weights_->spec;
@@ -147,7 +150,25 @@ Result Forward::prepare_rows() {
       return Result::error(reserved, "Cannot allocate KV pages for " + std::to_string(count) + " tokens");
     }
   }
+  clear_silent_layers();
   return {};
+}
+
+// Layers whose attention does not run write no keys; what an earlier token or tree left in those slots must not be seen.
+void Forward::clear_silent_layers() {
+  for (long l = 0; l < static_cast<long>(weights_->spec.layers.size()); ++l) {
+    const bool skipped = !batch_.skip_attention.empty() && batch_.skip_attention[static_cast<std::size_t>(l)] != 0;
+    if (l >= batch_.layer_begin && l < batch_.layer_end && !skipped) continue;
+    for (long i = 0; i < batch_.rows(); ++i) {
+      const auto at = static_cast<std::size_t>(i);
+      Sequence& sequence = *batch_.sequences[static_cast<std::size_t>(batch_.sequence[at])];
+      if (batch_.scratch) {
+        sequence.clear_scratch(l, slot_[at]);
+      } else {
+        sequence.clear(l, position_[at]);
+      }
+    }
+  }
 }
 
 void Forward::roll_back() {
@@ -157,10 +178,11 @@ void Forward::roll_back() {
   }
 }
 
-Result Forward::step(Workspace& workspace, const std::atomic<bool>& abort, bool* done) {
+Result Forward::step(Workspace& workspace, const std::atomic<bool>& abort, long most, bool* done) {
+  workspace.count_anew();
   Chunk chunk;
   chunk.first = next_row_;
-  chunk.n = std::min(kChunkRows, batch_.rows() - next_row_);
+  chunk.n = std::min(most, batch_.rows() - next_row_);
   for (long i = 0; i < chunk.n; ++i) {
     const long sequence = batch_.sequence[static_cast<std::size_t>(chunk.first + i)];
     if (chunk.runs.empty() || chunk.runs.back().sequence != sequence) chunk.runs.push_back({sequence, i, i});

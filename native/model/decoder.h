@@ -8,22 +8,26 @@
 
 namespace outrider {
 
-// Rows evaluated together. Bounds scratch memory; results do not depend on it.
+// Rows evaluated together, alone and while others wait for their turn. Bounds scratch memory; results do not depend on it.
 constexpr long kChunkRows = 256;
+constexpr long kSharedChunkRows = 32;
 
 // Memory reused from step to step. One per engine thread.
 class Workspace {
  public:
   // At least `bytes`, undefined content; null if memory ran out. One block per slot.
   std::byte* slot(int index, std::size_t bytes);
-  [[nodiscard]] std::size_t bytes() const { return total_; }
+  // Starts to count what is asked for: bytes() is then the memory that the work since has needed, and not what earlier work
+  // has left behind.
+  void count_anew();
+  [[nodiscard]] std::size_t bytes() const;
   // Gives the memory back.
   void clear();
 
  private:
-  static constexpr int kSlots = 24;
-  Buffer slots_[kSlots];
-  std::size_t total_ = 0;
+  static constexpr int kMostSlots = 24;
+  Buffer slots_[kMostSlots];
+  std::size_t asked_[kMostSlots] = {};
 };
 
 struct Chunk;
@@ -37,7 +41,8 @@ class Forward {
   // Checks shapes, ranges and room; reserves KV pages and the memory of the results. Call once, before step().
   Result begin();
   // Evaluates the next chunk. True in *done when none is left. Polls `abort` before every layer.
-  Result step(Workspace& workspace, const std::atomic<bool>& abort, bool* done);
+  // `most`: rows of the chunk at most; fewer let others have their turn sooner.
+  Result step(Workspace& workspace, const std::atomic<bool>& abort, long most, bool* done);
   // Puts all sequences and samplers back to where begin() found them. For whoever gives up: after an error, after an
   // abort, or between two steps.
   void roll_back();
@@ -48,6 +53,7 @@ class Forward {
  private:
   Result reserve_output();
   Result prepare_rows();
+  void clear_silent_layers();
   Result layers(Chunk& chunk, Workspace& workspace, const std::atomic<bool>& abort);
   Result head(Chunk& chunk, Workspace& workspace);
   Result outputs(long row, float* logits, Workspace& workspace);

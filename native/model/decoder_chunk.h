@@ -30,7 +30,7 @@ enum Slot : int {
   kSlotTopk,
   kSlotPrepared,
   kSlotParts,
-  kSlots
+  kSlots  // at most Workspace::kMostSlots
 };
 
 // Consecutive rows of a chunk that belong to one sequence.

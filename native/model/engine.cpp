@@ -1,5 +1,6 @@
 #include "model/engine.h"
 
+#include <algorithm>
 #include <chrono>
 
 #include "base/thread_pool.h"
@@ -34,7 +35,17 @@ bool Engine::submit(std::shared_ptr<Job> job) {
     if (!started_) return false;
   }
   queue_.push_back(std::move(job));
+  waiting_ = static_cast<long>(queue_.size());
   wake_.notify_one();
+  return true;
+}
+
+bool Engine::cancel(const Job* job) {
+  const std::lock_guard<std::mutex> lock(mutex_);
+  const auto found = std::find_if(queue_.begin(), queue_.end(), [job](const auto& queued) { return queued.get() == job; });
+  if (found == queue_.end()) return false;
+  queue_.erase(found);
+  waiting_ = static_cast<long>(queue_.size());
   return true;
 }
 
@@ -55,6 +66,7 @@ void Engine::drain(const void* owner) {
     // An unfinished job put itself back before the wait ended.
     std::erase_if(queue_, [&](const auto& job) { return job->owner == owner; });
   }
+  waiting_ = static_cast<long>(queue_.size());
 }
 
 void Engine::work() {
@@ -67,6 +79,7 @@ void Engine::work() {
     }
     running_ = std::move(queue_.front());
     queue_.pop_front();
+    waiting_ = static_cast<long>(queue_.size());
     lock.unlock();
     const bool done = running_->step(workspace);
     lock.lock();

@@ -32,6 +32,10 @@ class Engine {
 
   // False, and the job is not taken, where the system refuses the engine its thread.
   [[nodiscard]] bool submit(std::shared_ptr<Job> job);
+  // Takes an aborted job out of the queue, so that it need not wait for its turn to end. False if it is running or done.
+  bool cancel(const Job* job);
+  // True while a job waits for its turn.
+  [[nodiscard]] bool others_wait() const { return waiting_.load(std::memory_order_relaxed) > 0; }
   // Drops the owner's waiting jobs, aborts its running one and returns when none of its steps runs any more.
   void drain(const void* owner);
 
@@ -43,6 +47,7 @@ class Engine {
   std::condition_variable wake_, idle_;
   std::deque<std::shared_ptr<Job>> queue_;
   std::shared_ptr<Job> running_;
+  std::atomic<long> waiting_{0};  // jobs in the queue
   bool started_ = false;
 };
 

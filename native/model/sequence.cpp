@@ -111,6 +111,20 @@ void Sequence::layer_pages(long layer, std::vector<const std::byte*>* pages,
   for (const auto& block : scratch_) scratch->push_back(block->memory.data() + offset);
 }
 
+void Sequence::clear(long layer, long token) {
+  for (long head = 0; head < shape_.kv_heads; ++head) {
+    const long slot = token % kPageTokens;
+    kv_page_clear(page(layer, head, token), slot, slot + 1, shape_.head_dim, shape_.type);
+  }
+}
+
+void Sequence::clear_scratch(long layer, long row) {
+  for (long head = 0; head < shape_.kv_heads; ++head) {
+    const long slot = row % kPageTokens;
+    kv_page_clear(scratch_page(layer, head, row), slot, slot + 1, shape_.head_dim, shape_.type);
+  }
+}
+
 std::byte* Sequence::page(long layer, long head, long token) {
   return blocks_[static_cast<std::size_t>(token / kPageTokens)]->memory.data() + page_offset(layer, head);
 }

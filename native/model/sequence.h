@@ -46,7 +46,11 @@ class Sequence {
   // sequence as it was.
   Status reserve(long count);
   // Declares tokens written. Only after reserve().
-  void advance(long count) { length_ += count; }
+  // A tree evaluated before stands above a shorter prefix and can no longer be committed.
+  void advance(long count) {
+    length_ += count;
+    forget_scratch_rows();
+  }
   // Drops tokens from `length` on, and scratch.
   void truncate(long length);
   // Makes `rows` scratch slots, forgetting older ones.
@@ -62,6 +66,9 @@ class Sequence {
 
   // Pages of kv head 0 of one layer, for the attention op.
   void layer_pages(long layer, std::vector<const std::byte*>* pages, std::vector<const std::byte*>* scratch) const;
+  // Zeroes what a slot holds in one layer, for rows that leave no key there.
+  void clear(long layer, long token);
+  void clear_scratch(long layer, long row);
   [[nodiscard]] std::byte* page(long layer, long head, long token);
   [[nodiscard]] std::byte* scratch_page(long layer, long head, long row);
 

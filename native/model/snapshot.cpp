@@ -29,7 +29,7 @@ std::size_t Sequence::snapshot_bytes() const { return sizeof(Header) + blocks_.s
 void Sequence::clear_tail(std::byte* block, long slot) const {
   for (long layer = 0; layer < shape_.layers; ++layer) {
     for (long head = 0; head < shape_.kv_heads; ++head) {
-      kv_page_clear(block + page_offset(layer, head), slot, shape_.head_dim, shape_.type);
+      kv_page_clear(block + page_offset(layer, head), slot, kPageTokens, shape_.head_dim, shape_.type);
     }
   }
 }

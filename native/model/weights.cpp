@@ -18,7 +18,7 @@ std::map<std::string, std::weak_ptr<const Weights>>& registry() {
 
 class Loader {
  public:
-  Loader(const std::vector<MappedFile>& files, const LoadControl& control, Weights* weights)
+  Loader(const std::vector<ModelFile>& files, const LoadControl& control, Weights* weights)
       : files_(files), control_(control), weights_(weights) {}
 
   // Each step is skipped once something has failed.
@@ -34,10 +34,11 @@ class Loader {
                                                   ", " + std::to_string(source.cols) + "]");
       return;
     }
-    result_ = pack_matrix(files_, source, name.c_str(), control_, out);
+    result_ = pack_matrix(files_, source, name.c_str(), control_, &weights_->memory, out);
     if (!result_.ok()) return;
-    weights_->bytes += out->memory.size();
-    sample(out->memory.data(), out->memory.size());
+    const std::size_t bytes = out->packed.layout.total;
+    weights_->bytes += bytes;
+    sample(out->packed.data, bytes);
     if (control_.done_bytes != nullptr) control_.done_bytes->fetch_add(source_bytes(source));
   }
 
@@ -66,7 +67,7 @@ class Loader {
     weights_->fingerprint = hash64(&bytes, sizeof(bytes), h);
   }
 
-  const std::vector<MappedFile>& files_;
+  const std::vector<ModelFile>& files_;
   const LoadControl& control_;
   Weights* weights_;
   Result result_;
@@ -117,9 +118,30 @@ void load_layer(Loader& load, const DecoderSpec& s, const LayerSources& from, co
   load.vector(from.k_norm, name + "k norm", full ? kv : s.head_dim, &to->k_norm);
 }
 
-Result load_all(const DecoderSpec& spec, const ModelSources& sources, const std::vector<MappedFile>& files,
+// What all matrices take, if the sources are what they say: each is checked before it is packed.
+std::size_t expected_bytes(const ModelSources& sources, std::size_t file_bytes) {
+  std::size_t bytes = 0;
+  const auto add = [&bytes](const MatrixSource& source) {
+    constexpr long kLimit = 1L << 31;
+    const bool sane = source.rows > 0 && source.rows < kLimit && source.cols > 0 && source.cols < kLimit &&
+                      (source.kind != SourceKind::kAffine || source.bits > 0);
+    if (sane) bytes += (packed_bytes(source) + 63) / 64 * 64;
+  };
+  add(sources.embedding);
+  if (sources.head) add(*sources.head);
+  for (const LayerSources& layer : sources.layers) {
+    for (const MatrixSource* source : {&layer.q, &layer.k, &layer.v, &layer.o, &layer.gate, &layer.up, &layer.down})
+      add(*source);
+  }
+  return std::min(bytes, 3 * file_bytes);  // no format grows more than that
+}
+
+Result load_all(const DecoderSpec& spec, const ModelSources& sources, const std::vector<ModelFile>& files,
                 const LoadControl& control, Weights* weights) {
   weights->spec = spec;
+  std::size_t file_bytes = 0;
+  for (const ModelFile& file : files) file_bytes += file.size();
+  weights->memory = Arena(expected_bytes(sources, file_bytes));
   weights->layers.resize(spec.layers.size());
   Loader load(files, control, weights);
   load.matrix(sources.embedding, "embedding", spec.vocab, spec.hidden, &weights->embedding);
@@ -140,7 +162,7 @@ Result load_all(const DecoderSpec& spec, const ModelSources& sources, const std:
 Result load_weights(const DecoderSpec& spec, const ModelSources& sources, const std::string& key,
                     const LoadControl& control, std::shared_ptr<const Weights>* out) {
   if (Result checked = check_spec(spec, sources.layers.size()); !checked.ok()) return checked;
-  std::vector<MappedFile> files(sources.files.size());
+  std::vector<ModelFile> files(sources.files.size());
   std::string identity = key;
   for (std::size_t i = 0; i < files.size(); ++i) {
     if (Result opened = files[i].open(sources.files[i]); !opened.ok()) return opened;
@@ -155,8 +177,10 @@ Result load_weights(const DecoderSpec& spec, const ModelSources& sources, const 
     }
     registry().erase(found);
   }
-  auto weights = std::make_shared<Weights>();
+  // Not make_shared: the weak reference of the registry would keep the memory of the object.
+  auto weights = std::shared_ptr<Weights>(new Weights);
   if (Result loaded = load_all(spec, sources, files, control, weights.get()); !loaded.ok()) return loaded;
+  std::erase_if(registry(), [](const auto& entry) { return entry.second.expired(); });
   registry()[identity] = weights;
   *out = std::move(weights);
   return {};

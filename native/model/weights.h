@@ -1,4 +1,4 @@
-// The weights of a model, packed for the kernels, and how they are read from mapped files.
+// The weights of a model, packed for the kernels, and how they are read from files.
 #pragma once
 
 #include <atomic>
@@ -10,7 +10,7 @@
 #include <vector>
 
 #include "base/buffer.h"
-#include "base/mapped_file.h"
+#include "base/model_file.h"
 #include "base/status.h"
 #include "formats/gguf_blocks.h"
 #include "formats/packed.h"
@@ -60,10 +60,9 @@ struct ModelSources {
   std::vector<LayerSources> layers;
 };
 
-// A packed matrix and its memory.
+// A packed matrix in the memory of the model's weights.
 struct Matrix {
   PackedMatrix packed;
-  Buffer memory;
 };
 
 struct LayerWeights {
@@ -75,13 +74,14 @@ struct LayerWeights {
 
 struct Weights {
   DecoderSpec spec;
+  Arena memory;  // of all matrices
   Matrix embedding, own_head;
   std::vector<float> final_norm;
   std::vector<LayerWeights> layers;
   std::size_t bytes = 0;          // packed bytes of all matrices
   std::uint64_t fingerprint = 0;  // of shapes and sampled contents: tells models apart in KV snapshots
 
-  [[nodiscard]] const PackedMatrix& head() const { return own_head.memory ? own_head.packed : embedding.packed; }
+  [[nodiscard]] const PackedMatrix& head() const { return own_head.packed.data != nullptr ? own_head.packed : embedding.packed; }
 };
 
 struct LoadControl {

@@ -15,14 +15,10 @@ constexpr long kSliceBytes = 256 * 1024;
 
 constexpr std::size_t element_bytes(WeightFormat format) { return format == WeightFormat::kF32 ? 4 : 2; }
 
-bool span_fits(const std::vector<MappedFile>& files, const Span& span) {
+bool span_fits(const std::vector<ModelFile>& files, const Span& span) {
   if (span.file < 0 || span.file >= static_cast<int>(files.size())) return false;
   const std::size_t size = files[static_cast<std::size_t>(span.file)].size();
   return span.offset <= size && span.bytes <= size - span.offset;
-}
-
-const std::uint8_t* span_data(const std::vector<MappedFile>& files, const Span& span) {
-  return files[static_cast<std::size_t>(span.file)].data() + span.offset;
 }
 
 // Stored row that holds row `row` of what is taken. GGUF interleaves the two halves of each head: stored row
@@ -70,86 +66,106 @@ bool fits_f16(const float* values, long count) {
   return true;
 }
 
-// Scratch of one thread while packing.
+// Scratch of one thread while packing: a share of stored rows, then one panel of it.
 struct PanelRows {
-  std::vector<std::uint8_t> codes, dense;
+  std::vector<std::uint8_t> stored, stored_scale, stored_zero, codes;
   std::vector<float> scale, zero;
+  long first_stored = 0;
 };
 
-void read_affine_rows(const std::vector<MappedFile>& files, const MatrixSource& source, const PackedLayout& layout,
-                      long first, long count, PanelRows* rows) {
-  const std::size_t stride = row_bytes(source);
-  for (long r = 0; r < count; ++r) {
-    const long stored = source.row_start + stored_row(first + r, source.rows, source.permuted_heads);
-    const std::uint8_t* data = span_data(files, source.data) + static_cast<std::size_t>(stored) * stride;
-    std::uint8_t* codes = rows->codes.data() + r * layout.cols;
-    float* scale = rows->scale.data() + r * layout.groups;
-    float* zero = rows->zero.data() + r * layout.groups;
-    if (source.kind == SourceKind::kGguf) {
-      gguf_decode_affine(source.gguf, data, static_cast<std::size_t>(layout.cols), codes, scale, zero);
-      continue;
-    }
-    unpack_codes(data, layout.cols, source.bits, codes);
-    const std::size_t size = source.f32_scales ? 4 : 2, at = static_cast<std::size_t>(stored * layout.groups) * size;
-    for (long g = 0; g < layout.groups; ++g) {
-      const std::uint8_t* s = span_data(files, source.scale) + at + static_cast<std::size_t>(g) * size;
-      const std::uint8_t* z = span_data(files, source.zero) + at + static_cast<std::size_t>(g) * size;
-      if (source.f32_scales) {
-        std::memcpy(scale + g, s, 4);
-        std::memcpy(zero + g, z, 4);
-      } else {
-        std::uint16_t bits;
-        std::memcpy(&bits, s, 2);
-        scale[g] = f16_to_f32(bits);
-        std::memcpy(&bits, z, 2);
-        zero[g] = f16_to_f32(bits);
-      }
-    }
+enum class Packed { kDone, kUnreadable, kNeedsF32 };
+
+// Stored rows of panels [begin, end) into memory.
+bool read_rows(const std::vector<ModelFile>& files, const MatrixSource& source, const PackedLayout& layout, Share panels,
+               PanelRows* rows) {
+  long low = source.stored_rows, high = 0;
+  for (long r = panels.begin * kPanelRows; r < std::min(panels.end * kPanelRows, layout.rows); ++r) {
+    const long stored = source.row_start + stored_row(r, source.rows, source.permuted_heads);
+    low = std::min(low, stored);
+    high = std::max(high, stored + 1);
+  }
+  rows->first_stored = low;
+  const auto read = [&](const Span& span, std::size_t stride, std::vector<std::uint8_t>* out) {
+    out->resize(static_cast<std::size_t>(high - low) * stride);
+    return files[static_cast<std::size_t>(span.file)].read(span.offset + static_cast<std::size_t>(low) * stride,
+                                                           out->size(), out->data());
+  };
+  if (!read(source.data, row_bytes(source), &rows->stored)) return false;
+  if (source.kind != SourceKind::kAffine) return true;
+  const std::size_t parameters = static_cast<std::size_t>(layout.groups) * (source.f32_scales ? 4 : 2);
+  return read(source.scale, parameters, &rows->stored_scale) && read(source.zero, parameters, &rows->stored_zero);
+}
+
+void read_parameters(const std::uint8_t* stored, long count, bool wide, float* out) {
+  if (wide) {
+    std::memcpy(out, stored, static_cast<std::size_t>(count) * 4);
+    return;
+  }
+  for (long g = 0; g < count; ++g) {
+    std::uint16_t bits;
+    std::memcpy(&bits, stored + 2 * g, 2);
+    out[g] = f16_to_f32(bits);
   }
 }
 
-void pack_dense(const std::vector<MappedFile>& files, const MatrixSource& source, const PackedLayout& layout,
-                long panel, std::vector<std::uint8_t>* rows, std::byte* out) {
+void decode_row(const MatrixSource& source, const PackedLayout& layout, const PanelRows& rows, long row, long r,
+                PanelRows* out) {
+  const long stored =
+      source.row_start + stored_row(row, source.rows, source.permuted_heads) - rows.first_stored;
+  const std::uint8_t* data = rows.stored.data() + static_cast<std::size_t>(stored) * row_bytes(source);
+  std::uint8_t* codes = out->codes.data() + r * layout.cols;
+  float* scale = out->scale.data() + r * layout.groups;
+  float* zero = out->zero.data() + r * layout.groups;
+  if (source.kind == SourceKind::kGguf) {
+    gguf_decode_affine(source.gguf, data, static_cast<std::size_t>(layout.cols), codes, scale, zero);
+    return;
+  }
+  unpack_codes(data, layout.cols, source.bits, codes);
+  const std::size_t at = static_cast<std::size_t>(stored * layout.groups) * (source.f32_scales ? 4 : 2);
+  read_parameters(rows.stored_scale.data() + at, layout.groups, source.f32_scales, scale);
+  read_parameters(rows.stored_zero.data() + at, layout.groups, source.f32_scales, zero);
+}
+
+void pack_dense(const MatrixSource& source, const PackedLayout& layout, const PanelRows& rows, long panel,
+                std::byte* out) {
   const long first = panel * kPanelRows, count = std::min(kPanelRows, layout.rows - first);
-  const std::size_t stride = row_bytes(source);
-  rows->resize(static_cast<std::size_t>(kPanelRows) * stride);
+  const std::uint8_t* pointers[kPanelRows];
   for (long r = 0; r < count; ++r) {
-    const long stored = source.row_start + stored_row(first + r, source.rows, source.permuted_heads);
-    std::memcpy(rows->data() + static_cast<std::size_t>(r) * stride,
-                span_data(files, source.data) + static_cast<std::size_t>(stored) * stride, stride);
+    const long stored =
+        source.row_start + stored_row(first + r, source.rows, source.permuted_heads) - rows.first_stored;
+    pointers[r] = rows.stored.data() + static_cast<std::size_t>(stored) * row_bytes(source);
   }
-  pack_dense_panel(layout, rows->data(), stride, count, out);
+  pack_dense_panel(layout, pointers, count, out);
 }
 
-// Panels [begin, end) by one thread. False if f16 scales were asked for and some value needs f32.
-bool pack_panels(const std::vector<MappedFile>& files, const MatrixSource& source, const PackedLayout& layout,
-                 Share panels, PanelRows* rows, std::byte* memory) {
+// Panels [begin, end) by one thread.
+Packed pack_panels(const std::vector<ModelFile>& files, const MatrixSource& source, const PackedLayout& layout,
+                   Share panels, PanelRows* rows, std::byte* memory) {
+  if (panels.begin == panels.end) return Packed::kDone;
+  if (!read_rows(files, source, layout, panels, rows)) return Packed::kUnreadable;
   for (long panel = panels.begin; panel < panels.end; ++panel) {
     std::byte* out = memory + static_cast<std::size_t>(panel) * layout.panel_stride;
     if (!is_affine(layout.format)) {
-      pack_dense(files, source, layout, panel, &rows->dense, out);
+      pack_dense(source, layout, *rows, panel, out);
       continue;
     }
     const long first = panel * kPanelRows, take = std::min(kPanelRows, layout.rows - first);
     rows->codes.resize(static_cast<std::size_t>(kPanelRows * layout.cols));
     rows->scale.resize(static_cast<std::size_t>(kPanelRows * layout.groups));
     rows->zero.resize(static_cast<std::size_t>(kPanelRows * layout.groups));
-    read_affine_rows(files, source, layout, first, take, rows);
+    for (long r = 0; r < take; ++r) decode_row(source, layout, *rows, first + r, r, rows);
     const long values = take * layout.groups;
-    if (!layout.f32_scales && !(fits_f16(rows->scale.data(), values) && fits_f16(rows->zero.data(), values))) {
-      return false;
+    const bool from_f16 = source.kind == SourceKind::kAffine && !source.f32_scales;
+    if (!layout.f32_scales && !from_f16 &&
+        !(fits_f16(rows->scale.data(), values) && fits_f16(rows->zero.data(), values))) {
+      return Packed::kNeedsF32;
     }
     pack_affine_panel(layout, {rows->codes.data(), rows->scale.data(), rows->zero.data(), take}, out);
   }
-  return true;
+  return Packed::kDone;
 }
 
-bool all_whole(const std::vector<MappedFile>& files, const MatrixSource& source) {
-  const auto whole = [&files](const Span& span) { return files[static_cast<std::size_t>(span.file)].whole(); };
-  return whole(source.data) && (source.kind != SourceKind::kAffine || (whole(source.scale) && whole(source.zero)));
-}
-
-Result pack_slices(const std::vector<MappedFile>& files, const MatrixSource& source, const PackedLayout& layout,
+Result pack_slices(const std::vector<ModelFile>& files, const MatrixSource& source, const PackedLayout& layout,
                    const LoadControl& control, std::byte* memory, bool* exact) {
   const auto panel_bytes = static_cast<long>(row_bytes(source)) * kPanelRows;
   const long slice = control.threads * std::max(1L, kSliceBytes / std::max(1L, panel_bytes));
@@ -157,17 +173,16 @@ Result pack_slices(const std::vector<MappedFile>& files, const MatrixSource& sou
   PoliteCaller polite;
   for (long first = 0; first < layout.panels && *exact; first += slice) {
     if (control.abort != nullptr && control.abort->load()) return Result::error(Status::kAborted, "aborted");
-    if (!all_whole(files, source))
-      return Result::error(Status::kIo, "A file of the model was cut short while it was loaded");
     const long count = std::min(slice, layout.panels - first);
-    std::atomic<bool> fits{true};
+    std::atomic<bool> fits{true}, readable{true};
     parallel(control.threads, [&](int index, int threads) {
       const Share share = share_of(count, index, threads);
-      if (!pack_panels(files, source, layout, {first + share.begin, first + share.end},
-                       &rows[static_cast<std::size_t>(index)], memory)) {
-        fits = false;
-      }
+      const Packed packed = pack_panels(files, source, layout, {first + share.begin, first + share.end},
+                                        &rows[static_cast<std::size_t>(index)], memory);
+      if (packed == Packed::kUnreadable) readable = false;
+      if (packed == Packed::kNeedsF32) fits = false;
     });
+    if (!readable) return Result::error(Status::kIo, "A file of the model was cut short while it was loaded");
     *exact = fits;
     polite.give_way();
   }
@@ -176,11 +191,13 @@ Result pack_slices(const std::vector<MappedFile>& files, const MatrixSource& sou
 
 }  // namespace
 
+std::size_t packed_bytes(const MatrixSource& source) { return layout_of(source, starts_wide(source)).total; }
+
 std::size_t source_bytes(const MatrixSource& source) {
   return row_bytes(source) * static_cast<std::size_t>(source.rows);
 }
 
-Result check_source(const std::vector<MappedFile>& files, const MatrixSource& s, const char* name) {
+Result check_source(const std::vector<ModelFile>& files, const MatrixSource& s, const char* name) {
   const auto bad = [name](const std::string& what) {
     return Result::error(Status::kFormat, std::string("Expected ") + what + " for " + name);
   };
@@ -213,26 +230,27 @@ Result check_source(const std::vector<MappedFile>& files, const MatrixSource& s,
   return {};
 }
 
-Result pack_matrix(const std::vector<MappedFile>& files, const MatrixSource& source, const char* name,
-                   const LoadControl& control, Matrix* out) {
+Result pack_matrix(const std::vector<ModelFile>& files, const MatrixSource& source, const char* name,
+                   const LoadControl& control, Arena* arena, Matrix* out) {
   if (Result checked = check_source(files, source, name); !checked.ok()) return checked;
   for (bool wide = starts_wide(source);; wide = true) {
     const PackedLayout layout = layout_of(source, wide);
-    Buffer memory(layout.total);
-    if (!memory) {
+    std::byte* const memory = arena->take(layout.total);
+    if (memory == nullptr) {
       return Result::error(Status::kMemory, "Cannot allocate " + std::to_string(layout.total) + " bytes for " + name);
     }
     bool exact = true;
-    if (Result packed = pack_slices(files, source, layout, control, memory.data(), &exact); !packed.ok()) return packed;
-    if (!exact) continue;  // once: f32 scales always fit
-    files[static_cast<std::size_t>(source.data.file)].forget(source.data.offset, source.data.bytes);
-    out->packed = {layout, memory.data()};
-    out->memory = std::move(memory);
+    if (Result packed = pack_slices(files, source, layout, control, memory, &exact); !packed.ok()) return packed;
+    if (!exact) {  // once: f32 scales always fit
+      arena->give_back(memory);
+      continue;
+    }
+    out->packed = {layout, memory};
     return {};
   }
 }
 
-Result read_vector(const std::vector<MappedFile>& files, const VectorSource& s, const char* name,
+Result read_vector(const std::vector<ModelFile>& files, const VectorSource& s, const char* name,
                    std::vector<float>* out) {
   const std::size_t size = element_bytes(s.format);
   const bool shape_ok = s.length > 0 && s.start >= 0 && s.stored_length < (1L << 31) &&
@@ -242,16 +260,18 @@ Result read_vector(const std::vector<MappedFile>& files, const VectorSource& s, 
     return Result::error(Status::kFormat,
                          "Expected a vector of " + std::to_string(s.length) + " values inside the file for " + name);
   }
+  std::vector<std::uint8_t> stored(s.data.bytes);
+  if (!files[static_cast<std::size_t>(s.data.file)].read(s.data.offset, stored.size(), stored.data()))
+    return Result::error(Status::kIo, std::string("A file of the model was cut short before ") + name);
   out->resize(static_cast<std::size_t>(s.length));
   for (long i = 0; i < s.length; ++i) {
     const long at = s.start + stored_row(i, s.length, s.permuted_heads);
-    const std::uint8_t* data = span_data(files, s.data) + static_cast<std::size_t>(at) * size;
     float value = 0;
     if (s.format == WeightFormat::kF32) {
-      std::memcpy(&value, data, 4);
+      std::memcpy(&value, stored.data() + static_cast<std::size_t>(at) * 4, 4);
     } else {
       std::uint16_t bits;
-      std::memcpy(&bits, data, 2);
+      std::memcpy(&bits, stored.data() + static_cast<std::size_t>(at) * 2, 2);
       value = s.format == WeightFormat::kF16 ? f16_to_f32(bits) : bf16_to_f32(bits);
     }
     (*out)[static_cast<std::size_t>(i)] = value + s.add;

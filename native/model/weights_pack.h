@@ -1,4 +1,4 @@
-// One matrix or vector from mapped bytes to the form the kernels read.
+// One matrix or vector from the bytes of a file to the form the kernels read.
 #pragma once
 
 #include <vector>
@@ -8,15 +8,18 @@
 namespace outrider {
 
 // Checks that every span of the source lies in its file and has the size its shape asks for.
-Result check_source(const std::vector<MappedFile>& files, const MatrixSource& source, const char* name);
+Result check_source(const std::vector<ModelFile>& files, const MatrixSource& source, const char* name);
 
-// Packs panels in parallel, in slices of about a millisecond between which generations get their turn, `abort` is
-// polled and the files are checked to be whole. Scales stay f16 where every scale and zero of the matrix is an f16;
+// Packs panels in parallel, in slices of about a millisecond between which generations get their turn and `abort` is
+// polled. Scales stay f16 where every scale and zero of the matrix is an f16;
 // else all become f32.
-Result pack_matrix(const std::vector<MappedFile>& files, const MatrixSource& source, const char* name,
-                   const LoadControl& control, Matrix* out);
+Result pack_matrix(const std::vector<ModelFile>& files, const MatrixSource& source, const char* name,
+                   const LoadControl& control, Arena* arena, Matrix* out);
 
-Result read_vector(const std::vector<MappedFile>& files, const VectorSource& source, const char* name,
+// Bytes that the matrix takes when packed, unless its scales turn out to need f32.
+std::size_t packed_bytes(const MatrixSource& source);
+
+Result read_vector(const std::vector<ModelFile>& files, const VectorSource& source, const char* name,
                    std::vector<float>* out);
 
 // Bytes of the source as stored, for progress.

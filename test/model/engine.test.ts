@@ -2,10 +2,11 @@
 import { afterAll, beforeAll, expect, test } from "vitest";
 import type { KvCache } from "../../lib/cache/kv-cache.ts";
 import type { Runtime } from "../../lib/model/runtime.ts";
-import { type NativeSamplerOptions, native, want } from "../../lib/native.ts";
+import { native, want } from "../../lib/native.ts";
 import { nativeOps } from "../../lib/ops/native-ops.ts";
 import { code } from "../support/errors.ts";
 import { defaultModel, openRuntime } from "../support/runtime.ts";
+import { greedySampler as sampler } from "../support/sampler-options.ts";
 
 let runtime: Runtime;
 beforeAll(async () => {
@@ -18,28 +19,6 @@ const rows = (count: number, wants = 0) => ({
   sequence: new Int32Array(count),
   wants: new Uint8Array(count).fill(wants),
 });
-
-const sampler = (vocab: number, options: Partial<NativeSamplerOptions> = {}) =>
-  new native.NativeSampler({
-    vocab,
-    temperature: 0,
-    topK: 0,
-    topP: 1,
-    minP: 0,
-    typicalP: 1,
-    repetitionPenalty: 1,
-    frequencyPenalty: 0,
-    presencePenalty: 0,
-    seed: 1n,
-    history: new Int32Array(),
-    penaltyWindow: 0,
-    biasIds: new Int32Array(),
-    bias: new Float32Array(),
-    suppressed: new Int32Array(),
-    suppressedEarly: new Int32Array(),
-    minPosition: 0,
-    ...options,
-  });
 
 test("a sampler draws for the vocabulary it was made for, and only that", async () => {
   const caches = [runtime.newCache()];
