@@ -58,7 +58,8 @@ std::byte* Arena::take(std::size_t bytes) {
 }
 
 void Arena::give_back(std::byte* block) {
-  if (!pieces_.empty() && block >= pieces_.back().data()) used_ = static_cast<std::size_t>(block - pieces_.back().data());
+  if (!pieces_.empty() && block >= pieces_.back().data())
+    used_ = static_cast<std::size_t>(block - pieces_.back().data());
 }
 
 }  // namespace outrider

@@ -39,7 +39,8 @@ class Buffer {
   std::size_t size_ = 0;
 };
 
-// Many blocks that live and die together, in as few mappings as may be: matrices below the size of a huge page share some.
+// Many blocks that live and die together, in as few mappings as may be: matrices below the size of a huge page share
+// some.
 class Arena {
  public:
   Arena() = default;

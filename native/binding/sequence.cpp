@@ -98,14 +98,14 @@ void write_snapshot_bytes(const Napi::CallbackInfo& info) {
 }  // namespace
 
 void SequenceObject::define(Napi::Env env) {
-  const Napi::Function type = DefineClass(
-      env, "NativeSequence",
-      // Methods and not accessors: only methods are bound to objects of the class.
-      {InstanceMethod("length", &SequenceObject::length), InstanceMethod("bytes", &SequenceObject::bytes),
-       InstanceMethod("busy", &SequenceObject::busy), InstanceMethod("truncate", &SequenceObject::truncate),
-       InstanceMethod("fork", &SequenceObject::fork), InstanceMethod("commit", &SequenceObject::commit),
-       InstanceMethod("save", &SequenceObject::save), InstanceMethod("restore", &SequenceObject::restore),
-       InstanceMethod("dispose", &SequenceObject::dispose)});
+  const Napi::Function type =
+      DefineClass(env, "NativeSequence",
+                  // Methods and not accessors: only methods are bound to objects of the class.
+                  {InstanceMethod("length", &SequenceObject::length), InstanceMethod("bytes", &SequenceObject::bytes),
+                   InstanceMethod("busy", &SequenceObject::busy), InstanceMethod("truncate", &SequenceObject::truncate),
+                   InstanceMethod("fork", &SequenceObject::fork), InstanceMethod("commit", &SequenceObject::commit),
+                   InstanceMethod("save", &SequenceObject::save), InstanceMethod("restore", &SequenceObject::restore),
+                   InstanceMethod("dispose", &SequenceObject::dispose)});
   Environment::of(env).sequence_class = Napi::Persistent(type);
 }
 

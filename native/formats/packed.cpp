@@ -36,7 +36,8 @@ void pack_dense(const PackedLayout& layout, const std::uint8_t* const* values, l
   auto* const out = reinterpret_cast<Bits*>(panel);
   for (long k = 0; k < layout.cols; ++k) {
     for (long r = 0; r < rows; ++r) {
-      std::memcpy(out + dense_index(layout, r, k), values[r] + static_cast<std::size_t>(k) * sizeof(Bits), sizeof(Bits));
+      std::memcpy(out + dense_index(layout, r, k), values[r] + static_cast<std::size_t>(k) * sizeof(Bits),
+                  sizeof(Bits));
     }
   }
 }

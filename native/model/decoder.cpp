@@ -154,7 +154,8 @@ Result Forward::prepare_rows() {
   return {};
 }
 
-// Layers whose attention does not run write no keys; what an earlier token or tree left in those slots must not be seen.
+// Layers whose attention does not run write no keys; what an earlier token or tree left in those slots must not be
+// seen.
 void Forward::clear_silent_layers() {
   for (long l = 0; l < static_cast<long>(weights_->spec.layers.size()); ++l) {
     const bool skipped = !batch_.skip_attention.empty() && batch_.skip_attention[static_cast<std::size_t>(l)] != 0;

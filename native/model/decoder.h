@@ -8,7 +8,8 @@
 
 namespace outrider {
 
-// Rows evaluated together, alone and while others wait for their turn. Bounds scratch memory; results do not depend on it.
+// Rows evaluated together, alone and while others wait for their turn. Bounds scratch memory; results do not depend on
+// it.
 constexpr long kChunkRows = 256;
 constexpr long kSharedChunkRows = 32;
 
@@ -17,8 +18,8 @@ class Workspace {
  public:
   // At least `bytes`, undefined content; null if memory ran out. One block per slot.
   std::byte* slot(int index, std::size_t bytes);
-  // Starts to count what is asked for: bytes() is then the memory that the work since has needed, and not what earlier work
-  // has left behind.
+  // Starts to count what is asked for: bytes() is then the memory that the work since has needed, and not what earlier
+  // work has left behind.
   void count_anew();
   [[nodiscard]] std::size_t bytes() const;
   // Gives the memory back.
@@ -56,6 +57,8 @@ class Forward {
   void clear_silent_layers();
   Result layers(Chunk& chunk, Workspace& workspace, const std::atomic<bool>& abort);
   Result head(Chunk& chunk, Workspace& workspace);
+  Result head_rows(const Chunk& chunk, const long* rows, long n, Workspace& workspace);
+  [[nodiscard]] bool only_greedy(long row) const;
   Result outputs(long row, float* logits, Workspace& workspace);
   Result draw(long row, const float* logits, float logsumexp, Workspace& workspace);
 

@@ -2,6 +2,7 @@
 #include <cmath>
 #include <cstring>
 
+#include "base/profile.h"
 #include "model/decoder_chunk.h"
 #include "ops/gemm/gemm.h"
 #include "ops/rmsnorm/rmsnorm.h"
@@ -10,27 +11,63 @@
 namespace outrider {
 namespace {
 
-constexpr long kHeadRows = 32;  // rows of logits held at once
+constexpr long kHeadRows = 32;     // rows of logits held at once
+constexpr long kSharedRows = 8;    // from here on rows are normalised by all threads and not by each
+constexpr long kBlockPanels = 64;  // columns of logits that are looked at while they are in cache
 constexpr unsigned kWantsLogits = kWantLogits | kWantTopk | kWantTarget | kWantSample;
 
-// Scale and soft cap, in place.
-void finish_logits(const DecoderSpec& spec, float* logits, int threads) {
+// Scale and soft cap of logits [begin, end), in place.
+void finish_logits(const DecoderSpec& spec, float* logits, long begin, long end) {
   if (spec.logit_scale == 1.0f && spec.logit_soft_cap == 0.0f) return;
-  parallel(threads, [&](int index, int count) {
-    const Share share = share_of(spec.vocab, index, count, 16);
-    for (long v = share.begin; v < share.end; ++v) {
-      float value = logits[v] * spec.logit_scale;
-      if (spec.logit_soft_cap > 0) value = spec.logit_soft_cap * std::tanh(value / spec.logit_soft_cap);
-      logits[v] = value;
+  for (long v = begin; v < end; ++v) {
+    float value = logits[v] * spec.logit_scale;
+    if (spec.logit_soft_cap > 0) value = spec.logit_soft_cap * std::tanh(value / spec.logit_soft_cap);
+    logits[v] = value;
+  }
+}
+
+Result no_token() {
+  return Result::error(Status::kArgument,
+                       "Expected a finite logit to draw a token from, received none: all are suppressed, "
+                       "infinite or NaN");
+}
+
+struct Best {
+  float value = -INFINITY;
+  std::int32_t id = -1;
+};
+
+// What the sampler would do to logits [begin, end) of a greedy row without penalties, and the best of them.
+Best best_of(const Sampler& sampler, bool early, float* logits, long begin, long end, Level level) {
+  const auto in_range = [begin, end](std::int32_t id) { return id >= begin && id < end; };
+  for (std::size_t i = 0; i < sampler.bias_ids.size(); ++i) {
+    if (in_range(sampler.bias_ids[i])) logits[sampler.bias_ids[i]] += sampler.bias[i];
+  }
+  const auto suppress = [&](const std::vector<std::int32_t>& ids) {
+    for (const std::int32_t id : ids) {
+      if (in_range(id)) logits[id] = -INFINITY;
     }
-  });
+  };
+  suppress(sampler.suppressed);
+  if (early) suppress(sampler.suppressed_early);
+  Best best;
+  ops::topk({logits + begin, 1, end - begin, end - begin, 1, &best.id, &best.value, nullptr}, level);
+  best.id += static_cast<std::int32_t>(begin);
+  return best;
 }
 
 }  // namespace
 
+// True if nothing of a row's logits is needed but where the largest is.
+bool Forward::only_greedy(long row) const {
+  const auto at = static_cast<std::size_t>(row);
+  if ((batch_.wants[at] & kWantsLogits) != kWantSample) return false;
+  const ops::SampleParams& p = batch_.samplers[static_cast<std::size_t>(batch_.sequence[at])]->params;
+  return (p.temperature == 0 || p.top_k == 1) && p.repetition == 1 && p.frequency == 0 && p.presence == 0;
+}
+
 Result Forward::head(Chunk& chunk, Workspace& workspace) {
-  const DecoderSpec& spec = weights_->spec;
-  const long hidden = spec.hidden, V = spec.vocab;
+  const long hidden = weights_->spec.hidden;
   std::vector<long> rows;
   for (long i = 0; i < chunk.n; ++i) {
     const unsigned wants = batch_.wants[static_cast<std::size_t>(chunk.first + i)];
@@ -41,33 +78,88 @@ Result Forward::head(Chunk& chunk, Workspace& workspace) {
     }
     if ((wants & kWantsLogits) != 0) rows.push_back(i);
   }
+  for (std::size_t from = 0; from < rows.size(); from += kHeadRows) {
+    const std::size_t count = std::min<std::size_t>(kHeadRows, rows.size() - from);
+    if (Result r = head_rows(chunk, rows.data() + from, static_cast<long>(count), workspace); !r.ok()) return r;
+  }
+  return {};
+}
+
+// Logits of n rows of the chunk and what they wanted of them. Every thread multiplies a share of the vocabulary; where
+// all rows are greedy it also looks for the largest while a block is in cache, and the logits are never written out.
+Result Forward::head_rows(const Chunk& chunk, const long* rows, long n, Workspace& workspace) {
+  const DecoderSpec& spec = weights_->spec;
+  const long hidden = spec.hidden, V = spec.vocab;
   const PackedMatrix& matrix = weights_->head();
   const Level level = batch_.level;
-  for (std::size_t from = 0; from < rows.size(); from += kHeadRows) {
-    const long n = std::min<long>(kHeadRows, static_cast<long>(rows.size() - from));
-    const auto mode = batch_.rounded ? ops::rounding_of(matrix.layout.format) : ops::Rounding::kNone;
-    auto* normed = reinterpret_cast<float*>(
-        workspace.slot(kSlotNormed, static_cast<std::size_t>(n * std::max(hidden, spec.ffn)) * sizeof(float)));
-    auto* logits =
-        reinterpret_cast<float*>(workspace.slot(kSlotLogits, static_cast<std::size_t>(n * V) * sizeof(float)));
-    std::byte* block = workspace.slot(kSlotPrepared, ops::GemmInput::bytes(matrix.layout, n, mode));
-    if (normed == nullptr || logits == nullptr || block == nullptr) return out_of_memory();
-    ops::GemmInput input = ops::GemmInput::place(matrix.layout, n, mode, block);
-    for (long i = 0; i < n; ++i) {
-      const float* x = chunk.x + rows[from + static_cast<std::size_t>(i)] * hidden;
-      ops::rmsnorm({x, weights_->final_norm.data(), normed + i * hidden, 1, hidden, hidden, hidden, spec.norm_eps},
-                   level);
+  const int threads = reserve_threads(batch_.threads);
+  const auto mode = batch_.rounded ? ops::rounding_of(matrix.layout.format) : ops::Rounding::kNone;
+  const bool shared = n >= kSharedRows;
+  bool greedy = true;
+  for (long i = 0; i < n; ++i) greedy = greedy && only_greedy(chunk.first + rows[i]);
+
+  const long share_panels = (matrix.layout.panels + threads - 1) / threads;
+  const long block = n == 1 ? share_panels : std::min(kBlockPanels, share_panels);  // one row: long streams
+  const long stride = greedy ? block * kPanelRows : V;
+  const long normed_stride = (hidden + 15) / 16 * 16 * n;
+  const int copies = shared ? 1 : threads;
+  const std::size_t input_bytes = ops::GemmInput::bytes(matrix.layout, n, mode);
+  auto* const normed = reinterpret_cast<float*>(
+      workspace.slot(kSlotNormed, static_cast<std::size_t>(normed_stride * copies) * sizeof(float)));
+  auto* const logits = reinterpret_cast<float*>(
+      workspace.slot(kSlotLogits, static_cast<std::size_t>(n * stride * (greedy ? threads : 1)) * sizeof(float)));
+  std::byte* const prepared = workspace.slot(kSlotPrepared, input_bytes * static_cast<std::size_t>(copies));
+  if (normed == nullptr || logits == nullptr || prepared == nullptr) return out_of_memory();
+  std::vector<Best> best(static_cast<std::size_t>(greedy ? n * threads : 0));
+  Barrier barrier(threads);
+
+  parallel(threads, [&](int index, int) {
+    const Timed timed(Phase::kHead, -1, index);
+    float* const own = normed + (shared ? 0 : normed_stride * index);
+    ops::GemmInput input = ops::GemmInput::place(
+        matrix.layout, n, mode, prepared + (shared ? 0 : input_bytes * static_cast<std::size_t>(index)));
+    const Share mine = shared ? share_of(n, index, threads) : Share{0, n};
+    for (long i = mine.begin; i < mine.end; ++i) {
+      const float* x = chunk.x + rows[i] * hidden;
+      ops::rmsnorm({x, weights_->final_norm.data(), own + i * hidden, 1, hidden, hidden, hidden, spec.norm_eps}, level);
     }
-    ops::gemm_prepare({normed, DType::kF32, hidden, &matrix.layout, &input, 0, n}, level);
-    parallel(batch_.threads, [&](int index, int count) {
-      const Share share = share_of(matrix.layout.panels, index, count);
-      ops::gemm({&matrix, &input, nullptr, logits, V, share.begin, share.end}, level);
-    });
-    for (long i = 0; i < n; ++i) {
-      finish_logits(spec, logits + i * V, batch_.threads);
-      const long row = chunk.first + rows[from + static_cast<std::size_t>(i)];
-      if (Result r = outputs(row, logits + i * V, workspace); !r.ok()) return r;
+    if (mine.begin < mine.end) {
+      ops::gemm_prepare({own, DType::kF32, hidden, &matrix.layout, &input, mine.begin, mine.end}, level);
     }
+    if (shared) barrier.wait();
+    const Share panels = share_of(matrix.layout.panels, index, threads);
+    for (long p = panels.begin; p < panels.end; p += block) {
+      const long end_panel = std::min(p + block, panels.end), begin = p * kPanelRows;
+      const long end = std::min(end_panel * kPanelRows, V);
+      // Columns keep their numbers: a greedy thread's buffer holds those of one block.
+      float* const out = greedy ? logits + n * stride * index - begin : logits;
+      ops::gemm({&matrix, &input, nullptr, out, stride, p, end_panel}, level);
+      for (long i = 0; i < n; ++i) {
+        float* const row = out + i * stride;
+        finish_logits(spec, row, begin, end);
+        if (!greedy) continue;
+        const auto at = static_cast<std::size_t>(chunk.first + rows[i]);
+        const Sampler& sampler = *batch_.samplers[static_cast<std::size_t>(batch_.sequence[at])];
+        const Best found = best_of(sampler, position_[at] + 1 < sampler.min_position, row, begin, end, level);
+        Best& sofar = best[static_cast<std::size_t>(i * threads + index)];
+        if (sofar.id < 0 || found.value > sofar.value) sofar = found;
+      }
+    }
+  });
+  const Timed timed(Phase::kSample, -1, 0);
+  for (long i = 0; i < n; ++i) {
+    if (!greedy) {
+      if (Result r = outputs(chunk.first + rows[i], logits + i * V, workspace); !r.ok()) return r;
+      continue;
+    }
+    Best most;
+    for (int t = 0; t < threads; ++t) {  // in order of tokens: of equal ones the lowest id
+      const Best& found = best[static_cast<std::size_t>(i * threads + t)];
+      if (found.id >= 0 && (most.id < 0 || found.value > most.value)) most = found;
+    }
+    if (!std::isfinite(most.value)) return no_token();
+    output_.sampled.push(most.id);
+    output_.sampled_logprob.push(NAN);
   }
   return {};
 }
@@ -142,7 +234,7 @@ Result Forward::draw(long row, const float* logits, float logsumexp, Workspace& 
                        scratch,
                        -1};
   if (ops::sample(args) != Status::kOk) {
-    return Result::error(Status::kArgument, "No token can be drawn: every logit is suppressed or not finite");
+    return no_token();
   }
   output_.sampled.push(args.token);
   output_.sampled_logprob.push(logits[args.token] - logsumexp);

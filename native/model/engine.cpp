@@ -42,7 +42,8 @@ bool Engine::submit(std::shared_ptr<Job> job) {
 
 bool Engine::cancel(const Job* job) {
   const std::lock_guard<std::mutex> lock(mutex_);
-  const auto found = std::find_if(queue_.begin(), queue_.end(), [job](const auto& queued) { return queued.get() == job; });
+  const auto found =
+      std::find_if(queue_.begin(), queue_.end(), [job](const auto& queued) { return queued.get() == job; });
   if (found == queue_.end()) return false;
   queue_.erase(found);
   waiting_ = static_cast<long>(queue_.size());

@@ -32,7 +32,8 @@ class Engine {
 
   // False, and the job is not taken, where the system refuses the engine its thread.
   [[nodiscard]] bool submit(std::shared_ptr<Job> job);
-  // Takes an aborted job out of the queue, so that it need not wait for its turn to end. False if it is running or done.
+  // Takes an aborted job out of the queue, so that it need not wait for its turn to end. False if it is running or
+  // done.
   bool cancel(const Job* job);
   // True while a job waits for its turn.
   [[nodiscard]] bool others_wait() const { return waiting_.load(std::memory_order_relaxed) > 0; }

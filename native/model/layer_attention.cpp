@@ -76,19 +76,19 @@ void LayerPass::plan_attention(long window) {
   }
 }
 
-void LayerPass::attend(int index, long l) {
+bool LayerPass::attend(int index, long l) {
   const Plan& plan = plans_[plan_of_[static_cast<std::size_t>(l)]];
   {
     const Timed timed(Phase::kAttention, l, index);
     if (plan.pieces.empty()) {
       std::atomic<long>& next = next_[static_cast<std::size_t>(l)];
       const auto count = static_cast<long>(items_.size());
-      for (long i = next.fetch_add(1); i < count; i = next.fetch_add(1)) {
+      for (long i = next.fetch_add(1); i < count && !aborted(); i = next.fetch_add(1)) {
         ops::attention(attention_args(items_[static_cast<std::size_t>(i)], l, index), batch_.level);
       }
     }
     for (const Piece& piece : plan.pieces) {
-      if (piece.thread != index) continue;
+      if (piece.thread != index || aborted()) continue;
       ops::AttentionArgs args = attention_args(piece.item, l, index);
       if (piece.parts >= 0) {
         args.parts = parts_ + piece.parts;
@@ -100,7 +100,7 @@ void LayerPass::attend(int index, long l) {
     }
   }
   if (!plan.merges.empty()) {
-    sync(index);
+    if (!sync(index)) return false;
     const Timed timed(Phase::kAttention, l, index);
     for (const Piece& piece : plan.merges) {
       if (piece.thread != index) continue;
@@ -110,7 +110,7 @@ void LayerPass::attend(int index, long l) {
       ops::attention_merge(args, batch_.level);
     }
   }
-  sync(index);
+  return sync(index);
 }
 
 }  // namespace outrider

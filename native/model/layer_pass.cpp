@@ -107,35 +107,37 @@ Result LayerPass::allocate(Workspace& workspace) {
 }
 
 bool LayerPass::run(const std::atomic<bool>& abort) {
-  parallel(threads_, [&](int index, int) { thread(index, abort); });
-  return !stopped_[0] && !stopped_[1];
+  abort_ = &abort;
+  syncs_.assign(static_cast<std::size_t>(threads_) * 16, 0);
+  parallel(threads_, [&](int index, int) { thread(index); });
+  return !stop_[0] && !stop_[1];
 }
 
-void LayerPass::thread(int index, const std::atomic<bool>& abort) {
+void LayerPass::thread(int index) {
   for (long l = batch_.layer_begin; l < batch_.layer_end; ++l) {
     const auto at = static_cast<std::size_t>(l);
-    if (stopped_[at % 2]) return;
-    if (index == 0 && abort.load(std::memory_order_relaxed)) stopped_[(at + 1) % 2] = true;
     const LayerWeights& layer = weights_.layers[at];
     const bool attends = batch_.skip_attention.empty() || batch_.skip_attention[at] == 0,
                feeds = batch_.skip_mlp.empty() || batch_.skip_mlp[at] == 0;
-    if (!attends && !feeds) sync(index);
-    if (attends) {
-      qkv(index, l);
-      attend(index, l);
-      add_branch(index, Phase::kOutput, l, attended_, spec_.heads * spec_.head_dim, layer.o, layer.o_bias,
-                 layer.attention_post_norm);
+    if (attends && !(qkv(index, l) && attend(index, l) &&
+                     add_branch(index, Phase::kOutput, l, attended_, spec_.heads * spec_.head_dim, layer.o,
+                                layer.o_bias, layer.attention_post_norm))) {
+      return;
     }
-    if (feeds) {
-      gate_up(index, l);
-      add_branch(index, Phase::kDown, l, gate_, spec_.ffn, layer.down, layer.down_bias, layer.mlp_post_norm);
+    if (feeds && !(gate_up(index, l) && add_branch(index, Phase::kDown, l, gate_, spec_.ffn, layer.down,
+                                                   layer.down_bias, layer.mlp_post_norm))) {
+      return;
     }
   }
 }
 
-void LayerPass::sync(int index) {
+bool LayerPass::sync(int index) {
   const Timed timed(Phase::kWait, -1, index);
+  unsigned& count = syncs_[static_cast<std::size_t>(index) * 16];  // a cache line each
+  bool& stop = stop_[count++ % 2];
+  if (index == 0) stop = aborted();
   barrier_.wait();
+  return !stop;
 }
 
 void LayerPass::norm_rows(const float* x, const std::vector<float>& weight, float* out, long rows, long K) const {
@@ -172,7 +174,7 @@ LayerPass::Prepared LayerPass::prepare(int index, long layer, const float* in, l
       }
     }
   }
-  if (shared_) sync(index);
+  out.go_on = !shared_ || sync(index);
   return out;
 }
 
@@ -184,16 +186,17 @@ void LayerPass::multiply(const Matrix& matrix, const std::vector<float>& bias, c
             batch_.level);
 }
 
-void LayerPass::qkv(int index, long l) {
+bool LayerPass::qkv(int index, long l) {
   const LayerWeights& layer = weights_.layers[static_cast<std::size_t>(l)];
   const Prepared in = prepare(index, l, x_, spec_.hidden, &layer.attention_norm, {&layer.q, &layer.k, &layer.v});
+  if (!in.go_on) return false;
   // A head whose rows fill whole panels is finished by the thread that multiplied it.
   if (spec_.head_dim % kPanelRows == 0 && spec_.qk_norm != QkNorm::kFull) {
     qkv_by_heads(index, l, in);
-  } else {
-    qkv_by_rows(index, l, in);
+  } else if (!qkv_by_rows(index, l, in)) {
+    return false;
   }
-  sync(index);
+  return sync(index);
 }
 
 void LayerPass::qkv_by_heads(int index, long l, const Prepared& in) {
@@ -230,7 +233,7 @@ void LayerPass::qkv_by_heads(int index, long l, const Prepared& in) {
   for (long g = v.begin; g < v.end; ++g) append(l, nullptr, v_, g, 0, n_);
 }
 
-void LayerPass::qkv_by_rows(int index, long l, const Prepared& in) {
+bool LayerPass::qkv_by_rows(int index, long l, const Prepared& in) {
   const LayerWeights& layer = weights_.layers[static_cast<std::size_t>(l)];
   const long D = spec_.head_dim, H = spec_.heads, G = spec_.kv_heads;
   {
@@ -239,11 +242,11 @@ void LayerPass::qkv_by_rows(int index, long l, const Prepared& in) {
     multiply(layer.k, layer.k_bias, in.inputs[in.of[1]], k_, share(layer.k.packed.layout.panels, index));
     multiply(layer.v, layer.v_bias, in.inputs[in.of[2]], v_, share(layer.v.packed.layout.panels, index));
   }
-  sync(index);
+  if (!sync(index)) return false;
   const Timed timed(Phase::kQkv, l, index);
   const Share rows = share(n_, index);
   const long count = rows.end - rows.begin;
-  if (count == 0) return;
+  if (count == 0) return true;
   float *const q = q_ + rows.begin * H * D, *const k = k_ + rows.begin * G * D;
   if (spec_.qk_norm == QkNorm::kFull) {
     norm_rows(q, layer.q_norm, q, count, H * D);
@@ -255,6 +258,7 @@ void LayerPass::qkv_by_rows(int index, long l, const Prepared& in) {
   rotate(l, q_, H, H * D, rows.begin, rows.end);
   rotate(l, k_, G, G * D, rows.begin, rows.end);
   for (long g = 0; g < G; ++g) append(l, k_, v_, g, rows.begin, rows.end);
+  return true;
 }
 
 // `heads` heads of rows [begin, end), `stride` apart.
@@ -283,9 +287,10 @@ void LayerPass::append(long l, const float* key, const float* value, long g, lon
   }
 }
 
-void LayerPass::add_branch(int index, Phase phase, long l, const float* in, long K, const Matrix& matrix,
+bool LayerPass::add_branch(int index, Phase phase, long l, const float* in, long K, const Matrix& matrix,
                            const std::vector<float>& bias, const std::vector<float>& post_norm) {
   const Prepared prepared = prepare(index, l, in, K, nullptr, {&matrix});
+  if (!prepared.go_on) return false;
   const long hidden = spec_.hidden;
   const float scale = spec_.residual_scale;
   // Rows [row, row_end), columns [begin, end).
@@ -304,14 +309,14 @@ void LayerPass::add_branch(int index, Phase phase, long l, const float* in, long
     const Timed timed(phase, l, index);
     const Share panels = share(matrix.packed.layout.panels, index);
     const long step = shared_ ? kBlockPanels : std::max(1L, panels.end - panels.begin);
-    for (long p = panels.begin; p < panels.end; p += step) {
+    for (long p = panels.begin; p < panels.end && !aborted(); p += step) {
       const long end = std::min(p + step, panels.end);
       multiply(matrix, bias, prepared.inputs[0], branch_, {p, end});
       if (post_norm.empty()) add(0, n_, p * kPanelRows, std::min(end * kPanelRows, hidden));
     }
   }
   if (!post_norm.empty()) {
-    sync(index);
+    if (!sync(index)) return false;
     const Timed timed(phase, l, index);
     const Share rows = share(n_, index);
     if (rows.begin < rows.end) {
@@ -320,17 +325,18 @@ void LayerPass::add_branch(int index, Phase phase, long l, const float* in, long
       add(rows.begin, rows.end, 0, hidden);
     }
   }
-  sync(index);
+  return sync(index);
 }
 
-void LayerPass::gate_up(int index, long l) {
+bool LayerPass::gate_up(int index, long l) {
   const LayerWeights& layer = weights_.layers[static_cast<std::size_t>(l)];
   const Prepared in = prepare(index, l, x_, spec_.hidden, &layer.mlp_norm, {&layer.gate, &layer.up});
+  if (!in.go_on) return false;
   {
     const Timed timed(Phase::kGateUp, l, index);
     const Share panels = share(layer.gate.packed.layout.panels, index);
     const long step = shared_ ? kBlockPanels : std::max(1L, panels.end - panels.begin);
-    for (long p = panels.begin; p < panels.end; p += step) {
+    for (long p = panels.begin; p < panels.end && !aborted(); p += step) {
       const Share block{p, std::min(p + step, panels.end)};
       multiply(layer.gate, layer.gate_bias, in.inputs[in.of[0]], gate_, block);
       multiply(layer.up, layer.up_bias, in.inputs[in.of[1]], up_, block);
@@ -341,7 +347,7 @@ void LayerPass::gate_up(int index, long l) {
       }
     }
   }
-  sync(index);
+  return sync(index);
 }
 
 }  // namespace outrider

@@ -35,7 +35,7 @@ class LayerPass {
 
   // Takes all memory of the pass. Call once, before run().
   Result allocate(Workspace& workspace);
-  // False if `abort` was set before the last layer.
+  // False if `abort` was set before the end; polled at every barrier and between pieces of work.
   bool run(const std::atomic<bool>& abort);
 
  private:
@@ -63,11 +63,16 @@ class LayerPass {
   struct Prepared {
     ops::GemmInput inputs[3];
     int of[3];
+    bool go_on;
   };
   using Matrices = std::initializer_list<const Matrix*>;
 
-  void thread(int index, const std::atomic<bool>& abort);
-  void sync(int index);
+  // Steps return false where the pass is to stop.
+  void thread(int index);
+  // Meets the other threads. False, for all of them alike, if the pass was aborted before.
+  [[nodiscard]] bool sync(int index);
+  // True as soon as somebody asks: work may then be left out, because the next sync ends the pass.
+  [[nodiscard]] bool aborted() const { return abort_->load(std::memory_order_relaxed); }
   [[nodiscard]] Share share(long items, int index) const { return share_of(items, index, threads_); }
 
   [[nodiscard]] std::size_t prepared_bytes(Matrices matrices) const;
@@ -76,21 +81,21 @@ class LayerPass {
   void multiply(const Matrix& matrix, const std::vector<float>& bias, const ops::GemmInput& input, float* out,
                 Share panels) const;
 
-  void qkv(int index, long layer);
+  bool qkv(int index, long layer);
   void qkv_by_heads(int index, long layer, const Prepared& in);
-  void qkv_by_rows(int index, long layer, const Prepared& in);
+  bool qkv_by_rows(int index, long layer, const Prepared& in);
   void rotate(long layer, float* x, long heads, long stride, long begin, long end) const;
   void append(long layer, const float* key, const float* value, long head, long begin, long end) const;
 
-  void attend(int index, long layer);
+  bool attend(int index, long layer);
   [[nodiscard]] ops::AttentionArgs attention_args(const Item& item, long layer, int index) const;
   [[nodiscard]] Share segments_of(const Item& item, long window) const;
   void plan_attention(long window);
 
   // x += the output of a matrix, through the branch buffer.
-  void add_branch(int index, Phase phase, long layer, const float* in, long K, const Matrix& matrix,
+  bool add_branch(int index, Phase phase, long layer, const float* in, long K, const Matrix& matrix,
                   const std::vector<float>& bias, const std::vector<float>& post_norm);
-  void gate_up(int index, long layer);
+  bool gate_up(int index, long layer);
 
   const Weights& weights_;
   const DecoderSpec& spec_;
@@ -112,9 +117,11 @@ class LayerPass {
   std::vector<std::size_t> plan_of_;                            // per layer
   std::vector<std::vector<const std::byte*>> pages_, scratch_;  // per layer and run
   std::vector<std::atomic<long>> next_;                         // per layer: the next item to attend
-  // Whether to stop before an even and before an odd layer: thread 0 decides one layer ahead, so that the barriers of
-  // that layer tell all others, and nobody overwrites what somebody has yet to read.
-  std::atomic<bool> stopped_[2] = {false, false};
+  const std::atomic<bool>* abort_ = nullptr;
+  // What thread 0 saw of the abort before an even and before an odd barrier: two, so that nobody overwrites what
+  // somebody has yet to read.
+  bool stop_[2] = {false, false};
+  std::vector<unsigned> syncs_;  // per thread: barriers passed
 };
 
 }  // namespace outrider

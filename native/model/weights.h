@@ -81,7 +81,9 @@ struct Weights {
   std::size_t bytes = 0;          // packed bytes of all matrices
   std::uint64_t fingerprint = 0;  // of shapes and sampled contents: tells models apart in KV snapshots
 
-  [[nodiscard]] const PackedMatrix& head() const { return own_head.packed.data != nullptr ? own_head.packed : embedding.packed; }
+  [[nodiscard]] const PackedMatrix& head() const {
+    return own_head.packed.data != nullptr ? own_head.packed : embedding.packed;
+  }
 };
 
 struct LoadControl {

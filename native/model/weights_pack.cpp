@@ -76,8 +76,8 @@ struct PanelRows {
 enum class Packed { kDone, kUnreadable, kNeedsF32 };
 
 // Stored rows of panels [begin, end) into memory.
-bool read_rows(const std::vector<ModelFile>& files, const MatrixSource& source, const PackedLayout& layout, Share panels,
-               PanelRows* rows) {
+bool read_rows(const std::vector<ModelFile>& files, const MatrixSource& source, const PackedLayout& layout,
+               Share panels, PanelRows* rows) {
   long low = source.stored_rows, high = 0;
   for (long r = panels.begin * kPanelRows; r < std::min(panels.end * kPanelRows, layout.rows); ++r) {
     const long stored = source.row_start + stored_row(r, source.rows, source.permuted_heads);
@@ -110,8 +110,7 @@ void read_parameters(const std::uint8_t* stored, long count, bool wide, float* o
 
 void decode_row(const MatrixSource& source, const PackedLayout& layout, const PanelRows& rows, long row, long r,
                 PanelRows* out) {
-  const long stored =
-      source.row_start + stored_row(row, source.rows, source.permuted_heads) - rows.first_stored;
+  const long stored = source.row_start + stored_row(row, source.rows, source.permuted_heads) - rows.first_stored;
   const std::uint8_t* data = rows.stored.data() + static_cast<std::size_t>(stored) * row_bytes(source);
   std::uint8_t* codes = out->codes.data() + r * layout.cols;
   float* scale = out->scale.data() + r * layout.groups;
