@@ -1,14 +1,13 @@
 // Models by hub id, through the hub's own client and its shared cache.
 
-import { createHash } from "node:crypto";
-import { createWriteStream, existsSync } from "node:fs";
+import { randomBytes } from "node:crypto";
+import { existsSync } from "node:fs";
 import { mkdir, readFile, rename, rm, symlink, writeFile } from "node:fs/promises";
 import os from "node:os";
 import path from "node:path";
-import { Readable, Transform } from "node:stream";
-import { pipeline } from "node:stream/promises";
 import { downloadFile, type ListFileEntry, listFiles, modelInfo } from "@huggingface/hub";
 import { describe, OutriderError } from "../errors.ts";
+import { storeBlob } from "./hub-blob.ts";
 
 /** Options of {@link resolveHub}. */
 export interface HubOptions {
@@ -70,45 +69,26 @@ async function cached(repo: string, revision: string, file: string | undefined):
   return existsSync(target) ? (file ? target : snapshot) : undefined;
 }
 
-/** Streams one file into the cache: blobs/OID first, under a temporary name until it is whole, then a link in the snapshot. */
+/** Puts one file into the cache: its bytes under blobs/OID, then a link in the snapshot. */
 async function fetchFile(
   common: Parameters<typeof listFiles>[0],
   entry: ListFileEntry,
   snapshot: string,
   onBytes: (bytes: number) => void,
+  signal: AbortSignal | undefined,
 ): Promise<void> {
   const link = path.join(snapshot, entry.path);
   if (existsSync(link)) return onBytes(entry.size);
   const oid = entry.lfs?.oid ?? entry.oid ?? "";
   if (!/^[0-9a-f]{40,64}$/.test(oid)) throw new Error(`the hub sent no usable object id for ${entry.path}`);
   const blob = path.join(snapshot, "../../blobs", oid);
-  if (existsSync(blob)) {
-    onBytes(entry.size);
-  } else {
-    await mkdir(path.dirname(blob), { recursive: true });
+  const open = async () => {
     const body = await downloadFile({ ...common, path: entry.path });
     if (!body) throw new Error(`the hub sent nothing for ${entry.path}`);
-    const partial = `${blob}.${process.pid}.incomplete`;
-    const hash = createHash("sha256");
-    let bytes = 0;
-    const count = new Transform({
-      transform(chunk: Buffer, _encoding, done) {
-        hash.update(chunk);
-        bytes += chunk.length;
-        onBytes(chunk.length);
-        done(null, chunk);
-      },
-    });
-    try {
-      await pipeline(Readable.fromWeb(body.stream() as never), count, createWriteStream(partial, { flush: true }));
-      const digest = hash.digest("hex");
-      if (bytes !== entry.size || (entry.lfs && digest !== oid))
-        throw new Error(`${entry.path} arrived damaged: ${bytes} of ${entry.size} bytes`);
-      await rename(partial, blob);
-    } finally {
-      await rm(partial, { force: true });
-    }
-  }
+    return body;
+  };
+  const file = { name: entry.path, size: entry.size, sha256: entry.lfs ? oid : undefined, open };
+  await storeBlob(blob, file, onBytes, signal);
   await symlink(path.relative(snapshot, blob), link).catch((error: NodeJS.ErrnoException) => {
     if (error.code !== "EEXIST") throw error;
   });
@@ -119,9 +99,13 @@ async function writeRef(repo: string, revision: string, commit: string): Promise
   if (revision === commit || !/^[\w.-]+$/.test(revision)) return;
   const refs = path.join(repositoryFolder(repo), "refs");
   await mkdir(refs, { recursive: true });
-  const temporary = path.join(refs, `${revision}.${process.pid}.tmp`);
-  await writeFile(temporary, commit);
-  await rename(temporary, path.join(refs, revision));
+  const temporary = path.join(refs, `${revision}.${randomBytes(8).toString("hex")}.tmp`);
+  try {
+    await writeFile(temporary, commit, { flag: "wx" });
+    await rename(temporary, path.join(refs, revision));
+  } finally {
+    await rm(temporary, { force: true });
+  }
 }
 
 function networkError(id: string, error: unknown): OutriderError {
@@ -184,10 +168,11 @@ export async function resolveHub(
     const total = chosen.reduce((sum, entry) => sum + entry.size, 0);
     let loaded = 0;
     for (const entry of chosen) {
-      await fetchFile(common, entry, snapshot, (bytes) => {
+      const onBytes = (bytes: number) => {
         loaded += bytes;
         onProgress?.({ file: entry.path, loaded, total });
-      });
+      };
+      await fetchFile(common, entry, snapshot, onBytes, signal);
     }
     await writeRef(repo, revision, commit);
     return names.length === 1 && names[0].endsWith(".gguf") ? path.join(snapshot, names[0]) : snapshot;
