@@ -1,6 +1,6 @@
 // The tokenizer inside a GGUF file, as the tokenizer.json it was made from.
 
-import { describe, OutriderError } from "../errors.ts";
+import { describe, expected, OutriderError } from "../errors.ts";
 import type { TokenizerDescription } from "./description.ts";
 
 type Metadata = ReadonlyMap<string, unknown>;
@@ -35,6 +35,8 @@ const preTokenizers: Record<string, { pattern: string; digits?: boolean; ignoreM
   "gpt-4o": { pattern: cased(`${contractions}?`, "\\p{N}{1,3}", "/") },
 };
 
+const maxTokenLength = 4096; // as in description.ts, which sees the description when it is made
+const mergesPerToken = 8; // on average; real vocabularies have two or three
 const controlToken = 3;
 const userToken = 4;
 
@@ -55,24 +57,45 @@ function numbers(metadata: Metadata, key: string, length: number): ArrayLike<num
   return value as unknown as ArrayLike<number>;
 }
 
+/** For every piece, by its id, the longest other piece that it begins with; -1 for none. Reads every character a few times only. */
+function longestBeginnings(pieces: Map<string, number>, ids: number): Int32Array {
+  const found = new Int32Array(ids).fill(-1);
+  const open: string[] = []; // each begins with the one before it
+  for (const piece of [...pieces.keys()].sort()) {
+    while (open.length > 0 && !piece.startsWith(open[open.length - 1])) open.pop();
+    if (open.length > 0) found[pieces.get(piece) as number] = pieces.get(open[open.length - 1]) as number;
+    if (piece.length > 0) open.push(piece);
+  }
+  return found;
+}
+
 /**
  * Merges of a SentencePiece BPE model, which keeps only scores: every split of a piece into two pieces is a merge, and the piece
  * with the higher score is formed first.
  */
 function mergesFromScores(tokens: string[], vocab: Map<string, number>, scores: ArrayLike<number>): [string, string][] {
-  const merges: { left: string; right: string; score: number; l: number; r: number }[] = [];
+  // Trying every cut of every piece takes the square of their lengths. Which pieces a piece begins and ends with takes one sorting
+  // each; a split is one of either that together have its length. UTF-8 has no half characters, so UTF-16 units will do.
+  const beginning = longestBeginnings(vocab, tokens.length);
+  const mirrored = new Map([...vocab].map(([piece, id]) => [piece.split("").reverse().join(""), id]));
+  const ending = longestBeginnings(mirrored, tokens.length);
+  const most = mergesPerToken * tokens.length + 65536;
+  const merges: { score: number; l: number; r: number }[] = [];
   tokens.forEach((token, id) => {
-    const characters = Array.from(token);
-    for (let cut = 1; cut < characters.length; cut++) {
-      const left = characters.slice(0, cut).join("");
-      const right = characters.slice(cut).join("");
-      const l = vocab.get(left);
-      const r = vocab.get(right);
-      if (l !== undefined && r !== undefined) merges.push({ left, right, score: scores[id], l, r });
+    const own = vocab.get(token) as number;
+    const ends: number[] = []; // longest first
+    for (let r = ending[own]; r >= 0; r = ending[r]) ends.push(r);
+    for (let l = beginning[own]; l >= 0 && ends.length > 0; l = beginning[l]) {
+      const rest = token.length - tokens[l].length;
+      while (ends.length > 0 && tokens[ends[ends.length - 1]].length < rest) ends.pop();
+      const r = ends[ends.length - 1];
+      if (r !== undefined && tokens[r].length === rest) merges.push({ score: scores[id], l, r });
     }
+    if (merges.length > most)
+      throw expected("OUTRIDER_FORMAT", "tokenizer.ggml.tokens", `pieces with at most ${most} merges`, merges.length);
   });
   merges.sort((a, b) => b.score - a.score || a.l - b.l || a.r - b.r);
-  return merges.map(({ left, right }) => [left, right]);
+  return merges.map(({ l, r }) => [tokens[l], tokens[r]]);
 }
 
 function uniqueVocab(tokens: string[]): Map<string, number> {
@@ -159,6 +182,11 @@ export function describeGgufTokenizer(metadata: Metadata): TokenizerDescription 
     );
   }
   const tokens = strings(metadata, "tokenizer.ggml.tokens");
+  const long = tokens.find((token) => token.length > maxTokenLength);
+  if (long !== undefined) {
+    const what = `tokens of at most ${maxTokenLength} characters`;
+    throw expected("OUTRIDER_FORMAT", "tokenizer.ggml.tokens", what, long);
+  }
   const types = numbers(metadata, "tokenizer.ggml.token_type", tokens.length);
   const vocab = uniqueVocab(tokens);
   const added = tokens.flatMap((content, id) => {

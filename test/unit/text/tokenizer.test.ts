@@ -2,9 +2,11 @@
 import { describe, expect, test } from "vitest";
 import { ChatTemplate } from "../../../lib/text/chat-template.ts";
 import { checkDescription } from "../../../lib/text/description.ts";
+import { describeGgufTokenizer } from "../../../lib/text/gguf-tokenizer.ts";
 import { Tokenizer } from "../../../lib/text/tokenizer.ts";
 import { code } from "../../support/errors.ts";
 import { microTokenizer } from "../../support/micro-model.ts";
+import { uniform } from "../../support/random.ts";
 
 const gguf = (entries: Record<string, unknown>) =>
   Tokenizer.fromGguf(
@@ -36,6 +38,53 @@ describe("from GGUF metadata", () => {
     expect(tokenizer.decode([9, 10])).toBe("the");
     expect(tokenizer.decode(tokenizer.encode("thé th"))).toBe("thé th");
     expect([tokenizer.bosToken, tokenizer.eosToken, [...tokenizer.endIds]]).toEqual(["<s>", "</s>", [2]]);
+  });
+
+  test("SentencePiece: merges are every split into two pieces, as the definition says", () => {
+    // Pieces of few letters, so that most are prefixes, suffixes and repetitions of others; some hold surrogate pairs.
+    const random = uniform(7);
+    const letters = ["a", "b", "\u2581", "\u{1F600}", "\u{1F601}"];
+    const tokens = ["", ...letters];
+    for (let i = 0; i < 400; i++) {
+      const length = 1 + Math.floor(random() * 6);
+      tokens.push(Array.from({ length }, () => letters[Math.floor(random() ** 2 * letters.length)]).join(""));
+    }
+    const scores = Float32Array.from(tokens, () => -Math.floor(random() * 20));
+    const first = (piece: string) => tokens.indexOf(piece);
+    const merges = tokens.flatMap((token, id) => {
+      const characters = Array.from(token);
+      return characters.slice(1).flatMap((_, cut) => {
+        const [left, right] = [characters.slice(0, cut + 1).join(""), characters.slice(cut + 1).join("")];
+        const [l, r] = [first(left), first(right)];
+        return l < 0 || r < 0 ? [] : [{ left, right, score: scores[id], l, r }];
+      });
+    });
+    merges.sort((a, b) => b.score - a.score || a.l - b.l || a.r - b.r);
+    const metadata = new Map<string, unknown>([
+      ["tokenizer.ggml.model", "llama"],
+      ["tokenizer.ggml.tokens", tokens],
+      ["tokenizer.ggml.scores", scores],
+    ]);
+    expect(merges.length).toBeGreaterThan(400);
+    expect(describeGgufTokenizer(metadata).model.merges).toEqual(merges.map(({ left, right }) => [left, right]));
+  });
+
+  test("long pieces and pieces that split everywhere are refused before they cost anything", () => {
+    const build = (more: string[]) => {
+      const tokens = [...pieces, ...more];
+      return gguf({ model: "llama", tokens, scores: new Float32Array(tokens.length) });
+    };
+    build(["a".repeat(4096)]);
+    const begin = performance.now();
+    for (const more of [["a".repeat(4097)], ["a".repeat(1 << 26)]]) {
+      expect(() => build(more)).toThrow(code("OUTRIDER_FORMAT", /at most 4096 characters/));
+      expect(() => gguf({ model: "gpt2", tokens: more, merges: [] })).toThrow(code("OUTRIDER_FORMAT", /at most 4096/));
+    }
+    const runs = Array.from({ length: 4096 }, (_, i) => "a".repeat(i + 1));
+    expect(() => build(runs)).toThrow(code("OUTRIDER_FORMAT", /merges/));
+    // The same with no merges at all: 16 MB of pieces that share their beginnings.
+    build(Array.from({ length: 4096 }, (_, i) => `${"a".repeat(4090)}b${i}`));
+    expect(performance.now() - begin).toBeLessThan(10_000);
   });
 
   test("byte-level BPE of each known pre-tokenizer round-trips", () => {
