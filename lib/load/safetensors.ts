@@ -4,7 +4,7 @@ import { realpath } from "node:fs/promises";
 import path from "node:path";
 import { describe, OutriderError } from "../errors.ts";
 import type { StoredFormat, TensorEntry, TensorTable } from "../tensor/entry.ts";
-import { parseJsonObject, readExactly, readJsonObject, withFile } from "./read-file.ts";
+import { parseJsonNames, readExactly, readJsonObject, withFile } from "./read-file.ts";
 
 const maxHeaderBytes = 100 * 1024 * 1024;
 
@@ -34,22 +34,6 @@ export interface Safetensors {
 
 function isCount(value: unknown): value is number {
   return typeof value === "number" && Number.isSafeInteger(value) && value >= 0;
-}
-
-/** Top-level keys of a JSON object in the order they are written, repeated ones included; JSON.parse keeps only the last. */
-function topLevelKeys(text: string): string[] {
-  const keys: string[] = [];
-  const token = /"(?:[^"\\]|\\.)*"|[{}[\]:,]/g;
-  let depth = 0;
-  let candidate: string | undefined;
-  for (let match = token.exec(text); match; match = token.exec(text)) {
-    const piece = match[0];
-    if (piece === "{" || piece === "[") depth += 1;
-    else if (piece === "}" || piece === "]") depth -= 1;
-    else if (piece === ":" && depth === 1 && candidate !== undefined) keys.push(JSON.parse(candidate) as string);
-    candidate = piece.startsWith('"') ? piece : undefined;
-  }
-  return keys;
 }
 
 function parseEntry(file: string, name: string, value: unknown, dataStart: number, dataBytes: number): TensorEntry {
@@ -109,11 +93,7 @@ export async function readSafetensors(file: string): Promise<Safetensors> {
     } catch (error) {
       throw new OutriderError("OUTRIDER_FORMAT", `Expected UTF-8 in the header of ${file}`, { cause: error });
     }
-    const header = parseJsonObject(text, `the header of ${file}`);
-    const keys = topLevelKeys(text);
-    if (keys.length !== new Set(keys).size)
-      throw new OutriderError("OUTRIDER_FORMAT", `Two tensors of ${file} have the same name`);
-
+    const header = parseJsonNames(text, `the header of ${file}`);
     const dataStart = 8 + headerBytes;
     const metadata: Record<string, string> = {};
     const tensors = new Map<string, TensorEntry>();
@@ -140,7 +120,8 @@ export async function readSafetensorsFolder(folder: string): Promise<TensorTable
   const shards = new Map<string, TensorTable>();
   const tensors = new Map<string, TensorEntry>();
   for (const [name, shard] of Object.entries(weightMap)) {
-    if (typeof shard !== "string" || shard !== path.basename(shard) || !shard.endsWith(".safetensors")) {
+    const inside = typeof shard === "string" && shard === path.basename(shard) && !shard.includes("\0");
+    if (!inside || !shard.endsWith(".safetensors")) {
       throw new OutriderError(
         "OUTRIDER_FORMAT",
         `Expected a shard inside ${folder} for tensor ${describe(name)}, received ${describe(shard)}`,

@@ -6,6 +6,7 @@ import { afterAll, describe, expect, test } from "vitest";
 import { ggufTypes, writeGguf } from "../../../bench/shapes/gguf.mjs";
 import { load } from "../../../lib/index.ts";
 import { readGguf } from "../../../lib/load/gguf.ts";
+import { readExactly, withFile } from "../../../lib/load/read-file.ts";
 import { readSafetensors, readSafetensorsFolder } from "../../../lib/load/safetensors.ts";
 import { code } from "../../support/errors.ts";
 import {
@@ -65,6 +66,38 @@ describe("safetensors", () => {
     await expect(readSafetensors(file(undefined, text))).rejects.toEqual(code("OUTRIDER_FORMAT"));
   });
 
+  test.each([
+    ["written differently", (text: string) => text.replace('"b":', '"\\u0061" :')],
+    ["of quotes, backslashes and brackets", (text: string) => text.replace(/"[ab]":/g, () => '"\\\\\\"{[:,":')],
+  ])("a repeated name %s", async (_, change) => {
+    const text = change(JSON.stringify(safetensorsHeader(two)));
+    await expect(readSafetensors(file(undefined, text))).rejects.toEqual(code("OUTRIDER_FORMAT", /once .* twice/));
+  });
+
+  test("names are told from strings and objects inside entries", async () => {
+    const odd: Record<string, StoredTensor> = { 'a"\\{[': two.a, "b:,}": two.b, "\\": { ...two.b, shape: [0] } };
+    odd["\\"].data = new Uint8Array(0);
+    const metadata = { a: '{"a":1,"a":2}', b: '\\"', "b:,}": "long ".repeat(10_000), c: "\\" };
+    const text = JSON.stringify({ ...safetensorsHeader(odd), __metadata__: metadata }, undefined, " ");
+    const found = await readSafetensors(file(undefined, text));
+    expect([...found.tensors.keys()]).toEqual(Object.keys(odd));
+    expect(found.metadata).toEqual(metadata);
+  });
+
+  const long = (length: number) => JSON.stringify({ ["n".repeat(length)]: two.a, b: 1 });
+  test.each([
+    ["a name of 4097 characters", long(4097), /names of at most 4096 characters .* received "nnn/],
+    ["a name of 12 MB", long(12e6), /names of at most 4096 characters/],
+    ["a name that never ends", `{"${"\\".repeat(12e6)}`, /JSON/],
+    ["a value of 12 MB", JSON.stringify({ a: "v".repeat(12e6) }), /an object for tensor "a"/],
+    ["entries nested 65 deep", `{"a":${"[".repeat(64)}${"]".repeat(64)}}`, /nested at most 64 deep/],
+    ["entries nested 3 million deep", `{"a":${"[".repeat(3e6)}${"]".repeat(3e6)}}`, /nested at most 64 deep/],
+    ["entries nested 64 deep", `{"a":${"[".repeat(63)}${"]".repeat(63)}}`, /dtype/],
+    ["only closing brackets", "]".repeat(3e6), /JSON/],
+  ])("%s", async (_, text, message) => {
+    await expect(readSafetensors(file(undefined, text))).rejects.toEqual(code("OUTRIDER_FORMAT", message));
+  });
+
   test("a header longer than the file, or no file", async () => {
     const bytes = safetensorsBytes("{}", two);
     bytes.writeBigUInt64LE(1n << 40n, 0);
@@ -99,8 +132,35 @@ describe("safetensors", () => {
     await expect(readSafetensorsFolder(target)).rejects.toEqual(code("OUTRIDER_FORMAT"));
     index({ ...map, extra: "model-0.safetensors" });
     await expect(readSafetensorsFolder(target)).rejects.toEqual(code("OUTRIDER_FORMAT"));
+    index({ ...map, [names[0]]: `${"s".repeat(12e6)}/` });
+    await expect(readSafetensorsFolder(target)).rejects.toEqual(code("OUTRIDER_FORMAT"));
+    index({ ...map, [names[0]]: "\0.safetensors" });
+    await expect(readSafetensorsFolder(target)).rejects.toEqual(code("OUTRIDER_FORMAT"));
+    put("sharded/model.safetensors.index.json", `{"weight_map":${"[".repeat(3e6)}${"]".repeat(3e6)}}`);
+    await expect(readSafetensorsFolder(target)).rejects.toEqual(code("OUTRIDER_FORMAT", /nested at most 64 deep/));
     index({ ...map, [names[0]]: "model-9.safetensors" });
     await expect(readSafetensorsFolder(target)).rejects.toEqual(expect.objectContaining({ name: "OutriderError" }));
+  });
+});
+
+describe("what goes wrong while a file is read", () => {
+  const fail = (error: unknown) => withFile(put("any", "bytes"), () => Promise.reject(error));
+
+  test("errors of the operating system are OUTRIDER_IO, others are not", async () => {
+    const refused = Object.assign(new Error("EIO: i/o error, read"), { code: "EIO", errno: -5, syscall: "read" });
+    await expect(fail(refused)).rejects.toEqual(code("OUTRIDER_IO", /EIO/));
+    await expect(withFile(folder, async () => {})).rejects.toEqual(code("OUTRIDER_IO", /regular file/));
+    for (const bug of [new RangeError("Maximum call stack size exceeded"), new TypeError("x is undefined"), "a string"])
+      await expect(fail(bug)).rejects.toEqual(code("OUTRIDER_INTERNAL"));
+  });
+
+  test("reads that are too large for memory or for a string say so", async () => {
+    const file = put("any", "bytes");
+    await expect(withFile(file, (handle) => readExactly(handle, file, 0, 2 ** 52))).rejects.toEqual(
+      code("OUTRIDER_MEMORY", /4503599627370496 bytes/),
+    );
+    const long = Object.assign(new Error("Cannot create a string longer than"), { code: "ERR_STRING_TOO_LONG" });
+    await expect(fail(long)).rejects.toEqual(code("OUTRIDER_FORMAT", /string/));
   });
 });
 
