@@ -1,5 +1,5 @@
 #!/usr/bin/env node
-// npm run bench -- SUITE [--json] [--quick] [--threads N] [--model FILE]
+// npm run bench -- SUITE [--json] [--quick] [--threads N] [--model FILE] [--only NAME]
 // Prints a table, or with --json one object
 //   { suite, machine: { cpu, cores, isa, bandwidthGBps }, rows: [{ id, value, unit, baseline?, ratio?, limit?, fraction? }] }.
 // value is the median of interleaved repetitions. ratio says how many times better than the baseline it is, and fraction how
@@ -22,6 +22,7 @@ const { values, positionals } = parseArgs({
     quick: { type: "boolean", default: false },
     threads: { type: "string", default: String(os.availableParallelism()) },
     model: { type: "string" },
+    only: { type: "string" },
   },
 });
 const [suite] = positionals;
@@ -50,7 +51,14 @@ const diagnosis = await doctor({ threads });
 const { run } = await suites[suite]();
 const say = (text) => process.stderr.write(`${text}\n`);
 const rows = (
-  await run({ quick: values.quick, threads, model: values.model, bandwidthGBps: diagnosis.bandwidthGBps, say })
+  await run({
+    quick: values.quick,
+    threads,
+    model: values.model,
+    only: values.only,
+    bandwidthGBps: diagnosis.bandwidthGBps,
+    say,
+  })
 ).map(tidy);
 const report = {
   suite,

@@ -4,6 +4,7 @@ export { Chat, type ChatOptions } from "./generate/chat.ts";
 export { type Diagnosis, doctor } from "./generate/doctor.ts";
 export type { FinishReason, Generation, GenerationStats, Logprob, Piece } from "./generate/generation.ts";
 export { type Inspection, inspect } from "./generate/inspect.ts";
+export type { Measurement, MeasureOptions } from "./generate/measure.ts";
 export { Model, type ModelInfo, type Prompt } from "./generate/model.ts";
 export { type LoadOptions, type LoadProgress, load } from "./generate/open.ts";
 export type { GenerateOptions, SamplingOptions } from "./generate/options.ts";

@@ -193,6 +193,8 @@ export interface NativeBatch {
 export interface NativeBatchResult {
   /** Time the engine worked on this batch. */
   seconds: number;
+  /** Of that, in layers and head. */
+  kernelSeconds: number;
   scratchBytes: number;
   sampled: Int32Array;
   /** Under the raw logits; NaN for rows that did not also want topk. */
@@ -262,6 +264,19 @@ export type Level = "ref" | "avx2" | "avx2-vnni" | "avx512-base" | "avx512-vnni"
 
 // ---------------------------------------------------------------- the addon
 
+/** Spans of time recorded by engine threads, one entry each. */
+export interface NativeProfile {
+  /** Names that `phase` indexes. */
+  phases: string[];
+  phase: Uint8Array;
+  /** -1: no layer. */
+  layer: Int16Array;
+  thread: Int16Array;
+  /** Microseconds of a steady clock. */
+  begin: Float64Array;
+  end: Float64Array;
+}
+
 /** The addon's whole surface. */
 export interface NativeAddon {
   setErrorClass(errorClass: typeof OutriderError): void;
@@ -272,6 +287,10 @@ export interface NativeAddon {
   probeInt8Peak(threads: number): NativeJob<number>;
   probeBf16Peak(threads: number): NativeJob<number>;
   probeF32Peak(threads: number): NativeJob<number>;
+  /** Whether spans are recorded. @default false */
+  setProfile(on: boolean): void;
+  /** The spans recorded since the last call. */
+  takeProfile(): NativeProfile;
   loadModel(options: {
     spec: DecoderSpec;
     weights: ModelWeights;

@@ -1,7 +1,7 @@
 // gemm with all threads, a matrix of 4096 outputs by 14336 inputs: rows `gemm/FORMAT/nROWS`, microseconds per call; affine formats
-// with int8 activations, `FORMAT-float` with float ones. The baseline is the scalar reference level on one thread. The limit
+// with int8 and bf16 with bf16 activations, `FORMAT-float` with float ones. The baseline is the scalar reference level on one thread. The limit
 // of one row is reading the weights once, from memory: calls take several matrices in turn, more than caches hold. The limit
-// of many rows of int8 is the peak of int8 multiply-accumulates. Both are measured in this process.
+// of many rows is the peak of multiply-accumulates of their kind. Both are measured in this process, beside what they limit.
 import { doctor } from "outrider";
 import { affine, bf16, f16, f32, gemm, PackedWeights } from "outrider/ops";
 import { assertClose, interleave, normal, perCall } from "../measure.mjs";
@@ -41,9 +41,9 @@ export async function run({ quick, threads, say }) {
     const size = (outputs * inputs * bits) / 8;
     const tensor = make();
     const copies = Array.from({ length: Math.ceil(beyondCaches / size) }, () => new PackedWeights(tensor));
-    const isAffine = format.startsWith("u");
-    for (const activation of isAffine && !quick ? ["int8", "float"] : [isAffine ? "int8" : "float"]) {
-      const name = isAffine && activation === "float" ? `${format}-float` : format;
+    const rounding = format.startsWith("u") ? "int8" : format === "bf16" ? "bf16" : "float";
+    for (const activation of quick || rounding === "float" ? [rounding] : [rounding, "float"]) {
+      const name = activation === rounding ? format : `${format}-float`;
       for (const n of quick ? [1, 8] : [1, 2, 4, 8, 16, 64, 512]) {
         const id = `gemm/${name}/n${n}`;
         say(id);
@@ -59,9 +59,10 @@ export async function run({ quick, threads, say }) {
         // The machine changes its speed from minute to minute: a limit is measured beside what it limits.
         let limit;
         if (n === 1) limit = size / (await doctor({ threads })).bandwidthGBps / 1e3;
-        if (n >= 64 && activation === "int8") {
-          const { int8PeakGmacs } = await doctor({ threads });
-          limit = int8PeakGmacs > 0 ? (n * outputs * inputs) / int8PeakGmacs / 1e3 : undefined;
+        if (n >= 64) {
+          const peaks = await doctor({ threads });
+          const peak = { int8: peaks.int8PeakGmacs, bf16: peaks.bf16PeakGmacs, float: peaks.f32PeakGmacs }[activation];
+          limit = peak > 0 ? (n * outputs * inputs) / peak / 1e3 : undefined;
         }
         rows.push({ id, value: best[0] * 1e6, unit: "us", baseline: ref[0] * n * 1e6, limit });
       }

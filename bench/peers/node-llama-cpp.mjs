@@ -1,7 +1,8 @@
+import { existsSync, renameSync } from "node:fs";
 import { getLlama, LlamaLogLevel } from "node-llama-cpp";
 import { serve } from "./serve.mjs";
 
-const [file, threads] = process.argv.slice(2);
+const [file, threads, contextSize] = process.argv.slice(2);
 const llama = await getLlama({
   gpu: false,
   build: "never",
@@ -9,15 +10,42 @@ const llama = await getLlama({
   logLevel: LlamaLogLevel.error,
 });
 const model = await llama.loadModel({ modelPath: file, gpuLayers: 0 });
-const context = await model.createContext({ contextSize: 1024, batchSize: 512, threads: Number(threads) });
+const context = await model.createContext({
+  contextSize: Number(contextSize),
+  batchSize: 512,
+  threads: Number(threads),
+  flashAttention: true,
+});
 const sequence = context.getSequence();
+let kept = false;
 
-serve(async function* (ids, count) {
-  await sequence.clearHistory();
+async function* stream(ids, count) {
+  // Tokens that fill() has evaluated stay; of any other prompt nothing does.
+  if (!kept) await sequence.clearHistory();
+  const rest = kept ? ids.slice(sequence.nextTokenIndex) : ids;
+  kept = false;
   let given = 0;
-  for await (const token of sequence.evaluate(ids, { temperature: 0, yieldEogToken: true })) {
+  for await (const token of sequence.evaluate(rest, { temperature: 0, yieldEogToken: true })) {
     yield token;
     given += 1;
     if (given === count) return;
   }
-});
+}
+
+/** Evaluates all but the last token of a long prompt, which takes minutes; the state is kept in a file beside the model. */
+async function fill(ids) {
+  const state = `${file}.${ids.length}.state`;
+  await sequence.clearHistory();
+  if (existsSync(state)) {
+    await sequence.loadStateFromFile(state, { acceptRisk: true });
+  } else {
+    await sequence.evaluateWithoutGeneratingNewTokens(ids.slice(0, -1));
+    await sequence.saveStateToFile(`${state}.part`);
+    renameSync(`${state}.part`, state);
+  }
+  if (sequence.nextTokenIndex !== ids.length - 1)
+    throw new Error(`Expected ${ids.length - 1} tokens in the context, found ${sequence.nextTokenIndex}`);
+  kept = true;
+}
+
+serve(stream, fill);

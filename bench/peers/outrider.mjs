@@ -3,4 +3,11 @@ import { serve } from "./serve.mjs";
 
 const [file, threads] = process.argv.slice(2);
 const model = await load(file, { threads: Number(threads) });
-serve((ids, maxTokens) => model.stream(ids, { maxTokens, temperature: 0, ignoreEos: true }));
+const forever = 1 << 20;
+serve((ids, count) =>
+  model.stream(ids, {
+    maxTokens: Math.min(count, forever, model.info.contextLength - ids.length),
+    temperature: 0,
+    ignoreEos: true,
+  }),
+);

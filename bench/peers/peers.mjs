@@ -1,24 +1,30 @@
-// outrider against node-llama-cpp on one GGUF file: rows `peers/MODEL/decode` and `peers/MODEL/prefill512`, tokens/s as a caller sees them; the
-// baseline is the peer. Each library runs in a process of its own; the two take turns.
+// outrider against node-llama-cpp: rows `peers/MODEL/decode` and `peers/MODEL/prefill512`, tokens/s as a caller sees them; the baseline
+// is the peer. `smollm2` is one GGUF file for both. The others have the shape of TinyLlama 1.1B and random weights: `tl-q2` is
+// our 2 bits in groups of 64 against Q2_K, `tl-q4` 4 bits in groups of 32 against Q4_0, `tl-q8` 8 bits in groups of 32 against Q8_0,
+// `tl-f16` one F16 file for both. `tl-q2/decode-16k` decodes behind 16384 tokens. Each library runs in a process of its own; the
+// two take turns. --model FILE measures another GGUF file, --only NAME one of the models.
 import { fork, spawnSync } from "node:child_process";
 import { existsSync } from "node:fs";
 import path from "node:path";
 import { interleave } from "../measure.mjs";
 import { modelFiles, smollm2 } from "../models.mjs";
+import { affineModel, ggufModel, llama1b } from "../shapes/llama.mjs";
 
 const here = import.meta.dirname;
+const deepTokens = 16_384;
 
 function install(say) {
   if (existsSync(path.join(here, "node_modules/node-llama-cpp"))) return;
   say("installing the peers of bench/peers/package.json");
-  const args = ["ci", "--ignore-scripts", "--omit=optional", "--no-audit", "--no-fund"];
+  // Not `npm ci`: it refuses a lock file without the optional packages of every other platform.
+  const args = ["install", "--no-save", "--ignore-scripts", "--omit=optional", "--no-audit", "--no-fund"];
   const { status } = spawnSync("npm", args, { cwd: here, stdio: ["ignore", "ignore", "inherit"] });
   if (status !== 0) throw new Error(`Cannot install the peers: run npm ${args.join(" ")} in bench/peers`);
 }
 
-/** A child process that measures one library: ask("prefill") or ask("decode") gives tokens/s. */
-async function start(script, file, threads) {
-  const child = fork(path.join(here, script), [file, String(threads)], {
+/** A child process that measures one library: ask(task, options) gives tokens/s. */
+async function start(script, file, threads, contextSize) {
+  const child = fork(path.join(here, script), [file, String(threads), String(contextSize)], {
     stdio: ["ignore", "ignore", "inherit", "ipc"],
   });
   const next = () =>
@@ -31,42 +37,72 @@ async function start(script, file, threads) {
       });
     });
   await next();
-  const ask = (what) => {
-    child.send(what);
+  const ask = (task, options = {}) => {
+    child.send({ task, ...options });
     return next();
   };
   return { ask, stop: () => child.kill() };
 }
 
-export async function run({ quick, threads, model, say }) {
-  const [name, file] = model === undefined ? ["smollm2", smollm2()] : modelFiles(model)[0];
-  if (!file) throw new Error("The peers suite needs a GGUF file: pass --model FILE, or set OUTRIDER_SHARED");
-  install(say);
-  say(`${name} with ${threads} threads`);
-  const [ours, theirs] = [await start("outrider.mjs", file, threads), await start("node-llama-cpp.mjs", file, threads)];
-  try {
-    const measured = await interleave(
-      {
-        ourDecode: () => ours.ask("decode"),
-        theirDecode: () => theirs.ask("decode"),
-        ourPrefill: () => ours.ask("prefill512"),
-        theirPrefill: () => theirs.ask("prefill512"),
-      },
-      quick ? 5 : 11,
-    );
-    const row = (what, value, baseline) => ({
-      id: `peers/${name}/${what}`,
-      value: value[0],
-      unit: "tokens/s",
-      baseline: baseline[0],
-      higherIsBetter: true,
-    });
-    return [
-      row("decode", measured.ourDecode, measured.theirDecode),
-      row("prefill512", measured.ourPrefill, measured.theirPrefill),
-    ];
-  } finally {
-    ours.stop();
-    theirs.stop();
+/** What is compared: our file, the peer's, and how deep a context is decoded in the end. */
+function comparisons(model) {
+  if (model !== undefined) {
+    const [[name, file]] = modelFiles(model);
+    return [{ name, ours: () => file, theirs: () => file }];
   }
+  const file = smollm2();
+  const same = (make) => ({ ours: make, theirs: make });
+  return [
+    ...(file ? [{ name: "smollm2", ...same(() => file) }] : []),
+    {
+      name: "tl-q2",
+      ours: () => affineModel(llama1b, 2, 64),
+      theirs: () => ggufModel(llama1b, "q2_k"),
+      depth: deepTokens,
+    },
+    { name: "tl-q4", ours: () => affineModel(llama1b, 4, 32), theirs: () => ggufModel(llama1b, "q4_0") },
+    { name: "tl-q8", ours: () => affineModel(llama1b, 8, 32), theirs: () => ggufModel(llama1b, "q8_0") },
+    { name: "tl-f16", ...same(() => ggufModel(llama1b, "f16")) },
+  ];
+}
+
+async function compare({ name, ours, theirs, depth }, { quick, threads, say }) {
+  say(`${name} with ${threads} threads`);
+  const contextSize = depth ? depth + 512 : 1024;
+  const mine = await start("outrider.mjs", ours(), threads, contextSize);
+  const peer = await start("node-llama-cpp.mjs", theirs(), threads, contextSize);
+  const both = async (task, repetitions, options) => {
+    say(`${name}: ${task}`);
+    const { our, their } = await interleave(
+      { our: () => mine.ask(task, options), their: () => peer.ask(task, options) },
+      repetitions,
+    );
+    return { value: our[0], baseline: their[0], unit: "tokens/s", higherIsBetter: true };
+  };
+  try {
+    const small = name === "smollm2";
+    const repetitions = quick ? 3 : small ? 11 : 5;
+    const rows = [
+      { id: `peers/${name}/decode`, ...(await both("decode", repetitions)) },
+      { id: `peers/${name}/prefill512`, ...(await both("prefill512", repetitions)) },
+    ];
+    if (depth && !quick) {
+      rows.push({ id: `peers/${name}/decode-${depth / 1024}k`, ...(await both("decode-deep", 7, { depth })) });
+    }
+    return rows;
+  } finally {
+    mine.stop();
+    peer.stop();
+  }
+}
+
+export async function run({ model, only, ...rest }) {
+  const all = comparisons(model);
+  const chosen = only === undefined ? all : all.filter(({ name }) => name === only);
+  if (chosen.length === 0)
+    throw new Error(`Expected --only to be one of ${all.map(({ name }) => name).join(", ")}, received ${only}`);
+  install(rest.say);
+  const rows = [];
+  for (const each of chosen) rows.push(...(await compare(each, rest)));
+  return rows;
 }

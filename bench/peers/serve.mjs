@@ -1,13 +1,20 @@
 // The child's side: the same tasks for every library, timed the same way.
 
-const decoded = 64;
+const promptTokens = 32;
+const decoded = 128;
+const burst = 16;
+
+const prompt = (count) => Array.from({ length: count }, (_, i) => ((i * 7919 + 13) % 20_000) + 100);
 
 /**
- * Answers "prefill512" and "decode" with tokens/s.
- * @param stream (ids, count) => async iterable that evaluates the ids and gives `count` tokens, greedily, never ending early
+ * Answers tasks with tokens/s: "prefill512", "decode" (128 tokens after 32) and "decode-deep" (16 tokens more behind a prompt of
+ * `depth` tokens, which the first time evaluates).
+ * @param stream (ids, count) => async iterable that evaluates the ids and gives `count` tokens, greedily, never ending early, one
+ * after the other as they are asked for
+ * @param fill optional (ids) => Promise that makes the next stream of these ids cheap
  */
-export function serve(stream) {
-  const prompt = (count) => Array.from({ length: count }, (_, i) => ((i * 7919 + 13) % 20_000) + 100);
+export function serve(stream, fill) {
+  let deep;
   const tasks = {
     async prefill512() {
       const start = performance.now();
@@ -17,14 +24,24 @@ export function serve(stream) {
     async decode() {
       let start = 0;
       let count = 0;
-      for await (const _ of stream(prompt(16), decoded + 1)) {
+      for await (const _ of stream(prompt(promptTokens), decoded + 1)) {
         if (count === 0) start = performance.now();
         count += 1;
       }
       if (count !== decoded + 1) throw new Error(`Expected ${decoded + 1} tokens, received ${count}`);
       return decoded / ((performance.now() - start) / 1e3);
     },
+    async "decode-deep"({ depth }) {
+      if (deep === undefined) {
+        await fill?.(prompt(depth));
+        deep = stream(prompt(depth), Number.POSITIVE_INFINITY)[Symbol.asyncIterator]();
+        await deep.next();
+      }
+      const start = performance.now();
+      for (let i = 0; i < burst; i++) await deep.next();
+      return burst / ((performance.now() - start) / 1e3);
+    },
   };
-  process.on("message", async (task) => process.send(await tasks[task]()));
+  process.on("message", async ({ task, ...options }) => process.send(await tasks[task](options)));
   process.send("ready");
 }

@@ -3,6 +3,7 @@
 
 import { createRequire } from "node:module";
 import { Command, CommanderError } from "commander";
+import { addBenchCommand } from "./bench.ts";
 import { addChatCommand } from "./chat.ts";
 import { addGenerateCommands } from "./generate.ts";
 import { addInspectCommands } from "./inspect.ts";
@@ -19,6 +20,7 @@ const program = new Command("outrider")
 addGenerateCommands(program);
 addChatCommand(program);
 addInspectCommands(program);
+addBenchCommand(program);
 for (const command of program.commands) command.exitOverride();
 
 // A reader that went away (outrider generate | head) is no error.

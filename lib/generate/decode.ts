@@ -28,6 +28,8 @@ export interface DecodeStats {
   generatedTokens: number;
   prefillSeconds: number;
   decodeSeconds: number;
+  /** Of decodeSeconds, in kernels. */
+  decodeKernelSeconds: number;
   peakScratchBytes: number;
 }
 
@@ -108,7 +110,10 @@ export async function* decode(
     };
     const result = await runtime.step(batch, options.signal);
     if (drawn === 0) stats.prefillSeconds += result.seconds;
-    else stats.decodeSeconds += result.seconds;
+    else {
+      stats.decodeSeconds += result.seconds;
+      stats.decodeKernelSeconds += result.kernelSeconds;
+    }
     stats.peakScratchBytes = Math.max(stats.peakScratchBytes, result.scratchBytes);
     stats.generatedTokens += 1;
     const token = result.sampled[0];

@@ -20,8 +20,10 @@ export interface Diagnosis {
   levels: string[];
   /** Memory bandwidth measured with `threads` threads, in GB/s (1e9 bytes). */
   bandwidthGBps: number;
-  /** Peak of int8 multiply-accumulates measured with `threads` threads, in 1e9 per second; 0 without vectors. */
+  /** Peaks of multiply-accumulates measured with `threads` threads, in 1e9 per second; 0 where the level has no instruction for them. */
   int8PeakGmacs: number;
+  bf16PeakGmacs: number;
+  f32PeakGmacs: number;
   memoryBytes: number;
   addon: string;
   modelCache: string;
@@ -38,7 +40,9 @@ export async function doctor(options: { threads?: number } = {}): Promise<Diagno
   const { threads = offered } = options;
   checkThreads(threads);
   const bandwidth = await native.probeBandwidth(threads).promise;
-  const peak = await native.probeInt8Peak(threads).promise;
+  const int8Peak = await native.probeInt8Peak(threads).promise;
+  const bf16Peak = await native.probeBf16Peak(threads).promise;
+  const f32Peak = await native.probeF32Peak(threads).promise;
   return {
     platform: `${where.platform}-${where.arch}`,
     glibc: where.glibc,
@@ -49,7 +53,9 @@ export async function doctor(options: { threads?: number } = {}): Promise<Diagno
     levelReason: reason,
     levels,
     bandwidthGBps: Math.round((bandwidth ?? 0) * 10) / 10,
-    int8PeakGmacs: Math.round(peak ?? 0),
+    int8PeakGmacs: Math.round(int8Peak ?? 0),
+    bf16PeakGmacs: Math.round(bf16Peak ?? 0),
+    f32PeakGmacs: Math.round(f32Peak ?? 0),
     memoryBytes: os.totalmem(),
     addon: addonPath(),
     modelCache: hubCache(),

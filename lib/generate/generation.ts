@@ -81,6 +81,7 @@ export class GenerationRun {
     generatedTokens: 0,
     prefillSeconds: 0,
     decodeSeconds: 0,
+    decodeKernelSeconds: 0,
     peakScratchBytes: 0,
   };
   finishReason: FinishReason = "length";

@@ -8,6 +8,7 @@ import type { ChatTemplate } from "../text/chat-template.ts";
 import type { Tokenizer } from "../text/tokenizer.ts";
 import { Chat, type ChatOptions } from "./chat.ts";
 import { type Generation, GenerationRun, type Piece } from "./generation.ts";
+import { type Measurement, type MeasureOptions, measure } from "./measure.ts";
 import { type GenerateOptions, resolveOptions, type SamplingOptions } from "./options.ts";
 import { type Perplexity, type PerplexityOptions, scoreLogits, scorePerplexity } from "./score.ts";
 
@@ -139,6 +140,15 @@ export class Model {
     } finally {
       cache.dispose();
     }
+  }
+
+  /**
+   * Measures this model on this machine, which takes some seconds: prefill, decoding, the cost of verifying several rows at once,
+   * and how near decoding comes to the limit that memory sets.
+   * @throws the signal's reason when aborted; {OutriderError} OUTRIDER_ARGUMENT, OUTRIDER_DISPOSED.
+   */
+  measure(options: MeasureOptions = {}): Promise<Measurement> {
+    return measure(this.#parts.runtime, options);
   }
 
   /** A conversation with a KV cache of its own. @throws {OutriderError} OUTRIDER_UNSUPPORTED if the model has no chat template. */

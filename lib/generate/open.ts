@@ -12,6 +12,7 @@ import { ChatTemplate } from "../text/chat-template.ts";
 import { Tokenizer } from "../text/tokenizer.ts";
 import { Model } from "./model.ts";
 import { defaultsFromConfig } from "./options.ts";
+import { profileFromEnvironment } from "./profile.ts";
 
 /** Progress of {@link load}: bytes downloaded from the hub, or bytes of weights packed. */
 export interface LoadProgress {
@@ -124,6 +125,7 @@ async function loadRuntime(
  * @example await using model = await load("models/tiny");
  */
 export async function load(source?: string, options: LoadOptions = {}): Promise<Model> {
+  profileFromEnvironment();
   const { activation, kv, threads } = check(options);
   if (source !== undefined && (typeof source !== "string" || source === ""))
     throw badArgument("source", "a path or hub id", source);

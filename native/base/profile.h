@@ -42,6 +42,19 @@ class Profile {
   static std::atomic<bool> enabled_;
 };
 
+// Adds the time from its construction to its end to a sum.
+class Stopwatch {
+ public:
+  explicit Stopwatch(double* seconds) : seconds_(seconds), begin_(Profile::now()) {}
+  ~Stopwatch() { *seconds_ += static_cast<double>(Profile::now() - begin_) * 1e-9; }
+  Stopwatch(const Stopwatch&) = delete;
+  Stopwatch& operator=(const Stopwatch&) = delete;
+
+ private:
+  double* seconds_;
+  std::int64_t begin_;
+};
+
 // Records the time from its construction to its end.
 class Timed {
  public:

@@ -21,9 +21,9 @@ int reserve_threads(int count);
 
 // The same for a callable: parallel(count, [&](int index, int count) { ... }).
 template <typename F>
-void parallel(int count, F&& body) {
+void parallel(int count, const F& body) {
   parallel_run(
-      count, [](void* context, int index, int n) { (*static_cast<F*>(context))(index, n); },
+      count, [](void* context, int index, int n) { (*static_cast<const F*>(context))(index, n); },
       const_cast<void*>(static_cast<const void*>(&body)));
 }
 

@@ -1,6 +1,7 @@
 // cpu(), probeBandwidth(), probeInt8Peak(), setErrorClass().
 #include <napi.h>
 
+#include "base/profile.h"
 #include "base/thread_pool.h"
 #include "binding/job.h"
 #include "binding/read.h"
@@ -56,6 +57,36 @@ void set_error_class(const Napi::CallbackInfo& info) {
   Environment::of(info.Env()).error_class = Napi::Persistent(info[0].As<Napi::Function>());
 }
 
+// (on)
+void set_profile(const Napi::CallbackInfo& info) { Profile::enable(info[0].ToBoolean()); }
+
+// () => { phases: string[], phase: Uint8Array, layer, thread: Int16Array, begin, end: Float64Array in microseconds }:
+// the spans recorded since the last call.
+Napi::Value take_profile(const Napi::CallbackInfo& info) {
+  const Napi::Env env = info.Env();
+  const std::vector<ProfileSpan> spans = Profile::take();
+  Napi::Object out = Napi::Object::New(env);
+  Napi::Array names = Napi::Array::New(env);
+  for (int i = 0; i < kPhases; ++i) names.Set(names.Length(), phase_name(static_cast<Phase>(i)));
+  auto phase = Napi::Uint8Array::New(env, spans.size());
+  auto layer = Napi::Int16Array::New(env, spans.size()), thread = Napi::Int16Array::New(env, spans.size());
+  auto begin = Napi::Float64Array::New(env, spans.size()), end = Napi::Float64Array::New(env, spans.size());
+  for (std::size_t i = 0; i < spans.size(); ++i) {
+    phase.Data()[i] = static_cast<std::uint8_t>(spans[i].phase);
+    layer.Data()[i] = spans[i].layer;
+    thread.Data()[i] = spans[i].thread;
+    begin.Data()[i] = static_cast<double>(spans[i].begin) * 1e-3;
+    end.Data()[i] = static_cast<double>(spans[i].end) * 1e-3;
+  }
+  out.Set("phases", names);
+  out.Set("phase", phase);
+  out.Set("layer", layer);
+  out.Set("thread", thread);
+  out.Set("begin", begin);
+  out.Set("end", end);
+  return out;
+}
+
 }  // namespace
 
 void export_machine(Napi::Env env, Napi::Object exports) {
@@ -64,6 +95,8 @@ void export_machine(Napi::Env env, Napi::Object exports) {
   exports.Set("probeInt8Peak", Napi::Function::New(env, probe<probe_int8_peak>, "probeInt8Peak"));
   exports.Set("probeBf16Peak", Napi::Function::New(env, probe<probe_bf16_peak>, "probeBf16Peak"));
   exports.Set("probeF32Peak", Napi::Function::New(env, probe<probe_f32_peak>, "probeF32Peak"));
+  exports.Set("setProfile", Napi::Function::New(env, set_profile, "setProfile"));
+  exports.Set("takeProfile", Napi::Function::New(env, take_profile, "takeProfile"));
   exports.Set("setErrorClass", Napi::Function::New(env, set_error_class, "setErrorClass"));
 }
 

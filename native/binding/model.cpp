@@ -92,6 +92,7 @@ class RunJob final : public PromiseJob {
   Napi::Value value(Napi::Env env) override {
     Napi::Object out = Napi::Object::New(env);
     out.Set("seconds", seconds());
+    out.Set("kernelSeconds", output_.kernel_seconds);
     out.Set("scratchBytes", static_cast<double>(output_.scratch_bytes));
     out.Set("sampled", array_of(env, output_.sampled));
     const auto wanted = [&](const char* name, auto& column) {

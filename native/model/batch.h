@@ -73,6 +73,7 @@ struct BatchOutput {
   Column<std::int32_t> sampled;   // [rows wanting sample]
   Column<float> sampled_logprob;  // [rows wanting sample], under the raw logits
   std::size_t scratch_bytes = 0;  // largest workspace used
+  double kernel_seconds = 0;      // in layers and head, the rest of the time is preparation and sampling
 };
 
 }  // namespace outrider

@@ -113,7 +113,7 @@ Result Forward::head_rows(const Chunk& chunk, const long* rows, long n, Workspac
   std::vector<Best> best(static_cast<std::size_t>(greedy ? n * threads : 0));
   Barrier barrier(threads);
 
-  parallel(threads, [&](int index, int) {
+  const auto multiply = [&](int index, int) {
     const Timed timed(Phase::kHead, -1, index);
     float* const own = normed + (shared ? 0 : normed_stride * index);
     ops::GemmInput input = ops::GemmInput::place(
@@ -145,7 +145,11 @@ Result Forward::head_rows(const Chunk& chunk, const long* rows, long n, Workspac
         if (sofar.id < 0 || found.value > sofar.value) sofar = found;
       }
     }
-  });
+  };
+  {
+    const Stopwatch stopwatch(&output_.kernel_seconds);
+    parallel(threads, multiply);
+  }
   const Timed timed(Phase::kSample, -1, 0);
   for (long i = 0; i < n; ++i) {
     if (!greedy) {

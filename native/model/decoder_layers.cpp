@@ -46,6 +46,7 @@ Result Forward::layers(Chunk& chunk, Workspace& workspace, const std::atomic<boo
 
   LayerPass pass(*weights_, batch_, chunk, rows);
   if (Result allocated = pass.allocate(workspace); !allocated.ok()) return allocated;
+  const Stopwatch stopwatch(&output_.kernel_seconds);
   if (!pass.run(abort)) return Result::error(Status::kAborted, "aborted");
   return {};
 }
