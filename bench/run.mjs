@@ -1,10 +1,12 @@
 #!/usr/bin/env node
-// npm run bench -- SUITE [--json] [--quick] [--threads N] [--model FILE] [--only NAME]
+// npm run bench -- SUITE [--json] [--quick] [--threads N] [--model FILE] [--only NAME] [--save]
 // Prints a table, or with --json one object
 //   { suite, machine: { cpu, cores, isa, bandwidthGBps }, rows: [{ id, value, unit, baseline?, ratio?, limit?, fraction? }] }.
 // value is the median of interleaved repetitions. ratio says how many times better than the baseline it is, and fraction how
 // near it comes to the limit: 1 is the roofline.
+import { existsSync, readFileSync, writeFileSync } from "node:fs";
 import os from "node:os";
+import path from "node:path";
 import { parseArgs } from "node:util";
 import { doctor } from "outrider";
 
@@ -12,6 +14,7 @@ const suites = {
   gemm: () => import("./kernels/gemm.mjs"),
   attention: () => import("./kernels/attention.mjs"),
   decode: () => import("./decode/decode.mjs"),
+  crowd: () => import("./decode/crowd.mjs"),
   peers: () => import("./peers/peers.mjs"),
 };
 
@@ -23,6 +26,7 @@ const { values, positionals } = parseArgs({
     threads: { type: "string", default: String(os.availableParallelism()) },
     model: { type: "string" },
     only: { type: "string" },
+    save: { type: "boolean", default: false },
   },
 });
 const [suite] = positionals;
@@ -70,6 +74,23 @@ const report = {
   },
   rows,
 };
+if (values.save) {
+  // With --only, rows of the saved table that were not measured stay; they carry the date of the newest.
+  const file = path.join(import.meta.dirname, "results", `${suite}.json`);
+  const before = values.only && existsSync(file) ? JSON.parse(readFileSync(file, "utf8")).rows : [];
+  const fresh = new Map(rows.map((row) => [row.id, row]));
+  const kept = before.map((row) => fresh.get(row.id) ?? row);
+  const added = rows.filter(({ id }) => !before.some((row) => row.id === id));
+  const saved = {
+    ...report,
+    date: new Date().toISOString().slice(0, 10),
+    command: `npm run bench -- ${suite} --save`,
+    node: process.versions.node,
+    rows: [...kept, ...added],
+  };
+  writeFileSync(file, `${JSON.stringify(saved, null, 2)}\n`);
+  say(`saved ${path.relative(process.cwd(), file)}`);
+}
 if (values.json) {
   console.log(JSON.stringify(report, null, 2));
 } else {

@@ -1,36 +1,45 @@
-// Whole models with default options, in tokens/s: rows `decode/MODEL/prefill512` and `decode/MODEL/decode`. The limit of
-// decoding is reading the weights once per token.
+// Whole models with default options. Rows `decode/MODEL/prefill512` and `decode/MODEL/decode` in tokens/s; the limit of decoding is
+// reading the weights once per token. `decode/MODEL/TN`: the cost of verifying N rows of a tree in one call, in calls of one row,
+// for every N up to 32. `decode/overhead`: microseconds of a decode step outside kernels, on SmolLM2 if it is there.
+// tl-q2 has the shape of TinyLlama 1.1B, random weights of 2 bits in groups of 64. --only NAME measures one model.
 import { load } from "outrider";
-import { interleave, timed } from "../measure.mjs";
 import { modelFiles } from "../models.mjs";
+import { affineModel, llama1b } from "../shapes/llama.mjs";
 
-const promptTokens = 512;
-const decoded = 64;
+const upTo = (most) => Array.from({ length: most }, (_, i) => i + 1);
 
-export async function run({ quick, threads, model: file, bandwidthGBps, say }) {
+export async function run({ quick, threads, model: file, only, say }) {
+  const shaped = file === undefined && !quick ? [["tl-q2", () => affineModel(llama1b, 2, 64)]] : [];
+  const models = [...modelFiles(file).map(([name, source]) => [name, () => source]), ...shaped].filter(
+    ([name]) => only === undefined || name === only,
+  );
   const rows = [];
-  for (const [name, source] of modelFiles(file)) {
+  for (const [name, source] of models) {
     say(`${name} with ${threads} threads`);
-    const model = await load(source, { threads });
+    const model = await load(source(), { threads });
     try {
-      const { vocab } = model.info;
-      const prompt = Array.from({ length: promptTokens }, (_, i) => (i * 7919 + 13) % vocab);
-      const measured = await interleave(
-        {
-          prefill: async () =>
-            promptTokens / (await timed(() => model.generate(prompt, { maxTokens: 1, temperature: 0 }))),
-          decode: async () => {
-            const options = { maxTokens: decoded + 1, temperature: 0, ignoreEos: true };
-            return (await model.generate(prompt.slice(0, 16), options)).stats.decodeTokensPerSecond;
-          },
-        },
-        quick ? 3 : 7,
-      );
-      const limit = (bandwidthGBps * 1e9) / model.info.weightBytes;
+      const found = await model.measure({ rows: quick ? [1, 4] : upTo(32), repetitions: quick ? 3 : 7 });
       rows.push(
-        { id: `decode/${name}/prefill512`, value: measured.prefill[0], unit: "tokens/s", higherIsBetter: true },
-        { id: `decode/${name}/decode`, value: measured.decode[0], unit: "tokens/s", limit, higherIsBetter: true },
+        {
+          id: `decode/${name}/prefill512`,
+          value: found.prefillTokensPerSecond,
+          unit: "tokens/s",
+          higherIsBetter: true,
+        },
+        {
+          id: `decode/${name}/decode`,
+          value: found.decodeTokensPerSecond,
+          unit: "tokens/s",
+          limit: found.boundTokensPerSecond,
+          higherIsBetter: true,
+        },
+        ...found.costCurve.map(({ rows: n, cost }) => ({
+          id: `decode/${name}/T${n}`,
+          value: cost,
+          unit: "calls of one row",
+        })),
       );
+      if (name === "smollm2") rows.push({ id: "decode/overhead", value: found.overheadMicroseconds, unit: "us" });
     } finally {
       await model.dispose();
     }

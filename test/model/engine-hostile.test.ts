@@ -80,7 +80,12 @@ test("batches whose members run JavaScript", async () => {
     threads: 1,
   });
   const meddling = (count: number, meddle: () => void) =>
-    Object.defineProperty(batch(model.sequence("f32"), count), "topK", { get: () => (meddle(), 1) });
+    Object.defineProperty(batch(model.sequence("f32"), count), "topK", {
+      get: () => {
+        meddle();
+        return 1;
+      },
+    });
 
   let other: { promise: Promise<unknown> } | undefined;
   const taken = meddling(300, () => {

@@ -1,0 +1,82 @@
+#!/usr/bin/env node
+// npm run bench:report: renders the tables of bench/results/ into docs/performance.md and its plots.
+import { existsSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
+import path from "node:path";
+import { barPlot, linePlot } from "./plot.mjs";
+
+const root = path.resolve(import.meta.dirname, "..");
+const docs = path.join(root, "docs");
+const suites = ["peers", "decode", "gemm", "attention", "crowd"];
+
+const load = (suite) => {
+  const file = path.join(root, "bench/results", `${suite}.json`);
+  return existsSync(file) ? JSON.parse(readFileSync(file, "utf8")) : undefined;
+};
+const results = Object.fromEntries(suites.map((suite) => [suite, load(suite)]));
+
+const columns = ["value", "unit", "baseline", "ratio", "limit", "fraction"];
+
+function table({ rows }, keep = () => true) {
+  const shown = rows.filter(({ id }) => keep(id));
+  const used = columns.filter((column) => shown.some((row) => row[column] !== undefined));
+  return [
+    `| id | ${used.join(" | ")} |`,
+    `|---|${used.map(() => "---").join("|")}|`,
+    ...shown.map((row) => `| ${row.id} | ${used.map((column) => row[column] ?? "").join(" | ")} |`),
+  ].join("\n");
+}
+
+function section(suite, title, text, keep) {
+  const found = results[suite];
+  if (!found) return "";
+  const { cpu, cores, isa, bandwidthGBps } = found.machine;
+  return `## ${title}
+
+${text}
+
+\`${found.command}\`, ${found.date}, ${cpu}, ${cores} cores, level ${isa}, ${bandwidthGBps} GB/s, Node ${found.node}.
+
+${table(found, keep)}
+
+`;
+}
+
+const plots = {};
+if (results.decode) {
+  const curves = ["smollm2", "tl-q2"].map((name) => ({
+    name,
+    points: results.decode.rows
+      .filter(({ id }) => id.startsWith(`decode/${name}/T`))
+      .map(({ id, value }) => [Number(id.split("/T")[1]), value]),
+  }));
+  const shown = curves.filter(({ points }) => points.length > 1);
+  if (shown.length > 0) {
+    plots["cost-curve.svg"] = linePlot("Cost of verifying n rows in one call", "rows", "calls of one row", [
+      ...shown,
+      { name: "one by one", points: [[1, 1], [12, 12]] }, // biome-ignore format: points
+    ]);
+  }
+}
+if (results.peers) {
+  for (const what of ["decode", "prefill512"]) {
+    const groups = results.peers.rows
+      .filter(({ id }) => id.endsWith(`/${what}`))
+      .map(({ id, value, baseline }) => ({ name: id.split("/")[1], values: [value, baseline] }));
+    plots[`peers-${what}.svg`] = barPlot(what, "tokens/s", ["outrider", "node-llama-cpp"], groups);
+  }
+}
+const image = (name, alt) => (plots[name] ? `![${alt}](${name})\n\n` : "");
+
+mkdirSync(docs, { recursive: true });
+for (const [name, svg] of Object.entries(plots)) writeFileSync(path.join(docs, name), svg);
+writeFileSync(
+  path.join(docs, "performance.md"),
+  `# Performance
+
+Made by \`npm run bench:report\` from the tables in \`bench/results/\`, which \`npm run bench -- SUITE --save\` writes. Memory bandwidth and clock
+of a virtual machine change within minutes: ratios and fractions are measured side by side and hold, absolute times of different
+tables do not compare. \`value\` is ours; \`ratio\` says how many times better than \`baseline\` it is, \`fraction\` how near it comes to \`limit\`.
+
+${section("peers", "Side by side with node-llama-cpp 3.22.1", "End to end through both public APIs, two processes that take turns, flash attention on, f16 KV cache; decoding is 128 tokens after 32, `decode-16k` is behind 16384 tokens.")}${image("peers-decode.svg", "decode, tokens per second")}${image("peers-prefill512.svg", "prefill, tokens per second")}${section("decode", "Whole models", "`T` rows are the cost of verifying so many rows of a tree in one call; the limit of decoding is reading the weights once per token.", (id) => !/\/T\d+$/.test(id) || /\/T(1|2|3|4|6|8|12|16|24|32)$/.test(id))}${image("cost-curve.svg", "cost curve")}${section("gemm", "Weights times activations", "A cold matrix of 4096 x 14336. The baseline is the scalar reference. The limit of one row is reading the weights at the bandwidth measured beside it, of many rows the peak of multiply-accumulates of their kind.")}${section("attention", "Attention", "32 query heads on 8 KV heads of size 128, cold caches. The baseline of decoding is the scalar reference, its limit reading keys and values once; the baseline of trees is single-row calls.")}${section("crowd", "A crowded machine", "Two processes that decode at once, each with as many threads as the machine has; the baseline is half of what one has alone.")}`,
+);
+console.log(`docs/performance.md, ${Object.keys(plots).length} plots`);
