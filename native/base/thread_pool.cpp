@@ -29,6 +29,7 @@ void relax() {
 // About 20 to 60 microseconds of spinning: longer than the gap between two operations of a step, short enough that an
 // oversubscribed machine soon gets its core back.
 constexpr int kSpins = 2000;
+constexpr int kFewestSpins = 50;
 
 // A lock that is taken in the order of asking. std::mutex lets the thread that released it take it again before a
 // waiter has woken up, and a loader that packs slice after slice would shut a generation out.
@@ -170,17 +171,22 @@ void Barrier::wait() {
     phase_.notify_all();
     return;
   }
-  static const int ks = getenv("KS") ? atoi(getenv("KS")) : kSpins;
-  static const int ky = getenv("KY") ? atoi(getenv("KY")) : 0;
+  // How long it pays to spin depends on who else is here: alone, the others arrive within microseconds; on a crowded machine
+  // one of them has lost its core, and spinning only keeps it from getting ours. So a thread spins shorter after every wait
+  // that ended asleep, and longer again after those that did not.
+  static thread_local int patience = kSpins;
   for (int spin = 0; phase_.load(std::memory_order_acquire) == phase; ++spin) {
-    if (spin < ks) {
+    if (spin < patience) {
       relax();
-    } else if (spin < ks + ky) {
-      sched_yield();
-    } else {
-      phase_.wait(phase, std::memory_order_acquire);
+      continue;
+    }
+    phase_.wait(phase, std::memory_order_acquire);
+    if (phase_.load(std::memory_order_acquire) != phase) {
+      patience = std::max(kFewestSpins, patience / 2);
+      return;
     }
   }
+  patience = std::min(kSpins, patience + patience / 8 + 1);
 }
 
 int reserve_threads(int count) { return count <= 1 ? 1 : pool().reserve(count); }
