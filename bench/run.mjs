@@ -13,6 +13,7 @@ import { doctor } from "outrider";
 const suites = {
   gemm: () => import("./kernels/gemm.mjs"),
   attention: () => import("./kernels/attention.mjs"),
+  rounding: () => import("./kernels/rounding.mjs"),
   decode: () => import("./decode/decode.mjs"),
   crowd: () => import("./decode/crowd.mjs"),
   peers: () => import("./peers/peers.mjs"),

@@ -171,9 +171,9 @@ void Barrier::wait() {
     phase_.notify_all();
     return;
   }
-  // How long it pays to spin depends on who else is here: alone, the others arrive within microseconds; on a crowded machine
-  // one of them has lost its core, and spinning only keeps it from getting ours. So a thread spins shorter after every wait
-  // that ended asleep, and longer again after those that did not.
+  // How long it pays to spin depends on who else is here: alone, the others arrive within microseconds; on a crowded
+  // machine one of them has lost its core, and spinning only keeps it from getting ours. So a thread spins shorter
+  // after every wait that ended asleep, and longer again after those that did not.
   static thread_local int patience = kSpins;
   for (int spin = 0; phase_.load(std::memory_order_acquire) == phase; ++spin) {
     if (spin < patience) {
