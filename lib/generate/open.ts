@@ -120,7 +120,8 @@ async function loadRuntime(
 
 /**
  * Loads a model.
- * @param source nothing for the default model; a folder with config.json and safetensors; a .gguf file; or a hub id.
+ * @param source nothing for the default model; a folder with config.json and safetensors, or with one GGUF file; a .gguf file; or a
+ *   hub id.
  * @throws {OutriderError} OUTRIDER_NOT_FOUND, OUTRIDER_FORMAT, OUTRIDER_UNSUPPORTED, OUTRIDER_ARGUMENT, OUTRIDER_NETWORK, OUTRIDER_MEMORY.
  * @example await using model = await load("models/tiny");
  */
