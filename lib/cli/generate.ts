@@ -37,7 +37,7 @@ async function generate(words: string[], values: Values): Promise<void> {
   const options = { maxTokens: 256, ...generateOptions(values), signal };
   if (values.json) {
     const result = await model.generate(prompt, options);
-    process.stdout.write(`${JSON.stringify({ ...result, seed: result.seed.toString() })}\n`);
+    process.stdout.write(`${JSON.stringify(result)}\n`);
     return;
   }
   let before = prompt; // shown with the first piece: options that are refused leave no output

@@ -40,7 +40,7 @@ describe("generate", () => {
     expect(result).toMatchObject({
       text: expect.any(String),
       finishReason: "length",
-      seed: "3",
+      seed: 3,
       stats: { generatedTokens: 5 },
     });
   });
