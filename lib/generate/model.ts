@@ -47,7 +47,7 @@ export interface ModelParts {
 
 const asyncDispose: typeof Symbol.asyncDispose = Symbol.asyncDispose ?? Symbol.for("Symbol.asyncDispose");
 
-const idsAre = "an array or a typed array of token ids";
+const idsAre = "an array or typed array of token ids";
 
 /** Text or token ids. */
 export type Prompt = string | TokenIds;
@@ -88,7 +88,13 @@ export class Model {
   #promptIds(prompt: Prompt): Int32Array {
     const { runtime, tokenizer } = this.#parts;
     if (typeof prompt === "string") return tokenizer.encode(prompt, { frame: true });
-    return checkIds("prompt", `a string or ${idsAre}`, prompt, runtime.spec.vocab, runtime.options.contextLength);
+    return checkIds(
+      "prompt",
+      "a string, array or typed array of token ids",
+      prompt,
+      runtime.spec.vocab,
+      runtime.options.contextLength,
+    );
   }
 
   /**

@@ -14,9 +14,9 @@ export interface ModelConfig {
   family: Family;
   /** The output head is the embedding. */
   tied: boolean;
-  /** The projections of attention, or of the MLP, have biases. */
-  attentionBias: boolean;
-  mlpBias: boolean;
+  /** Keys that say that the projections of attention, or of the MLP, have biases. */
+  attentionBias: string | undefined;
+  mlpBias: string | undefined;
 }
 
 const activations: Record<string, DecoderSpec["activation"]> = {
@@ -88,7 +88,7 @@ export function specFromConfig(values: Record<string, unknown>): ModelConfig {
     spec,
     family,
     tied: config.flag("tie_word_embeddings", family.tiedByDefault),
-    attentionBias: config.flag("attention_bias"),
-    mlpBias: config.flag("mlp_bias"),
+    attentionBias: config.flag("attention_bias") ? "attention_bias" : undefined,
+    mlpBias: config.flag("mlp_bias") ? "mlp_bias" : undefined,
   };
 }

@@ -201,6 +201,13 @@ class Mapper {
     return { ...common, format: entry.format as DenseFormat | GgufBlockFormat, data: this.#span(entry) };
   }
 
+  /** The output head of a model that does not use its embedding for it. */
+  head(module: string, rows: number, cols: number): MatrixSource | undefined {
+    if (this.has(`${module}.weight`) || this.has(`${module}.codes`)) return this.matrix(module, rows, cols);
+    this.missing.push(`${module}.weight (because tie_word_embeddings is false)`);
+    return undefined;
+  }
+
   vector(
     name: string,
     length: number,
@@ -221,10 +228,18 @@ class Mapper {
     };
   }
 
-  /** A bias exists where the file has one; it must where the config says so. */
-  bias(module: string, length: number, needed: boolean, run?: Rows, permutedHeads?: number): VectorSource | undefined {
+  /** A bias exists where the file has one; it must where a key of the config says so. */
+  bias(
+    module: string,
+    length: number,
+    key: string | undefined,
+    run?: Rows,
+    permutedHeads?: number,
+  ): VectorSource | undefined {
     const name = `${module}.bias`;
-    return needed || this.has(name) ? this.vector(name, length, run, permutedHeads) : undefined;
+    if (this.has(name)) return this.vector(name, length, run, permutedHeads);
+    if (key) this.missing.push(`${name} (because of ${key})`);
+    return undefined;
   }
 
   norm(module: string, length: number): VectorSource | undefined {
@@ -248,13 +263,13 @@ function mapLayer(
     rows: number,
     stored: number,
     permutedHeads: number,
-    biased: boolean,
+    biasKey: string | undefined,
   ) => {
     const module = family.fused ? fusedName : ownName;
     const run = family.fused ? { start, stored } : undefined;
     return {
       weight: map.matrix(module, rows, hidden, run, permutedHeads),
-      bias: map.bias(module, rows, biased, run, permutedHeads),
+      bias: map.bias(module, rows, biasKey, run, permutedHeads),
     };
   };
   const query = part(names.qkv, names.q, 0, q, q + 2 * kv, permuted ? heads : 0, attentionBias);
@@ -277,7 +292,7 @@ function mapLayer(
     qBias: query.bias,
     kBias: key.bias,
     vBias: value.bias,
-    oBias: map.bias(names.o, hidden, attentionBias && family.name !== "qwen2"), // which has none, whatever the key says
+    oBias: map.bias(names.o, hidden, family.name === "qwen2" ? undefined : attentionBias), // which never has one
     gateBias: gate.bias,
     upBias: up.bias,
     downBias: map.bias(names.down, hidden, mlpBias),
@@ -316,7 +331,7 @@ export function mapWeights(
   const map = new Mapper(tensors, affineConfig(config), kind === "gguf" ? 0 : family.normOffset);
   const weights: ModelWeights = {
     embedding: map.matrix(names.embedding, spec.vocab, spec.hidden),
-    head: model.tied ? undefined : map.matrix(names.head, spec.vocab, spec.hidden),
+    head: model.tied ? undefined : map.head(names.head, spec.vocab, spec.hidden),
     finalNorm: map.norm(names.finalNorm, spec.hidden) as VectorSource,
     layers: spec.layers.map((_, l) => mapLayer(map, model, names.layer(l), kind === "gguf" && family.ggufPermuted)),
   };
