@@ -124,7 +124,6 @@ async function loadRuntime(
     throw badArgument("contextLength", `at most ${spec.contextLength} (what the model was trained for)`, contextLength);
   signal.throwIfAborted();
   const total = Object.values(weights.bytesByFormat).reduce((sum, bytes) => sum + bytes, 0);
-  options.signal?.throwIfAborted();
   const job = native.loadModel({
     spec,
     weights: weights.weights,
