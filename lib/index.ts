@@ -1,5 +1,6 @@
 // The public names of outrider.
 export { type ErrorCode, errorCodes, OutriderError } from "./errors.ts";
+export type { TokenIds } from "./generate/arguments.ts";
 export { Chat, type ChatOptions } from "./generate/chat.ts";
 export { type Diagnosis, doctor } from "./generate/doctor.ts";
 export type { FinishReason, Generation, GenerationStats, Logprob, Piece } from "./generate/generation.ts";

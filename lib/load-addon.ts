@@ -43,7 +43,9 @@ function isCheckout(): boolean {
 }
 
 /** The command or fact that mends a failed load. */
-function remedy(where: Platform, causes: string[], checkout: boolean): string {
+function remedy(where: Platform, causes: string[], checkout: boolean, explicit: string | undefined): string {
+  if (explicit)
+    return `Unset OUTRIDER_NATIVE_PATH, which is ${JSON.stringify(explicit)}, or set it to an outrider.node of this machine`;
   const needed = causes.join("\n").match(/GLIBC_([\d.]+)' not found/)?.[1];
   if (needed) return `glibc ${needed} or newer is needed, ${where.glibc ?? "none"} found: use a newer system image.`;
   if (checkout) return "Run: npm run build:native";
@@ -62,12 +64,28 @@ export function addonPath(): string {
   return loadedFrom ?? "not loaded";
 }
 
+/** Why no addon could be loaded: the property `details` of the error, for programs that report it. */
+export interface AddonFailure {
+  platform: string;
+  glibc: string | undefined;
+  node: string;
+  tried: { path: string; cause: string }[];
+  remedy: string;
+}
+
 /**
  * Loads the addon from the first candidate that works.
- * @throws {OutriderError} OUTRIDER_ADDON, naming the machine, each path with its cause, and the command that fixes it.
+ * @param explicit value of OUTRIDER_NATIVE_PATH that the candidates come from, if it is set
+ * @throws {OutriderError} OUTRIDER_ADDON, naming the machine, each path with its cause, and the command that fixes it; with
+ *   {@link AddonFailure} as `details`.
  */
-export function loadAddon(candidates = addonCandidates(), where = currentPlatform(), checkout = isCheckout()): unknown {
-  const causes: string[] = [];
+export function loadAddon(
+  candidates = addonCandidates(),
+  where = currentPlatform(),
+  checkout = isCheckout(),
+  explicit = process.env.OUTRIDER_NATIVE_PATH,
+): unknown {
+  const tried: AddonFailure["tried"] = [];
   for (const candidate of candidates) {
     try {
       const addon: unknown = require(candidate);
@@ -75,18 +93,16 @@ export function loadAddon(candidates = addonCandidates(), where = currentPlatfor
       return addon;
     } catch (error) {
       const reason = error instanceof Error ? error.message.split("\n")[0] : String(error);
-      causes.push(
-        `  ${candidate}: ${(error as NodeJS.ErrnoException).code === "MODULE_NOT_FOUND" ? "no such file" : reason}`,
-      );
+      const absent = (error as NodeJS.ErrnoException).code === "MODULE_NOT_FOUND";
+      tried.push({ path: candidate, cause: absent ? "no such file" : reason });
     }
   }
-  const libc = where.glibc ? `glibc ${where.glibc}` : "no glibc";
-  throw new OutriderError(
-    "OUTRIDER_ADDON",
-    [
-      `Cannot load outrider's native addon on ${where.platform}-${where.arch}, ${libc}, Node ${where.node}.`,
-      ...causes,
-      remedy(where, causes, checkout),
-    ].join("\n"),
-  );
+  const { glibc, node } = where;
+  const platform = `${where.platform}-${where.arch}`;
+  const causes = tried.map(({ path: file, cause }) => `  ${file}: ${cause}`);
+  const fix = remedy(where, causes, checkout, explicit);
+  const details: AddonFailure = { platform, glibc, node, tried, remedy: fix };
+  const machine = `${platform}, ${glibc ? `glibc ${glibc}` : "no glibc"}, Node ${node}`;
+  const lines = [`Cannot load outrider's native addon on ${machine}.`, ...causes, fix];
+  throw Object.assign(new OutriderError("OUTRIDER_ADDON", lines.join("\n")), { details });
 }

@@ -17,6 +17,12 @@ export function count(text: string): number {
   return value;
 }
 
+/** An integer of either sign, as its digits: it may be larger than a number holds. */
+function integer(text: string): string {
+  if (!/^-?\d+$/.test(text)) throw new InvalidArgumentError("Expected an integer.");
+  return text;
+}
+
 const collect = (value: string, earlier: string[] = []) => [...earlier, value];
 
 /** Adds the options of loading a model. */
@@ -27,7 +33,7 @@ export function withLoadOptions(command: Command): Command {
     .option("--context <tokens>", "tokens a sequence may hold", count)
     .option("--kv <format>", "KV cache format: f16, bf16 or f32")
     .option("--activation <mode>", "arithmetic of affine weights: int8 or float")
-    .option("--isa <level>", "CPU level: ref, avx2 or avx512");
+    .option("--isa <level>", "CPU level, one of those that outrider doctor shows");
 }
 
 /** The load options among parsed ones. */
@@ -49,7 +55,7 @@ export function withGenerateOptions(command: Command): Command {
     .option("--repetition-penalty <x>", "divide the logits of seen tokens", number)
     .option("--frequency-penalty <x>", "subtract per occurrence", number)
     .option("--presence-penalty <x>", "subtract once for seen tokens", number)
-    .option("--seed <n>", "make the text reproducible", count)
+    .option("--seed <n>", "make the text reproducible", integer)
     .option("--stop <text>", "end at this text (may be given several times)", collect)
     .option("--ignore-eos", "never end by itself");
 }

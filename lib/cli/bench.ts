@@ -3,7 +3,7 @@
 import type { Command } from "commander";
 import type { Measurement } from "../index.ts";
 import { loadOptions, withLoadOptions } from "./arguments.ts";
-import { interruptible } from "./generate.ts";
+import { interruptible } from "./interrupt.ts";
 import { formatBytes, loadWithProgress } from "./output.ts";
 
 function print(found: Measurement, weightBytes: number): void {
@@ -35,7 +35,7 @@ export function addBenchCommand(program: Command): void {
     .description("measure a model on this machine: tokens/s, the cost of several rows at once, the limit of memory")
     .option("--json", "print JSON");
   withLoadOptions(command).action(async (values: Record<string, unknown> & { model?: string; json?: boolean }) => {
-    const { signal } = interruptible();
+    const signal = interruptible();
     await using model = await loadWithProgress(values.model, { ...loadOptions(values), signal });
     const found = await model.measure({ signal });
     if (values.json) process.stdout.write(`${JSON.stringify({ model: model.info, ...found })}\n`);

@@ -4,12 +4,16 @@ import { readFile } from "node:fs/promises";
 import type { Command } from "commander";
 import { OutriderError } from "../index.ts";
 import { count, generateOptions, loadOptions, withGenerateOptions, withLoadOptions } from "./arguments.ts";
-import { exitCode, loadWithProgress, Progress } from "./output.ts";
+import { exitCode } from "./exit-codes.ts";
+import { interruptible } from "./interrupt.ts";
+import { loadWithProgress, Progress } from "./output.ts";
 
 async function readText(file: string): Promise<string> {
   try {
     return await readFile(file, "utf8");
   } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === "ENOENT")
+      throw new OutriderError("OUTRIDER_NOT_FOUND", `Expected a text file at ${file}, found none`, { cause: error });
     throw new OutriderError("OUTRIDER_IO", `Cannot read ${file}: ${(error as Error).message}`, { cause: error });
   }
 }
@@ -21,23 +25,16 @@ async function readStdin(): Promise<string> {
   return text;
 }
 
-/** Aborts at the first Ctrl-C; a second one ends the process as usual. */
-export function interruptible(): AbortController {
-  const controller = new AbortController();
-  process.once("SIGINT", () => controller.abort(new Error("interrupted")));
-  return controller;
-}
-
 type Values = Record<string, unknown> & { model?: string; json?: boolean; maxTokens?: number };
 
 async function generate(words: string[], values: Values): Promise<void> {
   const prompt = words.length > 0 ? words.join(" ") : await readStdin();
-  const { signal } = interruptible();
+  const signal = interruptible();
   await using model = await loadWithProgress(values.model, { ...loadOptions(values), signal });
   const options = { maxTokens: 256, ...generateOptions(values), signal };
   if (values.json) {
     const result = await model.generate(prompt, options);
-    process.stdout.write(`${JSON.stringify({ ...result, seed: result.seed.toString() })}\n`);
+    process.stdout.write(`${JSON.stringify(result)}\n`);
     return;
   }
   let before = prompt; // shown with the first piece: options that are refused leave no output
@@ -55,7 +52,7 @@ async function generate(words: string[], values: Values): Promise<void> {
 
 async function tokenize(words: string[], values: Values): Promise<void> {
   const text = words.length > 0 ? words.join(" ") : await readStdin();
-  await using model = await loadWithProgress(values.model, {});
+  await using model = await loadWithProgress(values.model, { signal: interruptible() });
   const ids = Array.from(model.tokenize(text));
   if (values.json) {
     process.stdout.write(`${JSON.stringify(ids)}\n`);
@@ -66,19 +63,14 @@ async function tokenize(words: string[], values: Values): Promise<void> {
 
 async function perplexity(file: string, values: Values & { window?: number; maxWindows?: number }): Promise<void> {
   const text = await readText(file);
-  const { signal } = interruptible();
+  const signal = interruptible();
   await using model = await loadWithProgress(values.model, { ...loadOptions(values), signal });
   const progress = new Progress();
   const started = performance.now();
   const onProgress = ({ done, total }: { done: number; total: number }) =>
     progress.update("Scoring", done, total, `window ${done} of ${total}`);
-  const result = await model.perplexity(text, {
-    window: values.window,
-    maxWindows: values.maxWindows,
-    signal,
-    onProgress,
-  });
-  progress.end();
+  const { window, maxWindows } = values;
+  const result = await model.perplexity(text, { window, maxWindows, signal, onProgress }).finally(() => progress.end());
   const tokens = result.windows.reduce((sum, window) => sum + window.tokens, 0);
   const seconds = (performance.now() - started) / 1000;
   if (values.json) process.stdout.write(`${JSON.stringify({ ...result, tokens, seconds })}\n`);

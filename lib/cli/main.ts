@@ -1,35 +1,16 @@
 #!/usr/bin/env node
-// The command line: arguments in, text out.
+// The way in: Ctrl-C and a missing addon are dealt with here, before anything that needs the addon is imported.
 
-import { createRequire } from "node:module";
-import { Command, CommanderError } from "commander";
-import { addBenchCommand } from "./bench.ts";
-import { addChatCommand } from "./chat.ts";
-import { addGenerateCommands } from "./generate.ts";
-import { addInspectCommands } from "./inspect.ts";
-import { exitCode, reportError } from "./output.ts";
+import { isAddonFailure, reportAddonFailure } from "./addon-failure.ts";
+import { exitCode } from "./exit-codes.ts";
+import { handleInterrupts } from "./interrupt.ts";
 
-const { version } = createRequire(import.meta.url)("../../package.json") as { version: string };
-
-const program = new Command("outrider")
-  .description("Run decoder language models on this machine.")
-  .version(version)
-  .option("--verbose", "whole errors with stack and explanation")
-  .showSuggestionAfterError()
-  .exitOverride();
-addGenerateCommands(program);
-addChatCommand(program);
-addInspectCommands(program);
-addBenchCommand(program);
-for (const command of program.commands) command.exitOverride();
-
-// A reader that went away (outrider generate | head) is no error.
-process.stdout.on("error", (error: NodeJS.ErrnoException) => {
-  if (error.code === "EPIPE") process.exit(0);
-  throw error;
-});
-
-program.parseAsync().catch((error: unknown) => {
-  if (error instanceof CommanderError) process.exitCode = error.exitCode === 0 ? 0 : exitCode.usage;
-  else process.exitCode = reportError(error, program.opts().verbose === true);
-});
+handleInterrupts();
+try {
+  const { run } = await import("./program.ts");
+  await run();
+} catch (error) {
+  if (!isAddonFailure(error)) throw error;
+  reportAddonFailure(error, process.argv.slice(2));
+  process.exitCode = exitCode.failed;
+}

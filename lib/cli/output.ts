@@ -1,9 +1,8 @@
-// What the commands share: progress, tables, errors and exit codes.
+// What the commands share: progress, tables and errors.
 
 import { errorCodes, type LoadOptions, type LoadProgress, load, type Model, OutriderError } from "../index.ts";
-
-/** Exit codes: 0 done, 1 failed, 2 wrong usage, 130 interrupted. */
-export const exitCode = { failed: 1, usage: 2, interrupted: 130 } as const;
+import { exitCode } from "./exit-codes.ts";
+import { Interrupted } from "./interrupt.ts";
 
 /** Bytes for people: 96.1 MiB. */
 export function formatBytes(bytes: number): string {
@@ -65,8 +64,9 @@ export async function loadWithProgress(source: string | undefined, options: Load
 
 const oneLine = (text: string) => text.replace(/\s*\n\s*/g, " ");
 
-/** Prints an error on one line, or whole with --verbose, and returns the exit code. */
+/** Prints an error on one line, or whole with --verbose, and returns the exit code. Whoever pressed Ctrl-C knows it. */
 export function reportError(error: unknown, verbose: boolean): number {
+  if (error instanceof Interrupted) return exitCode.interrupted;
   if (error instanceof OutriderError) {
     const usage = error.code === "OUTRIDER_ARGUMENT";
     process.stderr.write(

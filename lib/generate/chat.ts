@@ -4,7 +4,7 @@
 import { createHash } from "node:crypto";
 import type { KvCache } from "../cache/kv-cache.ts";
 import { inPieces } from "../cache/pieces.ts";
-import { badArgument, OutriderError } from "../errors.ts";
+import { badArgument, expected, OutriderError } from "../errors.ts";
 import { checkMessages, type Message } from "../text/chat-template.ts";
 import { type Generation, GenerationRun, type Piece } from "./generation.ts";
 import type { ModelParts } from "./model.ts";
@@ -23,15 +23,24 @@ const digestBytes = 32;
 
 /** History and tokens of a snapshot. The digest finds damage; this finds a snapshot made by something else. */
 function readState(text: string, vocab: number): { history: Message[]; tokens: number[] } {
+  let state: { history: Message[]; tokens: number[] };
   try {
-    const { history, tokens } = JSON.parse(text) as { history: Message[]; tokens: number[] };
-    checkMessages(history);
-    if (Array.isArray(tokens) && tokens.every((id) => Number.isInteger(id) && id >= 0 && id < vocab))
-      return { history, tokens };
+    state = JSON.parse(text);
+    checkMessages(state.history);
   } catch (error) {
     throw new OutriderError("OUTRIDER_SNAPSHOT", "Expected messages and tokens in the chat snapshot", { cause: error });
   }
-  throw new OutriderError("OUTRIDER_SNAPSHOT", `Expected token ids below ${vocab} in the chat snapshot`);
+  const { history, tokens } = state;
+  if (!Array.isArray(tokens)) throw expected("OUTRIDER_SNAPSHOT", "tokens of the chat snapshot", "an array", tokens);
+  const wrong = tokens.findIndex((id) => !Number.isInteger(id) || id < 0 || id >= vocab);
+  if (wrong >= 0)
+    throw expected(
+      "OUTRIDER_SNAPSHOT",
+      `tokens[${wrong}] of the chat snapshot`,
+      `a token id below ${vocab}`,
+      tokens[wrong],
+    );
+  return { history, tokens };
 }
 
 const disposeSymbol: typeof Symbol.dispose = Symbol.dispose ?? Symbol.for("Symbol.dispose");
@@ -48,6 +57,7 @@ export class Chat {
   /** Tokens whose keys and values the cache holds. */
   #cached: number[] = [];
   #busy = false;
+  #disposed = false;
 
   constructor(parts: ModelParts, { system, history = [], ...defaults }: ChatOptions, cache?: KvCache) {
     if (system !== undefined && typeof system !== "string") throw badArgument("system", "a string", system);
@@ -105,6 +115,7 @@ export class Chat {
     finished?: (run: GenerationRun, text: string, logprobs: Generation["logprobs"]) => void,
   ): AsyncGenerator<Piece, void, undefined> {
     if (typeof message !== "string") throw badArgument("message", "a string", message);
+    if (typeof options !== "object" || options === null) throw badArgument("options", "an object", options);
     const { runtime, tokenizer, template, defaults } = this.#parts;
     const resolved = resolveOptions({ ...this.#defaults, ...options }, defaults, runtime.spec.vocab);
     this.#claim();
@@ -187,11 +198,22 @@ export class Chat {
     const digest = createHash("sha256").update(bytes.subarray(0, start)).update(state).digest();
     if (!digest.equals(bytes.subarray(start, start + digestBytes)))
       throw bad("The header of the chat snapshot is damaged");
-    const { history, tokens } = readState(state.toString("utf8"), this.#parts.runtime.spec.vocab);
+    const { runtime } = this.#parts;
+    const { history, tokens } = readState(state.toString("utf8"), runtime.spec.vocab);
+    const { contextLength } = runtime.options;
+    if (tokens.length > contextLength)
+      throw expected(
+        "OUTRIDER_SNAPSHOT",
+        "snapshot",
+        `at most ${contextLength} tokens (the context length)`,
+        tokens.length,
+      );
+    this.#checkLive();
     this.#claim();
-    const fresh = this.#parts.runtime.newCache();
+    const fresh = runtime.newCache();
     try {
       await fresh.restore(given.subarray(bytes.length));
+      this.#checkLive(); // dispose() may have been called meanwhile, and wins
       if (fresh.length !== tokens.length) throw bad("The chat snapshot's tokens and KV pages do not belong together");
       this.#cache.dispose();
       this.#cache = fresh;
@@ -205,8 +227,14 @@ export class Chat {
     }
   }
 
-  /** Frees the KV cache. */
+  #checkLive(): void {
+    if (this.#disposed)
+      throw new OutriderError("OUTRIDER_DISPOSED", "Expected a live chat, received one that was disposed");
+  }
+
+  /** Frees the KV cache; a restore() that is running rejects. */
   dispose(): void {
+    this.#disposed = true;
     this.#cache.dispose();
   }
 

@@ -6,6 +6,7 @@ import { hubCache } from "../load/hub.ts";
 import { defaultModelFolder } from "../load/source.ts";
 import { addonPath, currentPlatform } from "../load-addon.ts";
 import { native } from "../native.ts";
+import { checkOptions } from "./arguments.ts";
 
 /** Result of {@link doctor}. */
 export interface Diagnosis {
@@ -35,6 +36,7 @@ export interface Diagnosis {
  * @param options.threads threads of the bandwidth probe. @default what the machine offers this process
  */
 export async function doctor(options: { threads?: number } = {}): Promise<Diagnosis> {
+  checkOptions(options, ["threads"]);
   const where = currentPlatform();
   const { level, reason, levels, threads: offered } = native.cpu();
   const { threads = offered } = options;

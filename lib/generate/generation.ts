@@ -6,7 +6,7 @@ import { Detokenizer } from "../text/detokenizer.ts";
 import { StopMatcher } from "../text/stop.ts";
 import type { Tokenizer } from "../text/tokenizer.ts";
 import { type DecodedToken, type DecodeStats, decode } from "./decode.ts";
-import type { ResolvedOptions } from "./options.ts";
+import { plainSeed, type ResolvedOptions } from "./options.ts";
 
 /** Why the output ended: an end token, stop token or stop string; or maxTokens or the context length. */
 export type FinishReason = "stop" | "length";
@@ -51,8 +51,8 @@ export interface Generation {
   finishReason: FinishReason;
   /** The stop string that was found. */
   stop?: string;
-  /** Seed that reproduces the text with the same options. */
-  seed: bigint;
+  /** Seed that reproduces the text with the same options: a number, or a decimal string where a number would round. */
+  seed: number | string;
   stats: GenerationStats;
   logprobs?: Logprob[];
 }
@@ -148,8 +148,8 @@ export class GenerationRun {
   }
 
   /** Seed of the draws. */
-  get seed(): bigint {
-    return this.#options.seed;
+  get seed(): number | string {
+    return plainSeed(this.#options.seed);
   }
 
   get stats(): GenerationStats {
@@ -181,7 +181,7 @@ export class GenerationRun {
       text,
       tokens: this.tokens,
       finishReason: this.finishReason,
-      seed: this.#options.seed,
+      seed: this.seed,
       stats: this.stats,
     };
     if (this.stop !== undefined) result.stop = this.stop;

@@ -1,5 +1,6 @@
 // What a model file says about itself, without loading the weights.
 
+import { badArgument } from "../errors.ts";
 import { readGguf } from "../load/gguf.ts";
 import { readSafetensors } from "../load/safetensors.ts";
 import { openSource } from "../load/source.ts";
@@ -36,9 +37,11 @@ function describeTensors(tensors: TensorTable): Pick<Inspection, "tensors" | "by
 
 /**
  * Reads the header of a .gguf or .safetensors file, of a model folder or of a hub model.
- * @throws {OutriderError} as the readers do: OUTRIDER_FORMAT, OUTRIDER_UNSUPPORTED, OUTRIDER_NOT_FOUND, OUTRIDER_IO.
+ * @throws {OutriderError} OUTRIDER_ARGUMENT, and as the readers do: OUTRIDER_FORMAT, OUTRIDER_UNSUPPORTED, OUTRIDER_NOT_FOUND, OUTRIDER_IO.
  */
 export async function inspect(source?: string): Promise<Inspection> {
+  if (source !== undefined && (typeof source !== "string" || source === ""))
+    throw badArgument("source", "a path or hub id", source);
   if (source?.endsWith(".safetensors")) {
     const { tensors, metadata } = await readSafetensors(source);
     return { path: source, kind: "safetensors", metadata, ...describeTensors(tensors) };

@@ -1,11 +1,12 @@
 /// <reference lib="esnext.disposable" preserve="true" />
 // What load() returns.
 
-import { badArgument, expected } from "../errors.ts";
+import { badArgument } from "../errors.ts";
 import type { Runtime } from "../model/runtime.ts";
 import type { Tensor } from "../tensor/tensor.ts";
 import type { ChatTemplate } from "../text/chat-template.ts";
 import type { Tokenizer } from "../text/tokenizer.ts";
+import { checkIds, checkOptions, checkSignal, type TokenIds } from "./arguments.ts";
 import { Chat, type ChatOptions } from "./chat.ts";
 import { type Generation, GenerationRun, type Piece } from "./generation.ts";
 import { type Measurement, type MeasureOptions, measure } from "./measure.ts";
@@ -26,7 +27,7 @@ export interface ModelInfo {
   vocab: number;
   contextLength: number;
   /** Stored bytes of the weights by format. */
-  bytesByFormat: Record<string, number>;
+  bytesByFormat: Readonly<Record<string, number>>;
   /** Bytes of the weights in memory. */
   weightBytes: number;
   kv: string;
@@ -46,8 +47,10 @@ export interface ModelParts {
 
 const asyncDispose: typeof Symbol.asyncDispose = Symbol.asyncDispose ?? Symbol.for("Symbol.asyncDispose");
 
+const idsAre = "an array or typed array of token ids";
+
 /** Text or token ids. */
-export type Prompt = string | ArrayLike<number>;
+export type Prompt = string | TokenIds;
 
 /** A loaded model. Calls may overlap: they take turns on the engine, token by token. */
 export class Model {
@@ -55,10 +58,12 @@ export class Model {
 
   constructor(parts: ModelParts) {
     this.#parts = parts;
+    Object.freeze(parts.info.bytesByFormat);
+    Object.freeze(parts.info);
   }
 
-  /** Family, sizes, bytes by format, context length and file. */
-  get info(): ModelInfo {
+  /** Family, sizes, bytes by format, context length and file. Frozen. */
+  get info(): Readonly<ModelInfo> {
     return this.#parts.info;
   }
 
@@ -68,34 +73,40 @@ export class Model {
    */
   tokenize(text: string, options: { special?: boolean } = {}): Int32Array {
     if (typeof text !== "string") throw badArgument("text", "a string", text);
+    checkOptions(options, ["special"]);
+    if (options.special !== undefined && typeof options.special !== "boolean")
+      throw badArgument("special", "true or false", options.special);
     return this.#parts.tokenizer.encode(text, { special: options.special });
   }
 
   /** Token ids to text, special tokens included. */
-  detokenize(ids: ArrayLike<number>): string {
-    return this.#parts.tokenizer.decode(this.#checkIds(ids));
-  }
-
-  #checkIds(ids: ArrayLike<number>): Int32Array {
-    const { vocab } = this.#parts.runtime.spec;
-    if (typeof ids !== "object" || ids === null || typeof ids.length !== "number")
-      throw badArgument("ids", "token ids", ids);
-    const list = Array.from(ids);
-    const wrong = list.findIndex((id) => !Number.isInteger(id) || id < 0 || id >= vocab);
-    if (wrong >= 0) throw expected("OUTRIDER_ARGUMENT", `ids[${wrong}]`, `a token id below ${vocab}`, list[wrong]);
-    return Int32Array.from(list);
+  detokenize(ids: TokenIds): string {
+    const { runtime, tokenizer } = this.#parts;
+    return tokenizer.decode(checkIds("ids", idsAre, ids, runtime.spec.vocab));
   }
 
   #promptIds(prompt: Prompt): Int32Array {
-    return typeof prompt === "string" ? this.#parts.tokenizer.encode(prompt, { frame: true }) : this.#checkIds(prompt);
+    const { runtime, tokenizer } = this.#parts;
+    if (typeof prompt === "string") return tokenizer.encode(prompt, { frame: true });
+    return checkIds(
+      "prompt",
+      "a string, array or typed array of token ids",
+      prompt,
+      runtime.spec.vocab,
+      runtime.options.contextLength,
+    );
   }
 
   /**
    * Logits after each token (teacher forcing), `[T, V]`; `tensor.data` is the Float32Array.
    * @throws {OutriderError} OUTRIDER_CONTEXT if the tokens do not fit.
    */
-  logits(ids: ArrayLike<number>, options: { signal?: AbortSignal } = {}): Promise<Tensor<"f32", 2>> {
-    return scoreLogits(this.#parts.runtime, this.#checkIds(ids), options.signal);
+  async logits(ids: TokenIds, options: { signal?: AbortSignal } = {}): Promise<Tensor<"f32", 2>> {
+    const { runtime } = this.#parts;
+    checkOptions(options, ["signal"]);
+    checkSignal(options.signal);
+    const list = checkIds("ids", idsAre, ids, runtime.spec.vocab, runtime.options.contextLength);
+    return scoreLogits(runtime, list, options.signal);
   }
 
   /** Perplexity of a text over non-overlapping windows, tokenised once and without BOS. */
@@ -153,6 +164,7 @@ export class Model {
 
   /** A conversation with a KV cache of its own. @throws {OutriderError} OUTRIDER_UNSUPPORTED if the model has no chat template. */
   chat(options: ChatOptions = {}): Chat {
+    if (typeof options !== "object" || options === null) throw badArgument("options", "an object", options);
     return new Chat(this.#parts, options);
   }
 

@@ -10,6 +10,7 @@ import { mapWeights } from "../model/weights.ts";
 import { type KvFormat, type Level, native } from "../native.ts";
 import { ChatTemplate } from "../text/chat-template.ts";
 import { Tokenizer } from "../text/tokenizer.ts";
+import { checkCallback, checkOptions, checkSignal } from "./arguments.ts";
 import { Model } from "./model.ts";
 import { defaultsFromConfig } from "./options.ts";
 import { profileFromEnvironment } from "./profile.ts";
@@ -49,24 +50,29 @@ export interface LoadOptions {
 const known = ["threads", "contextLength", "kv", "activation", "isa", "revision", "signal", "onProgress"];
 
 function check(options: LoadOptions): Required<Pick<LoadOptions, "threads" | "kv" | "activation">> {
-  if (typeof options !== "object" || options === null) throw badArgument("options", "an object", options);
-  for (const key of Object.keys(options))
-    if (!known.includes(key)) throw badArgument("options", `only ${known.join(", ")}`, key);
+  checkOptions(options, known);
   const {
     threads = Math.min(256, availableParallelism()),
     kv = "f16",
     activation = "int8",
     contextLength,
-    signal,
+    revision,
   } = options;
   checkThreads(threads);
   if (!["f16", "bf16", "f32"].includes(kv)) throw badArgument("kv", '"f16", "bf16" or "f32"', kv);
   if (activation !== "float" && activation !== "int8") throw badArgument("activation", '"float" or "int8"', activation);
   if (contextLength !== undefined && (!Number.isInteger(contextLength) || contextLength < 1))
     throw badArgument("contextLength", "a positive integer", contextLength);
-  if (signal !== undefined && !(signal instanceof AbortSignal)) throw badArgument("signal", "an AbortSignal", signal);
-  if (options.isa !== undefined && !native.cpu().levels.includes(options.isa))
-    throw badArgument("isa", native.cpu().levels.join(" or "), options.isa);
+  if (revision !== undefined && (typeof revision !== "string" || revision === ""))
+    throw badArgument("revision", "a branch, tag or commit", revision);
+  checkSignal(options.signal);
+  checkCallback("onProgress", options.onProgress);
+  const { levels, reason } = native.cpu();
+  // The addon goes on with the best level, so that doctor() can say so; a model on another level than asked for would mislead.
+  if (reason.startsWith("OUTRIDER_ISA names"))
+    throw badArgument("the environment variable OUTRIDER_ISA", levels.join(", "), process.env.OUTRIDER_ISA);
+  if (options.isa !== undefined && !levels.includes(options.isa))
+    throw badArgument("isa", levels.join(", "), options.isa);
   return { threads, kv, activation };
 }
 
@@ -82,18 +88,42 @@ async function readConfig(files: ModelFiles): Promise<ModelConfig> {
   return specFromGguf(files.metadata ?? new Map(), files.tensors);
 }
 
+/**
+ * The caller's signal and callback for one load: a callback that throws ends it with that error, where a timer or a stream would
+ * make it an uncaught one.
+ */
+function watch(options: LoadOptions): { signal: AbortSignal; report: (progress: LoadProgress) => void; end(): void } {
+  const stop = new AbortController();
+  const relay = () => stop.abort(options.signal?.reason);
+  if (options.signal?.aborted) relay();
+  options.signal?.addEventListener("abort", relay, { once: true });
+  return {
+    signal: stop.signal,
+    report: (progress) => {
+      if (stop.signal.aborted) return;
+      try {
+        options.onProgress?.(progress);
+      } catch (error) {
+        stop.abort(error);
+      }
+    },
+    end: () => options.signal?.removeEventListener("abort", relay),
+  };
+}
+
 async function loadRuntime(
   config: ModelConfig,
   weights: ReturnType<typeof mapWeights>,
   options: LoadOptions,
+  { signal, report }: ReturnType<typeof watch>,
 ): Promise<Runtime> {
   const { threads, kv, activation } = check(options);
   const { spec } = config;
   const contextLength = options.contextLength ?? spec.contextLength;
   if (contextLength > spec.contextLength)
-    throw badArgument("contextLength", `at most ${spec.contextLength}, what the model was trained for`, contextLength);
+    throw badArgument("contextLength", `at most ${spec.contextLength} (what the model was trained for)`, contextLength);
+  signal.throwIfAborted();
   const total = Object.values(weights.bytesByFormat).reduce((sum, bytes) => sum + bytes, 0);
-  options.signal?.throwIfAborted();
   const job = native.loadModel({
     spec,
     weights: weights.weights,
@@ -101,38 +131,51 @@ async function loadRuntime(
     key: JSON.stringify([spec, weights.weights]),
     threads,
   });
-  const report = () => options.onProgress?.({ phase: "weights", loaded: Math.min(total, job.progress()), total });
-  const timer = options.onProgress ? setInterval(report, 50) : undefined;
+  const tick = () => report({ phase: "weights", loaded: Math.min(total, job.progress()), total });
+  const timer = options.onProgress ? setInterval(tick, 50) : undefined;
+  const loaded = await settle(job, signal, () => false).finally(() => clearInterval(timer));
   try {
-    const loaded = await settle(job, options.signal, () => false);
-    options.onProgress?.({ phase: "weights", loaded: total, total });
-    return new Runtime(loaded, spec, {
-      threads,
-      rounded: activation === "int8",
-      kv,
-      contextLength,
-      level: options.isa,
-    });
-  } finally {
-    clearInterval(timer);
+    report({ phase: "weights", loaded: total, total });
+    signal.throwIfAborted();
+    const rounded = activation === "int8";
+    return new Runtime(loaded, spec, { threads, rounded, kv, contextLength, level: options.isa });
+  } catch (error) {
+    loaded.dispose();
+    throw error;
   }
 }
 
 /**
  * Loads a model.
- * @param source nothing for the default model; a folder with config.json and safetensors; a .gguf file; or a hub id.
- * @throws {OutriderError} OUTRIDER_NOT_FOUND, OUTRIDER_FORMAT, OUTRIDER_UNSUPPORTED, OUTRIDER_ARGUMENT, OUTRIDER_NETWORK, OUTRIDER_MEMORY.
+ * @param source nothing for the default model; a folder with config.json and safetensors, or with one GGUF file; a .gguf file; or a
+ *   hub id.
+ * @throws what `onProgress` throws; {OutriderError} OUTRIDER_NOT_FOUND, OUTRIDER_FORMAT, OUTRIDER_UNSUPPORTED, OUTRIDER_ARGUMENT,
+ *   OUTRIDER_NETWORK, OUTRIDER_MEMORY.
  * @example await using model = await load("models/tiny");
  */
 export async function load(source?: string, options: LoadOptions = {}): Promise<Model> {
   profileFromEnvironment();
-  const { activation, kv, threads } = check(options);
+  check(options);
   if (source !== undefined && (typeof source !== "string" || source === ""))
     throw badArgument("source", "a path or hub id", source);
-  options.signal?.throwIfAborted();
-  const download = (progress: { file: string; loaded: number; total: number }) =>
-    options.onProgress?.({ phase: "download", ...progress });
-  const files = await openSource(source, { signal: options.signal, revision: options.revision, onProgress: download });
+  const watched = watch(options);
+  try {
+    return await open(source, options, watched);
+  } finally {
+    watched.end();
+  }
+}
+
+async function open(
+  source: string | undefined,
+  options: LoadOptions,
+  watched: ReturnType<typeof watch>,
+): Promise<Model> {
+  const { signal, report } = watched;
+  signal.throwIfAborted();
+  const { activation, kv, threads } = check(options);
+  const onProgress = (progress: Omit<LoadProgress, "phase">) => report({ phase: "download", ...progress });
+  const files = await openSource(source, { signal, revision: options.revision, onProgress });
   const config = await readConfig(files);
   const weights = mapWeights(config, files.tensors, files.kind, files.config);
   const tokenizer =
@@ -145,7 +188,7 @@ export async function load(source?: string, options: LoadOptions = {}): Promise<
     );
   }
   const template = new ChatTemplate(tokenizer.chatTemplate, tokenizer);
-  const runtime = await loadRuntime(config, weights, options);
+  const runtime = await loadRuntime(config, weights, options, watched);
   return new Model({
     runtime,
     tokenizer,

@@ -1,6 +1,7 @@
 // Options of generation: their meaning, defaults and checks. The sampler pipeline is documented in native/ops/sample/sample.h.
 
-import { badArgument, describe } from "../errors.ts";
+import { badArgument } from "../errors.ts";
+import { checkOptions, checkSignal } from "./arguments.ts";
 
 /** How tokens are drawn. Stages run in the order of the members. */
 export interface SamplingOptions {
@@ -24,8 +25,11 @@ export interface SamplingOptions {
   topP?: number;
   /** Keep tokens at least this fraction as likely as the likeliest; 0: off. @default 0 */
   minP?: number;
-  /** Makes the text a function of prompt and options. An integer or bigint. @default random */
-  seed?: number | bigint;
+  /**
+   * Makes the text a function of prompt and options. An integer, modulo 2^64: a number, a bigint, or its decimal digits in a string.
+   * @default random
+   */
+  seed?: number | bigint | string;
 }
 
 /** Options of {@link Model.generate} and {@link Model.stream}. */
@@ -58,7 +62,7 @@ export type ResolvedOptions = Required<
   signal: AbortSignal | undefined;
 };
 
-const known = new Set([
+const known = [
   "repetitionPenalty",
   "frequencyPenalty",
   "presencePenalty",
@@ -77,7 +81,7 @@ const known = new Set([
   "ignoreEos",
   "logprobs",
   "signal",
-]);
+];
 
 /** Defaults a model brings along, from generation_config.json. */
 export function defaultsFromConfig(config: Record<string, unknown> = {}): SamplingOptions {
@@ -117,8 +121,8 @@ function integer(
     options,
     name,
     fallback,
-    (value) => Number.isInteger(value) && value >= 0 && value <= max,
-    "a non-negative integer",
+    (value) => Number.isSafeInteger(value) && value >= 0 && value <= max,
+    max === Number.MAX_SAFE_INTEGER ? "a non-negative integer" : `an integer from 0 to ${max}`,
   );
 }
 
@@ -145,12 +149,28 @@ function stopList(value: unknown): readonly string[] {
   return list;
 }
 
+function stopIds(value: unknown, vocab: number): readonly number[] {
+  if (value === undefined) return [];
+  if (!Array.isArray(value)) throw badArgument("stopTokens", "an array of token ids", value);
+  const wrong = value.findIndex((id) => !Number.isInteger(id) || id < 0 || id >= vocab);
+  if (wrong >= 0) throw badArgument(`stopTokens[${wrong}]`, `a token id below ${vocab}`, value[wrong]);
+  return value;
+}
+
 function seedOf(value: unknown): bigint {
-  if (value === undefined) return BigInt.asUintN(64, crypto.getRandomValues(new BigUint64Array(1))[0]);
-  if (typeof value === "bigint") return BigInt.asUintN(64, value);
-  if (typeof value !== "number" || !Number.isSafeInteger(value))
-    throw badArgument("seed", "an integer or bigint", value);
-  return BigInt.asUintN(64, BigInt(value));
+  // 53 bits: what is drawn here comes back as a number in the result.
+  if (value === undefined) return crypto.getRandomValues(new BigUint64Array(1))[0] >> 11n;
+  const whole =
+    typeof value === "bigint" ||
+    (typeof value === "number" && Number.isSafeInteger(value)) ||
+    (typeof value === "string" && /^-?\d{1,20}$/.test(value));
+  if (!whole) throw badArgument("seed", "an integer, as a number, bigint or decimal string", value);
+  return BigInt.asUintN(64, BigInt(value as string | number | bigint));
+}
+
+/** A seed in a form that JSON can hold and {@link SamplingOptions.seed} takes: a number, or a string where a number would round. */
+export function plainSeed(seed: bigint): number | string {
+  return seed <= BigInt(Number.MAX_SAFE_INTEGER) ? Number(seed) : seed.toString();
 }
 
 /**
@@ -159,21 +179,16 @@ function seedOf(value: unknown): bigint {
  * @throws {OutriderError} OUTRIDER_ARGUMENT naming the option, unknown ones included.
  */
 export function resolveOptions(options: GenerateOptions, defaults: SamplingOptions, vocab: number): ResolvedOptions {
-  if (typeof options !== "object" || options === null) throw badArgument("options", "an object", options);
-  for (const key of Object.keys(options)) {
-    if (!known.has(key)) throw badArgument("options", `only ${[...known].join(", ")}`, key);
-  }
+  checkOptions(options, known);
   const all: Record<string, unknown> = { ...defaults };
   for (const [key, value] of Object.entries(options)) if (value !== undefined) all[key] = value;
   const finite = Number.isFinite;
   const fraction = (value: number) => value >= 0 && value <= 1;
   const mass = (value: number) => value > 0 && value <= 1;
-  const stopTokens = all.stopTokens ?? [];
-  if (!Array.isArray(stopTokens) || !stopTokens.every((id) => Number.isInteger(id) && id >= 0 && id < vocab)) {
-    throw badArgument("stopTokens", `token ids below ${vocab}`, describe(all.stopTokens));
-  }
   const { signal } = options;
-  if (signal !== undefined && !(signal instanceof AbortSignal)) throw badArgument("signal", "an AbortSignal", signal);
+  checkSignal(signal);
+  if (all.ignoreEos !== undefined && typeof all.ignoreEos !== "boolean")
+    throw badArgument("ignoreEos", "true or false", all.ignoreEos);
   return {
     repetitionPenalty: number(all, "repetitionPenalty", 1, (v) => v > 0 && finite(v), "a positive number"),
     frequencyPenalty: number(all, "frequencyPenalty", 0, finite, "a finite number"),
@@ -192,7 +207,7 @@ export function resolveOptions(options: GenerateOptions, defaults: SamplingOptio
         : integer(all, "maxTokens", 0),
     minTokens: integer(all, "minTokens", 0),
     stop: stopList(all.stop),
-    stopTokens: stopTokens as number[],
+    stopTokens: stopIds(all.stopTokens, vocab),
     ignoreEos: all.ignoreEos === true,
     logprobs: all.logprobs === undefined ? undefined : integer(all, "logprobs", 0, 64),
     signal,

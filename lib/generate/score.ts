@@ -4,6 +4,7 @@ import { badArgument } from "../errors.ts";
 import type { Runtime } from "../model/runtime.ts";
 import { want } from "../native.ts";
 import { Tensor } from "../tensor/tensor.ts";
+import { checkCallback, checkOptions, checkSignal } from "./arguments.ts";
 
 /** Options of {@link Model.perplexity}. */
 export interface PerplexityOptions {
@@ -26,7 +27,7 @@ export interface Perplexity {
 
 /** Logits after each token, `[T, V]`. */
 export async function scoreLogits(runtime: Runtime, ids: Int32Array, signal?: AbortSignal): Promise<Tensor<"f32", 2>> {
-  if (ids.length === 0) throw badArgument("ids", "at least one token", ids);
+  if (ids.length === 0) throw badArgument("ids", "at least one token", ids.length);
   const { vocab } = runtime.spec;
   const cache = runtime.newCache();
   try {
@@ -45,13 +46,17 @@ export async function scorePerplexity(
   ids: Int32Array,
   options: PerplexityOptions,
 ): Promise<Perplexity> {
+  checkOptions(options, ["window", "maxWindows", "signal", "onProgress"]);
+  checkSignal(options.signal);
+  checkCallback("onProgress", options.onProgress);
   const { contextLength } = runtime.options;
   const { window = Math.min(1024, contextLength), maxWindows = Number.POSITIVE_INFINITY, signal, onProgress } = options;
   if (!Number.isInteger(window) || window < 2 || window > contextLength)
     throw badArgument("window", `an integer from 2 to ${contextLength}`, window);
-  if (!(maxWindows >= 1)) throw badArgument("maxWindows", "1 or more", maxWindows);
+  if (!(maxWindows >= 1) || (maxWindows !== Number.POSITIVE_INFINITY && !Number.isInteger(maxWindows)))
+    throw badArgument("maxWindows", "a positive integer or Infinity", maxWindows);
   const total = Math.min(maxWindows, Math.floor(ids.length / window) + (ids.length % window > 1 ? 1 : 0));
-  if (total === 0) throw badArgument("text", "text of at least two tokens", ids.length);
+  if (total === 0) throw badArgument("text", "at least two tokens", ids.length);
   const windows: Perplexity["windows"] = [];
   for (let w = 0; w < total; w++) {
     const tokens = ids.slice(w * window, (w + 1) * window);

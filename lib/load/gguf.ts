@@ -95,7 +95,7 @@ class Reader {
 
   /** Makes `length` bytes available in the window and returns where they begin in it. */
   async need(length: number): Promise<number> {
-    if (length > this.left) throw this.bad(`${length} more bytes`);
+    if (length > this.left) throw this.bad(`${length} more bytes, received ${this.left}`);
     const at = this.position - this.#start;
     if (at >= 0 && at + length <= this.#window.length) return at;
     const bytes = Math.min(Math.max(length, 1 << 20), this.left);
@@ -118,7 +118,7 @@ class Reader {
   async u64(): Promise<number> {
     const at = await this.need(8);
     const value = this.#window.readBigUInt64LE(at);
-    if (value > BigInt(Number.MAX_SAFE_INTEGER)) throw this.bad("a count below 2^53");
+    if (value > BigInt(Number.MAX_SAFE_INTEGER)) throw this.bad(`a count below 2^53, received ${value},`);
     this.position += 8;
     return Number(value);
   }
@@ -131,7 +131,8 @@ class Reader {
   }
 
   async strings(count: number): Promise<string[]> {
-    if (count > this.left / 8) throw this.bad(`an array of at most ${Math.floor(this.left / 8)} strings`);
+    if (count > this.left / 8)
+      throw this.bad(`at most ${Math.floor(this.left / 8)} strings in an array, received ${count},`);
     const out = new Array<string>(count);
     for (let i = 0; i < count; i++) {
       // Fast path: this string is in the window already, so no promise is needed for it.
@@ -190,7 +191,8 @@ class Reader {
     if (type === 8) return this.strings(count);
     const bytes = type === 9 ? 12 : scalarBytes[type];
     if (!bytes) throw this.bad(`a known element type, received type ${type},`);
-    if (count > this.left / bytes) throw this.bad(`an array of at most ${Math.floor(this.left / bytes)} elements`);
+    if (count > this.left / bytes)
+      throw this.bad(`at most ${Math.floor(this.left / bytes)} elements in an array, received ${count},`);
     if (type === 9) {
       const nested: GgufValue[] = [];
       for (let i = 0; i < count; i++) nested.push(await this.array(depth + 1));
@@ -208,7 +210,7 @@ class Reader {
 async function readTensorInfo(reader: Reader): Promise<Omit<TensorEntry, "file">> {
   const name = await reader.string();
   const rank = await reader.u32();
-  if (rank > 4) throw reader.bad(`at most 4 dimensions for tensor ${describe(name)}`);
+  if (rank > 4) throw reader.bad(`at most 4 dimensions for tensor ${describe(name)}, received ${rank},`);
   const shape: number[] = [];
   for (let i = 0; i < rank; i++) shape.unshift(await reader.u64()); // the file has the innermost first
   const type = await reader.u32();
@@ -222,10 +224,13 @@ async function readTensorInfo(reader: Reader): Promise<Omit<TensorEntry, "file">
   }
   const [format, blockElements, blockBytes] = known;
   if ((shape.at(-1) ?? 1) % blockElements !== 0)
-    throw reader.bad(`rows of tensor ${describe(name)} in blocks of ${blockElements}`);
+    throw reader.bad(
+      `rows of tensor ${describe(name)} in blocks of ${blockElements}, received ${shape.at(-1)} columns,`,
+    );
   let byteLength = blockBytes / blockElements;
   for (const dimension of shape) byteLength *= dimension;
-  if (!Number.isSafeInteger(byteLength)) throw reader.bad(`a size within the file for tensor ${describe(name)}`);
+  if (!Number.isSafeInteger(byteLength))
+    throw reader.bad(`a size within the file for tensor ${describe(name)}, received ${byteLength} bytes,`);
   return { name, format, shape, offset, byteLength };
 }
 
@@ -242,14 +247,19 @@ function place(
     const offset = dataStart + info.offset;
     const problem =
       info.offset % alignment !== 0
-        ? `an offset that is a multiple of ${alignment}`
+        ? [`an offset that is a multiple of ${alignment}`, info.offset]
         : offset + info.byteLength > size
-          ? `bytes inside the file`
+          ? [`bytes below ${size}`, `${offset} to ${offset + info.byteLength}`]
           : tensors.has(info.name)
-            ? "a name of its own"
+            ? ["a name of its own", "it twice"]
             : undefined;
-    if (problem)
-      throw new OutriderError("OUTRIDER_FORMAT", `Expected ${problem} for tensor ${describe(info.name)} of ${file}`);
+    if (problem) {
+      const [what, received] = problem;
+      throw new OutriderError(
+        "OUTRIDER_FORMAT",
+        `Expected ${what} for tensor ${describe(info.name)} of ${file}, received ${received}`,
+      );
+    }
     tensors.set(info.name, { ...info, file, offset });
   }
   let end = 0;
@@ -285,7 +295,8 @@ export async function readGguf(file: string): Promise<Gguf> {
     const tensorCount = await reader.u64();
     const keyCount = await reader.u64();
     // A key takes 13 bytes at least, a tensor 32.
-    if (keyCount > size / 13 || tensorCount > size / 32) throw reader.bad("counts that fit the file");
+    if (keyCount > size / 13 || tensorCount > size / 32)
+      throw reader.bad(`counts that fit ${size} bytes, received ${keyCount} keys and ${tensorCount} tensors,`);
     const metadata = new Map<string, GgufValue>();
     for (let i = 0; i < keyCount; i++) {
       const key = await reader.string();

@@ -2,7 +2,7 @@
 
 import { randomBytes } from "node:crypto";
 import { existsSync } from "node:fs";
-import { mkdir, readFile, rename, rm, symlink, writeFile } from "node:fs/promises";
+import { mkdir, readdir, readFile, rename, rm, symlink, writeFile } from "node:fs/promises";
 import os from "node:os";
 import path from "node:path";
 import { downloadFile, type ListFileEntry, listFiles, modelInfo } from "@huggingface/hub";
@@ -65,8 +65,10 @@ async function cached(repo: string, revision: string, file: string | undefined):
   const folder = repositoryFolder(repo);
   const commit = await readFile(path.join(folder, "refs", revision), "utf8").catch(() => revision);
   const snapshot = path.join(folder, "snapshots", commit.trim());
-  const target = path.join(snapshot, file ?? "config.json");
-  return existsSync(target) ? (file ? target : snapshot) : undefined;
+  if (file) return existsSync(path.join(snapshot, file)) ? path.join(snapshot, file) : undefined;
+  const names = choose(repo, undefined, await readdir(snapshot).catch(() => []));
+  if (names.length === 1 && names[0].endsWith(".gguf")) return path.join(snapshot, names[0]);
+  return names.includes("config.json") ? snapshot : undefined;
 }
 
 /** Puts one file into the cache: its bytes under blobs/OID, then a link in the snapshot. */

@@ -32,7 +32,11 @@ export async function withFile<T>(file: string, use: (handle: FileHandle, size: 
   }
   try {
     const info = await handle.stat();
-    if (!info.isFile()) throw new OutriderError("OUTRIDER_IO", `Expected a regular file at ${file}`);
+    if (!info.isFile())
+      throw new OutriderError(
+        "OUTRIDER_IO",
+        `Expected a regular file at ${file}, received a ${info.isDirectory() ? "folder" : "device"}`,
+      );
     return await use(handle, info.size);
   } catch (error) {
     throw fileError(file, error);
@@ -60,7 +64,7 @@ export async function readExactly(handle: FileHandle, file: string, offset: numb
     if (bytesRead === 0)
       throw new OutriderError(
         "OUTRIDER_FORMAT",
-        `Expected ${length} bytes at ${offset} of ${file}, the file ends before`,
+        `Expected ${length} bytes at ${offset} of ${file}, received ${filled}: the file ends before`,
       );
     filled += bytesRead;
   }
@@ -73,7 +77,7 @@ export async function readJsonObject(file: string): Promise<Record<string, unkno
   try {
     const info = await stat(file);
     if (info.size > maxJsonBytes)
-      throw new OutriderError("OUTRIDER_FORMAT", `Expected at most ${maxJsonBytes} bytes of JSON in ${file}`);
+      throw expected("OUTRIDER_FORMAT", file, `at most ${maxJsonBytes} bytes of JSON`, info.size);
     text = await readFile(file, "utf8");
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code === "ENOENT") return undefined;
@@ -129,7 +133,7 @@ function parse(text: string, where: string): Record<string, unknown> {
     });
   }
   if (typeof value !== "object" || value === null || Array.isArray(value)) {
-    throw new OutriderError("OUTRIDER_FORMAT", `Expected a JSON object in ${where}`);
+    throw expected("OUTRIDER_FORMAT", where, "a JSON object", value);
   }
   return value as Record<string, unknown>;
 }

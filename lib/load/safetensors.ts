@@ -2,7 +2,7 @@
 
 import { realpath } from "node:fs/promises";
 import path from "node:path";
-import { describe, OutriderError } from "../errors.ts";
+import { describe, expected, OutriderError } from "../errors.ts";
 import type { StoredFormat, TensorEntry, TensorTable } from "../tensor/entry.ts";
 import { parseJsonNames, readExactly, readJsonObject, withFile } from "./read-file.ts";
 
@@ -78,12 +78,12 @@ function checkCover(file: string, entries: TensorEntry[], dataStart: number, fil
  */
 export async function readSafetensors(file: string): Promise<Safetensors> {
   return withFile(file, async (handle, size) => {
-    if (size < 8) throw new OutriderError("OUTRIDER_FORMAT", `Expected a safetensors file, ${file} has ${size} bytes`);
+    if (size < 8) throw new OutriderError("OUTRIDER_FORMAT", `Expected 8 bytes or more for ${file}, received ${size}`);
     const headerBytes = Number((await readExactly(handle, file, 0, 8)).readBigUInt64LE());
     if (headerBytes > maxHeaderBytes || headerBytes > size - 8) {
       throw new OutriderError(
         "OUTRIDER_FORMAT",
-        `Expected a safetensors header within the file, ${file} claims ${headerBytes} bytes`,
+        `Expected a header of at most ${Math.min(maxHeaderBytes, size - 8)} bytes for ${file}, received ${headerBytes}`,
       );
     }
     const raw = await readExactly(handle, file, 8, headerBytes);
@@ -115,7 +115,7 @@ export async function readSafetensorsFolder(folder: string): Promise<TensorTable
   if (!index) return (await readSafetensors(path.join(folder, "model.safetensors"))).tensors;
   const weightMap = index.weight_map;
   if (typeof weightMap !== "object" || weightMap === null || Array.isArray(weightMap)) {
-    throw new OutriderError("OUTRIDER_FORMAT", `Expected a weight_map in the safetensors index of ${folder}`);
+    throw expected("OUTRIDER_FORMAT", `the safetensors index of ${folder}`, "an object weight_map", weightMap);
   }
   const shards = new Map<string, TensorTable>();
   const tensors = new Map<string, TensorEntry>();

@@ -5,13 +5,18 @@ import type { DecoderSpec } from "../native.ts";
 import { ConfigReader } from "./config-reader.ts";
 import type { Family } from "./families/family.ts";
 import { families } from "./families/index.ts";
+import { refuseUnknown } from "./refused.ts";
 import { ropeSpec } from "./rope-config.ts";
 
-/** A decoder with the family it belongs to and whether its output head is the embedding. */
+/** A decoder with the family it belongs to and what the config says of its tensors. */
 export interface ModelConfig {
   spec: DecoderSpec;
   family: Family;
+  /** The output head is the embedding. */
   tied: boolean;
+  /** Keys that say that the projections of attention, or of the MLP, have biases. */
+  attentionBias: string | undefined;
+  mlpBias: string | undefined;
 }
 
 const activations: Record<string, DecoderSpec["activation"]> = {
@@ -21,17 +26,6 @@ const activations: Record<string, DecoderSpec["activation"]> = {
   gelu_new: "gelu_tanh",
   gelu: "gelu",
 };
-
-// Keys that change the computation in ways no family here has; a truthy value is refused rather than ignored.
-const refusedKeys = [
-  "num_local_experts",
-  "num_experts",
-  "n_routed_experts",
-  "attention_sinks",
-  "use_mrope",
-  "clip_qkv",
-  "alibi",
-];
 
 function familyOf(config: ConfigReader): Family {
   const name = config.values.model_type;
@@ -48,15 +42,12 @@ function familyOf(config: ConfigReader): Family {
  * @throws {OutriderError} OUTRIDER_UNSUPPORTED naming the family or key it cannot run, OUTRIDER_FORMAT for impossible values.
  */
 export function specFromConfig(values: Record<string, unknown>): ModelConfig {
-  let config = new ConfigReader(values);
+  const whole = new ConfigReader(values);
+  let config = whole;
   if (values.model_type === "gemma3" && config.has("text_config")) {
     config = new ConfigReader({ model_type: "gemma3_text", ...config.object("text_config")?.values });
   }
   const family = familyOf(config);
-  for (const key of refusedKeys) {
-    if (config.has(key) && config.values[key] !== false && config.values[key] !== 0)
-      throw config.unsupported(key, "nothing");
-  }
   const hidden = config.integer("hidden_size", 2 ** 20);
   const heads = config.integer("num_attention_heads", 4096);
   const kvHeads = config.integer("num_key_value_heads", 4096, heads);
@@ -92,5 +83,12 @@ export function specFromConfig(values: Record<string, unknown>): ModelConfig {
     layers: Array.from({ length: layers }, () => ({ rope: 0, window: 0 })),
   };
   family.configure?.(config, spec);
-  return { spec, family, tied: config.flag("tie_word_embeddings", family.tiedByDefault) };
+  refuseUnknown(config, whole, family, spec);
+  return {
+    spec,
+    family,
+    tied: config.flag("tie_word_embeddings", family.tiedByDefault),
+    attentionBias: config.flag("attention_bias") ? "attention_bias" : undefined,
+    mlpBias: config.flag("mlp_bias") ? "mlp_bias" : undefined,
+  };
 }

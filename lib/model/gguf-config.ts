@@ -27,6 +27,9 @@ const sameMeaning: Record<string, string> = {
   logits_scaling: "logit_scale",
   attention_multiplier: "attention.scale",
   num_local_experts: "expert_count",
+  clip_qkv: "attention.clamp_kqv",
+  alibi: "attention.max_alibi_bias",
+  is_decoder: "attention.causal",
 };
 
 /** All layers must agree where GGUF allows one value per layer. */

@@ -14,6 +14,7 @@ import type {
 import type { TensorEntry, TensorTable } from "../tensor/entry.ts";
 import { type AffineConfig, affineConfig } from "./affine-config.ts";
 import type { ModelConfig } from "./config.ts";
+import { refuseUnused } from "./unused.ts";
 
 /** Everything the addon needs to load a model. */
 export interface WeightMap {
@@ -200,6 +201,13 @@ class Mapper {
     return { ...common, format: entry.format as DenseFormat | GgufBlockFormat, data: this.#span(entry) };
   }
 
+  /** The output head of a model that does not use its embedding for it. */
+  head(module: string, rows: number, cols: number): MatrixSource | undefined {
+    if (this.has(`${module}.weight`) || this.has(`${module}.codes`)) return this.matrix(module, rows, cols);
+    this.missing.push(`${module}.weight (because tie_word_embeddings is false)`);
+    return undefined;
+  }
+
   vector(
     name: string,
     length: number,
@@ -220,9 +228,18 @@ class Mapper {
     };
   }
 
-  /** A bias exists where the file has one. */
-  bias(module: string, length: number, run?: Rows, permutedHeads?: number): VectorSource | undefined {
-    return this.has(`${module}.bias`) ? this.vector(`${module}.bias`, length, run, permutedHeads) : undefined;
+  /** A bias exists where the file has one; it must where a key of the config says so. */
+  bias(
+    module: string,
+    length: number,
+    key: string | undefined,
+    run?: Rows,
+    permutedHeads?: number,
+  ): VectorSource | undefined {
+    const name = `${module}.bias`;
+    if (this.has(name)) return this.vector(name, length, run, permutedHeads);
+    if (key) this.missing.push(`${name} (because of ${key})`);
+    return undefined;
   }
 
   norm(module: string, length: number): VectorSource | undefined {
@@ -232,7 +249,7 @@ class Mapper {
 
 function mapLayer(
   map: Mapper,
-  { spec, family }: ModelConfig,
+  { spec, family, attentionBias, mlpBias }: ModelConfig,
   names: Record<LayerModule, string>,
   permuted: boolean,
 ): LayerWeights {
@@ -246,19 +263,20 @@ function mapLayer(
     rows: number,
     stored: number,
     permutedHeads: number,
+    biasKey: string | undefined,
   ) => {
     const module = family.fused ? fusedName : ownName;
     const run = family.fused ? { start, stored } : undefined;
     return {
       weight: map.matrix(module, rows, hidden, run, permutedHeads),
-      bias: map.bias(module, rows, run, permutedHeads),
+      bias: map.bias(module, rows, biasKey, run, permutedHeads),
     };
   };
-  const query = part(names.qkv, names.q, 0, q, q + 2 * kv, permuted ? heads : 0);
-  const key = part(names.qkv, names.k, q, kv, q + 2 * kv, permuted ? kvHeads : 0);
-  const value = part(names.qkv, names.v, q + kv, kv, q + 2 * kv, 0);
-  const gate = part(names.gateUp, names.gate, 0, ffn, 2 * ffn, 0);
-  const up = part(names.gateUp, names.up, ffn, ffn, 2 * ffn, 0);
+  const query = part(names.qkv, names.q, 0, q, q + 2 * kv, permuted ? heads : 0, attentionBias);
+  const key = part(names.qkv, names.k, q, kv, q + 2 * kv, permuted ? kvHeads : 0, attentionBias);
+  const value = part(names.qkv, names.v, q + kv, kv, q + 2 * kv, 0, attentionBias);
+  const gate = part(names.gateUp, names.gate, 0, ffn, 2 * ffn, 0, mlpBias);
+  const up = part(names.gateUp, names.up, ffn, ffn, 2 * ffn, 0, mlpBias);
   const before = family.norms !== "post";
   const after = family.norms !== "pre";
   const qkNorm = spec.qkNorm !== "none";
@@ -274,10 +292,10 @@ function mapLayer(
     qBias: query.bias,
     kBias: key.bias,
     vBias: value.bias,
-    oBias: map.bias(names.o, hidden),
+    oBias: map.bias(names.o, hidden, family.name === "qwen2" ? undefined : attentionBias), // which never has one
     gateBias: gate.bias,
     upBias: up.bias,
-    downBias: map.bias(names.down, hidden),
+    downBias: map.bias(names.down, hidden, mlpBias),
     attentionNorm: before ? map.norm(names.attentionNorm, hidden) : undefined,
     attentionPostNorm: after ? map.norm(names.attentionPostNorm, hidden) : undefined,
     mlpNorm: before ? map.norm(names.mlpNorm, hidden) : undefined,
@@ -296,7 +314,8 @@ function countParameters(spec: DecoderSpec, tied: boolean): number {
 /**
  * Maps the tensors of a model to the decoder's weights and checks every shape and format.
  * @param config the whole config.json of a folder, for its quantization_config; nothing for GGUF
- * @throws {OutriderError} OUTRIDER_FORMAT listing missing tensors or naming one of the wrong shape.
+ * @throws {OutriderError} OUTRIDER_FORMAT listing missing tensors or naming one of the wrong shape, OUTRIDER_UNSUPPORTED naming
+ *   those that the decoder would not read.
  */
 export function mapWeights(
   model: ModelConfig,
@@ -310,11 +329,9 @@ export function mapWeights(
   );
   const names = kind === "gguf" ? ggufNames : folderNames(family.norms, prefix ?? "model.");
   const map = new Mapper(tensors, affineConfig(config), kind === "gguf" ? 0 : family.normOffset);
-  const hasHead = map.has(`${names.head}.weight`) || map.has(`${names.head}.codes`);
-  const tied = model.tied || !hasHead;
   const weights: ModelWeights = {
     embedding: map.matrix(names.embedding, spec.vocab, spec.hidden),
-    head: tied ? undefined : map.matrix(names.head, spec.vocab, spec.hidden),
+    head: model.tied ? undefined : map.head(names.head, spec.vocab, spec.hidden),
     finalNorm: map.norm(names.finalNorm, spec.hidden) as VectorSource,
     layers: spec.layers.map((_, l) => mapLayer(map, model, names.layer(l), kind === "gguf" && family.ggufPermuted)),
   };
@@ -323,8 +340,9 @@ export function mapWeights(
     const more = map.missing.length > 5 ? ` and ${map.missing.length - 5} more` : "";
     throw new OutriderError(
       "OUTRIDER_FORMAT",
-      `Expected the tensors of a ${family.name} model, missing ${some}${more}`,
+      `Expected the tensors of a ${family.name} model of this config, missing ${some}${more}`,
     );
   }
-  return { files: map.files, weights, bytesByFormat: map.bytesByFormat, parameters: countParameters(spec, tied) };
+  refuseUnused(tensors, map.used, family.name, model.tied ? [names.head] : []);
+  return { files: map.files, weights, bytesByFormat: map.bytesByFormat, parameters: countParameters(spec, model.tied) };
 }

@@ -1,7 +1,7 @@
 import { badArgument } from "../errors.ts";
 import { bindDims } from "../tensor/check.ts";
 import type { Tensor } from "../tensor/tensor.ts";
-import { asFloat32, type FloatType, nativeOps, type OpOptions, outputFor } from "./native-ops.ts";
+import { asFloat32, type FloatType, nativeOps, type OpOptions, opInput, outputFor } from "./native-ops.ts";
 
 /** Activation functions. `gelu_tanh` is the tanh form, `gelu` the one with erf. */
 export type ActivationKind = "silu" | "gelu_tanh" | "gelu";
@@ -24,7 +24,8 @@ export interface ActivationInput<R extends number> extends OpOptions {
  * @throws {OutriderError} OUTRIDER_SHAPE if the shapes differ, OUTRIDER_ARGUMENT for another kind.
  * @example const y = activation({ kind: "silu", gate, up });
  */
-export function activation<R extends number>({ kind, gate, up, out, level }: ActivationInput<R>): Tensor<"f32", R> {
+export function activation<R extends number>(input: ActivationInput<R>): Tensor<"f32", R> {
+  const { kind, gate, up, out, level } = opInput(input, "gate", "up");
   if (kind !== "silu" && kind !== "gelu_tanh" && kind !== "gelu") {
     throw badArgument("kind", "silu, gelu_tanh or gelu", kind);
   }

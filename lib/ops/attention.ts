@@ -2,7 +2,7 @@ import { badArgument, checkThreads, expected } from "../errors.ts";
 import { bindDims } from "../tensor/check.ts";
 import { Tensor } from "../tensor/tensor.ts";
 import { KvPages } from "./kv-pages.ts";
-import { finiteOr, nativeOps, type OpOptions } from "./native-ops.ts";
+import { asInt32, finiteOr, nativeOps, type OpOptions, opInput } from "./native-ops.ts";
 
 /** Inputs of {@link attention}. Dims: N rows, H query heads, G kv heads, D head size. */
 export interface AttentionInput extends OpOptions {
@@ -44,33 +44,27 @@ function treePositions(parents: Int32Array, prefix: number): Int32Array {
  * @returns f32 `[N, H, D]`.
  * @throws {OutriderError} OUTRIDER_SHAPE for tensors that do not fit together, OUTRIDER_ARGUMENT for positions and parents.
  */
-export function attention({
-  q,
-  kv,
-  positions,
-  tree,
-  window = 0,
-  scale,
-  softCap,
-  threads = 1,
-  level,
-}: AttentionInput): Tensor<"f32", 3> {
+export function attention(input: AttentionInput): Tensor<"f32", 3> {
+  const { q, kv, positions, tree, window = 0, scale, softCap, threads = 1, level } = opInput(input, "q");
+  if (tree !== undefined && (typeof tree !== "object" || tree === null || !(tree.kv instanceof KvPages)))
+    throw badArgument("tree", "an object of kv and parents", tree);
   const { N, H, D } = bindDims<"N" | "H" | "D">({
     q: [q, "f32[N, H, D]"],
     positions: [positions, "i32[N]"],
-    parents: [tree?.parents, "i32[N]"],
+    "tree.parents": [tree && (tree.parents ?? null), "i32[N]"],
   });
   if (!(kv instanceof KvPages)) throw expected("OUTRIDER_ARGUMENT", "kv", "KvPages", kv);
   if (kv.headDim !== D) throw expected("OUTRIDER_SHAPE", "kv", `heads of size ${D}`, kv.headDim);
   if (H % kv.heads !== 0) throw expected("OUTRIDER_SHAPE", "q", `a head count divisible by ${kv.heads} kv heads`, H);
-  if (!Number.isInteger(window) || window < 0) throw badArgument("window", "a non-negative integer", window);
+  if (!Number.isSafeInteger(window) || window < 0) throw badArgument("window", "a non-negative integer", window);
   if ((positions === undefined) === (tree === undefined))
     throw badArgument("positions", "positions or a tree, and not both", positions);
   if (tree && (tree.kv.heads !== kv.heads || tree.kv.headDim !== D || tree.kv.type !== kv.type || tree.kv.length < N)) {
     throw expected("OUTRIDER_SHAPE", "tree.kv", `${N} tokens in the shape and type of kv`, tree.kv.length);
   }
   checkThreads(threads);
-  const at = tree ? treePositions(tree.parents.data, kv.length) : (positions as Tensor<"i32", 1>).data;
+  const parents = tree && asInt32(tree.parents);
+  const at = parents ? treePositions(parents, kv.length) : asInt32(positions as Tensor<"i32", 1>);
   const outside = tree ? -1 : at.findIndex((position) => position < 0 || position >= kv.length);
   if (outside >= 0) throw badArgument(`positions[${outside}]`, `a position below ${kv.length}`, at[outside]);
   const out = Tensor.zeros("f32", [N, H, D] as const);
@@ -88,7 +82,7 @@ export function attention({
       kvType: kv.type,
       positions: at,
       prefix: kv.length,
-      parents: tree?.parents.data,
+      parents,
       window,
       scale: finiteOr(scale, 1 / Math.sqrt(D), "scale"),
       softCap: finiteOr(softCap, 0, "softCap", (value) => value >= 0, "a number from 0 on"),

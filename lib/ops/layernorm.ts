@@ -1,6 +1,6 @@
 import { bindDims } from "../tensor/check.ts";
 import type { Tensor } from "../tensor/tensor.ts";
-import { asFloat32, type FloatType, finiteOr, nativeOps, type OpOptions, outputFor } from "./native-ops.ts";
+import { asFloat32, type FloatType, finiteOr, nativeOps, type OpOptions, opInput, outputFor } from "./native-ops.ts";
 
 /** Inputs of {@link layernorm}. Dims: K channels. */
 export interface LayernormInput<R extends number> extends OpOptions {
@@ -24,7 +24,7 @@ export interface LayernormInput<R extends number> extends OpOptions {
  * @example const y = layernorm({ x: f32([1, 3], [1, 2]) });
  */
 export function layernorm<R extends number>(input: LayernormInput<R>): Tensor<"f32", R> {
-  const { x, weight, bias, eps, out, level } = input;
+  const { x, weight, bias, eps, out, level } = opInput(input, "x");
   const vector = "f32|f16|bf16[K]";
   const { K } = bindDims<"K">({ x: [x, "f32|f16|bf16[..., K]"], weight: [weight, vector], bias: [bias, vector] });
   const epsilon = finiteOr(eps, 1e-5, "eps", (value) => value >= 0, "a number from 0 on");

@@ -178,12 +178,35 @@ export function opLevels(op: string): Level[] {
   return nativeOps.opLevels(op);
 }
 
+/**
+ * What an op was called with.
+ * @param tensors members that may not be left out
+ * @throws {OutriderError} OUTRIDER_ARGUMENT unless it is an object of named arguments with a CPU level of this machine, if any;
+ *   OUTRIDER_SHAPE for a missing tensor.
+ */
+export function opInput<T extends object>(input: T, ...tensors: (keyof T & string)[]): T {
+  if (typeof input !== "object" || input === null) throw badArgument("input", "an object of named arguments", input);
+  for (const name of tensors)
+    if (input[name] === undefined) throw expected("OUTRIDER_SHAPE", name, "a tensor", undefined);
+  const { level } = input as OpOptions;
+  if (level !== undefined) {
+    const { levels } = native.cpu();
+    if (!levels.includes(level)) throw badArgument("level", levels.join(", "), level);
+  }
+  return input;
+}
+
 /** Elements as f32 in row-major order: the tensor's own memory where it is that already, a widened copy otherwise. */
 export function asFloat32<R extends number>(tensor: Tensor<FloatType, R>): Float32Array {
   const { dtype, data } = tensor;
   if (!tensor.isContiguous) return tensor.toFloat32();
   if (dtype === "f32") return data as Float32Array;
   return nativeOps.widen(new Uint16Array(data.buffer, data.byteOffset, tensor.size), dtype as "f16" | "bf16");
+}
+
+/** Exactly the elements of an i32 vector: the memory of a row goes on with the rows behind it. */
+export function asInt32(tensor: Tensor<"i32", 1>): Int32Array {
+  return tensor.data.subarray(0, tensor.size);
 }
 
 /** Elements of a matrix as f32, with the distance between rows: views with gaps between rows are read in place. */

@@ -7,6 +7,7 @@ import {
   finiteOr,
   nativeOps,
   type OpOptions,
+  opInput,
   outputFor,
 } from "./native-ops.ts";
 
@@ -29,7 +30,8 @@ export interface RmsnormInput<R extends number> extends OpOptions {
  * @throws {OutriderError} OUTRIDER_SHAPE for a tensor that does not match its documented type or shape.
  * @example const y = rmsnorm({ x: f32([3, 4], [1, 2]), weight: f32([1, 1], [2]) });
  */
-export function rmsnorm<R extends number>({ x, weight, eps, out, level }: RmsnormInput<R>): Tensor<"f32", R> {
+export function rmsnorm<R extends number>(input: RmsnormInput<R>): Tensor<"f32", R> {
+  const { x, weight, eps, out, level } = opInput(input, "x");
   const { K } = bindDims<"K">({ x: [x, "f32|f16|bf16[..., K]"], weight: [weight, "f32|f16|bf16[K]"] });
   const epsilon = finiteOr(eps, 1e-6, "eps", (value) => value >= 0, "a number from 0 on");
   const y = outputFor(out, x);

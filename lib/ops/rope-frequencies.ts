@@ -35,6 +35,20 @@ export interface RopeFrequencies {
 
 const f = Math.fround;
 
+const numbers = [
+  "theta",
+  "dim",
+  "factor",
+  "originalContext",
+  "lowFrequencyFactor",
+  "highFrequencyFactor",
+  "betaFast",
+  "betaSlow",
+  "attentionFactor",
+  "mscale",
+  "mscaleAllDim",
+] as const;
+
 /** theta^(2 i / dim), in f32. */
 function powers({ theta, dim }: RopeParameters): Float32Array {
   return Float32Array.from({ length: dim / 2 }, (_, i) => f(theta ** f((2 * i) / dim)));
@@ -43,8 +57,9 @@ function powers({ theta, dim }: RopeParameters): Float32Array {
 // arXiv:2407.21783 (Llama 3.1): long wavelengths are stretched, short ones kept, those between interpolated.
 function llama3(p: RopeParameters, base: Float32Array): Float32Array {
   const { factor = 1, originalContext: context = 0, lowFrequencyFactor: low = 1, highFrequencyFactor: high = 4 } = p;
-  if (!(context > 0 && low > 0 && high > low))
-    throw badArgument("rope parameters", "llama3 context and low < high frequency factors", p.originalContext);
+  if (!(context > 0)) throw badArgument("originalContext", "a positive number", p.originalContext);
+  if (!(low > 0)) throw badArgument("lowFrequencyFactor", "a positive number", low);
+  if (!(high > low)) throw badArgument("highFrequencyFactor", `a number above lowFrequencyFactor, ${low},`, high);
   return base.map((frequency) => {
     const wavelength = (2 * Math.PI) / frequency;
     if (wavelength > context / low) return frequency / factor;
@@ -57,7 +72,9 @@ function llama3(p: RopeParameters, base: Float32Array): Float32Array {
 // arXiv:2309.00071, section 3.2 ("NTK-by-parts") and 3.4 (temperature).
 function yarn(p: RopeParameters): RopeFrequencies {
   const { factor = 1, originalContext: context = 0, betaFast = 32, betaSlow = 1, truncate = true, theta, dim } = p;
-  if (!(context > 0)) throw badArgument("rope parameters", "the original context length of yarn", p.originalContext);
+  if (!(context > 0)) throw badArgument("originalContext", "a positive number", p.originalContext);
+  if (!(betaFast > 0 && betaSlow > 0))
+    throw badArgument(betaFast > 0 ? "betaSlow" : "betaFast", "a positive number", betaFast > 0 ? betaSlow : betaFast);
   const correction = (rotations: number) =>
     (dim * Math.log(context / (rotations * 2 * Math.PI))) / (2 * Math.log(theta));
   let low = correction(betaFast);
@@ -82,11 +99,17 @@ function yarn(p: RopeParameters): RopeFrequencies {
  * @throws {OutriderError} OUTRIDER_ARGUMENT for impossible numbers, OUTRIDER_UNSUPPORTED for other types.
  */
 export function ropeFrequencies(p: RopeParameters): RopeFrequencies {
+  if (typeof p !== "object" || p === null) throw badArgument("parameters", "an object of rope parameters", p);
+  for (const name of numbers) {
+    const value = p[name];
+    if (value !== undefined && (typeof value !== "number" || !Number.isFinite(value)))
+      throw badArgument(name, "a finite number", value);
+  }
   if (!Number.isInteger(p.dim) || p.dim < 2 || p.dim % 2 !== 0)
-    throw badArgument("rope dim", "a positive even number", p.dim);
-  if (!(p.theta > 1) || !Number.isFinite(p.theta)) throw badArgument("rope theta", "a number above 1", p.theta);
+    throw badArgument("dim", "a positive even number", p.dim);
+  if (!(p.theta > 1) || !Number.isFinite(p.theta)) throw badArgument("theta", "a number above 1", p.theta);
   const factor = p.factor ?? 1;
-  if (!(factor > 0) || !Number.isFinite(factor)) throw badArgument("rope factor", "a positive number", p.factor);
+  if (!(factor > 0) || !Number.isFinite(factor)) throw badArgument("factor", "a positive number", p.factor);
   const base = powers(p).map((power) => 1 / power);
   switch (p.type) {
     case "default":

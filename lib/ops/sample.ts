@@ -1,7 +1,7 @@
 import { badArgument } from "../errors.ts";
 import { bindDims } from "../tensor/check.ts";
 import type { Tensor } from "../tensor/tensor.ts";
-import { asFloat32, type FloatType, finiteOr, nativeOps } from "./native-ops.ts";
+import { asFloat32, type FloatType, finiteOr, nativeOps, opInput } from "./native-ops.ts";
 
 /** Inputs of {@link sample}. Stages run in the order of the members. Dims: V vocabulary. */
 export interface SampleInput {
@@ -35,6 +35,24 @@ export interface SampleInput {
   position?: number;
 }
 
+// A misspelt option would be a default without a word.
+const known = [
+  "logits",
+  "history",
+  "repetitionPenalty",
+  "frequencyPenalty",
+  "presencePenalty",
+  "logitBias",
+  "suppressed",
+  "temperature",
+  "topK",
+  "typicalP",
+  "topP",
+  "minP",
+  "seed",
+  "position",
+];
+
 function seedOf(seed: number | bigint): bigint {
   if (typeof seed === "bigint" || Number.isSafeInteger(seed)) return BigInt.asUintN(64, BigInt(seed));
   throw badArgument("seed", "an integer or bigint", seed);
@@ -51,7 +69,8 @@ function biasOf(logitBias: ReadonlyMap<number, number>, V: number): { biasIds: I
   if (!(logitBias instanceof Map)) throw badArgument("logitBias", "a Map of token ids to numbers", logitBias);
   for (const [id, bias] of logitBias) {
     if (!Number.isInteger(id) || id < 0 || id >= V) throw badArgument("logitBias", `token ids below ${V}`, id);
-    if (typeof bias !== "number" || !(bias < Number.POSITIVE_INFINITY)) throw badArgument("logitBias", "numbers", bias);
+    if (typeof bias !== "number" || !(bias < Number.POSITIVE_INFINITY))
+      throw badArgument(`logitBias[${id}]`, "a number or -Infinity", bias);
   }
   return { biasIds: Int32Array.from(logitBias.keys()), bias: Float32Array.from(logitBias.values()) };
 }
@@ -65,10 +84,15 @@ function biasOf(logitBias: ReadonlyMap<number, number>, V: number): { biasIds: I
  * @example const token = sample({ logits, temperature: 0.8, topP: 0.95, seed: 7, position: 12 });
  */
 export function sample(input: SampleInput): number {
+  opInput(input, "logits");
+  for (const key of Object.keys(input)) {
+    if (!known.includes(key)) throw badArgument("input", `only ${known.join(", ")}`, key);
+  }
   const { logits, history = new Int32Array(0), logitBias = new Map(), suppressed = new Int32Array(0) } = input;
   const { V } = bindDims<"V">({ logits: [logits, "f32|f16|bf16[V]"] });
   const { topK = 0, seed = 0, position = 0 } = input;
-  if (!Number.isInteger(topK) || topK < 0) throw badArgument("topK", "a non-negative integer", topK);
+  if (!Number.isInteger(topK) || topK < 0 || topK >= 2 ** 31)
+    throw badArgument("topK", `an integer from 0 to ${2 ** 31 - 1}`, topK);
   if (!Number.isSafeInteger(position) || position < 0)
     throw badArgument("position", "a non-negative integer", position);
   if (!(history instanceof Int32Array)) throw badArgument("history", "an Int32Array", history);

@@ -1,6 +1,6 @@
 import { bindDims } from "../tensor/check.ts";
 import type { Tensor } from "../tensor/tensor.ts";
-import { asFloat32, type FloatType, finiteOr, nativeOps, type OpOptions, outputFor } from "./native-ops.ts";
+import { asFloat32, type FloatType, finiteOr, nativeOps, type OpOptions, opInput, outputFor } from "./native-ops.ts";
 
 /** Inputs of {@link softmax}. Dims: K columns. */
 export interface SoftmaxInput<R extends number> extends OpOptions {
@@ -22,7 +22,8 @@ export interface SoftmaxInput<R extends number> extends OpOptions {
  * @throws {OutriderError} OUTRIDER_SHAPE for a tensor that does not match its documented type or shape.
  * @example const p = softmax({ x: logits, softCap: 30 });
  */
-export function softmax<R extends number>({ x, scale, softCap, out, level }: SoftmaxInput<R>): Tensor<"f32", R> {
+export function softmax<R extends number>(input: SoftmaxInput<R>): Tensor<"f32", R> {
+  const { x, scale, softCap, out, level } = opInput(input, "x");
   const { K } = bindDims<"K">({ x: [x, "f32|f16|bf16[..., K]"] });
   const multiplier = finiteOr(scale, 1, "scale");
   const cap = finiteOr(softCap, 0, "softCap", (value) => value >= 0, "a number from 0 on");

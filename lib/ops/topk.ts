@@ -1,7 +1,7 @@
 import { badArgument, expected } from "../errors.ts";
 import { bindDims } from "../tensor/check.ts";
 import { Tensor } from "../tensor/tensor.ts";
-import { asFloat32Rows, type FloatType, nativeOps, type OpOptions } from "./native-ops.ts";
+import { asFloat32Rows, type FloatType, nativeOps, type OpOptions, opInput } from "./native-ops.ts";
 
 /** Inputs of {@link topk}. Dims: N rows, V entries. */
 export interface TopkInput extends OpOptions {
@@ -28,7 +28,8 @@ export interface TopkOutput {
  * @throws {OutriderError} OUTRIDER_SHAPE for a tensor that does not match, OUTRIDER_ARGUMENT for k out of range.
  * @example const { ids, values, logsumexp } = topk({ x: logits, k: 5 });
  */
-export function topk({ x, k, level }: TopkInput): TopkOutput {
+export function topk(input: TopkInput): TopkOutput {
+  const { x, k, level } = opInput(input, "x");
   const { N, V } = bindDims<"N" | "V">({ x: [x, "f32|f16|bf16[N, V]"] });
   if (V === 0) throw expected("OUTRIDER_SHAPE", "x", "rows of one entry or more", V);
   if (!Number.isInteger(k) || k < 1 || k > V) throw badArgument("k", `an integer from 1 to ${V}`, k);
@@ -46,8 +47,9 @@ export function topk({ x, k, level }: TopkInput): TopkOutput {
  * @throws {OutriderError} as {@link topk}.
  * @example const next = argmax({ x: logits }).data[0];
  */
-export function argmax({ x, level }: Omit<TopkInput, "k">): Tensor<"i32", 1> {
-  return topk({ x, k: 1, level }).ids.reshape([x.shape[0]]);
+export function argmax(input: Omit<TopkInput, "k">): Tensor<"i32", 1> {
+  const { ids } = topk({ ...opInput(input, "x"), k: 1 });
+  return ids.reshape([ids.shape[0]]);
 }
 
 /**
@@ -56,6 +58,6 @@ export function argmax({ x, level }: Omit<TopkInput, "k">): Tensor<"i32", 1> {
  * @throws {OutriderError} as {@link topk}.
  * @example const logprob = logits.data[token] - logsumexp({ x: logits }).data[0];
  */
-export function logsumexp({ x, level }: Omit<TopkInput, "k">): Tensor<"f32", 1> {
-  return topk({ x, k: 1, level }).logsumexp;
+export function logsumexp(input: Omit<TopkInput, "k">): Tensor<"f32", 1> {
+  return topk({ ...opInput(input, "x"), k: 1 }).logsumexp;
 }

@@ -65,6 +65,21 @@ export function holds(dtype: DType, data: unknown): boolean {
   return dtype === "f16" && data instanceof Uint16Array;
 }
 
+/** A Float16Array, which the types of older targets do not have. */
+export interface HalfArray extends ArrayLike<number> {
+  readonly buffer: ArrayBufferLike;
+  readonly byteOffset: number;
+  readonly BYTES_PER_ELEMENT: number;
+  readonly [Symbol.toStringTag]: "Float16Array";
+}
+
+/** The bits of a Float16Array, in the same memory; anything else as it is. */
+export function asHalfBits<T>(values: T): Exclude<T, HalfArray> | Uint16Array {
+  if (float16 === Uint16Array || !holds("f16", values) || values instanceof Uint16Array) return values as never;
+  const { buffer, byteOffset, length } = values as unknown as HalfArray;
+  return new Uint16Array(buffer, byteOffset, length);
+}
+
 /** Bits per code of an affine type; 0 for plain types. */
 export function codeBits(dtype: DType): number {
   return dtype.startsWith("affine") ? Number(dtype.slice(6)) : 0;

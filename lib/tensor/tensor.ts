@@ -1,15 +1,18 @@
 /// <reference lib="esnext.disposable" preserve="true" />
 // Typed tensors: element type and rank in the type, memory shared with JavaScript's own arrays.
 
+import { types } from "node:util";
 import { badArgument, expected, OutriderError } from "../errors.ts";
 import {
   type AffineType,
   arrayOf,
+  asHalfBits,
   codeBits,
   type DataOf,
   type DType,
   fromBf16,
   fromF16,
+  type HalfArray,
   holds,
   isDType,
   type PlainType,
@@ -30,9 +33,9 @@ export interface AffineParts {
   group: number;
   /** Row-major codes, lowest bits first, `ceil(cols * bits / 8)` bytes a row. */
   codes: Uint8Array;
-  /** `[rows, ceil(cols / group)]`: f32, or f16 bits. */
-  scale: Float32Array | Uint16Array;
-  zero: Float32Array | Uint16Array;
+  /** `[rows, ceil(cols / group)]`: f32, or f16 as bits or in a Float16Array. */
+  scale: Float32Array | Uint16Array | HalfArray;
+  zero: Float32Array | Uint16Array | HalfArray;
   shape: readonly [number, number];
 }
 
@@ -110,7 +113,15 @@ export class Tensor<D extends DType = DType, R extends number = number> {
     shape: S,
   ): Tensor<D, S["length"]> {
     if (!isDType(dtype) || codeBits(dtype) > 0) throw badArgument("dtype", "a plain element type", dtype);
-    return Tensor.from(dtype, new (arrayOf(dtype))(checkShape(shape)) as DataOf<D>, shape);
+    const count = checkShape(shape);
+    let data: DataOf<D>;
+    try {
+      data = new (arrayOf(dtype))(count) as DataOf<D>;
+    } catch (error) {
+      const size = `[${shape.join(", ")}] in ${dtype}`;
+      throw expected("OUTRIDER_MEMORY", "shape", "a size that can be allocated", size, { cause: error });
+    }
+    return Tensor.from(dtype, data, shape);
   }
 
   /**
@@ -124,6 +135,7 @@ export class Tensor<D extends DType = DType, R extends number = number> {
     byteOffset = 0,
   ): Tensor<D, S["length"]> {
     if (!isDType(dtype) || codeBits(dtype) > 0) throw badArgument("dtype", "a plain element type", dtype);
+    if (!types.isAnyArrayBuffer(buffer)) throw badArgument("buffer", "an ArrayBuffer or a SharedArrayBuffer", buffer);
     const count = checkShape(shape);
     const type = arrayOf(dtype);
     if (!Number.isSafeInteger(byteOffset) || byteOffset < 0 || byteOffset % type.BYTES_PER_ELEMENT !== 0) {
@@ -150,7 +162,10 @@ export class Tensor<D extends DType = DType, R extends number = number> {
    * @throws {OutriderError} OUTRIDER_SHAPE if the parts do not fit together.
    */
   static affine<const B extends 2 | 4 | 8>(parts: AffineParts & { bits: B }): Tensor<`affine${B}` & AffineType, 2> {
-    const { bits, group, codes, scale, zero, shape } = parts;
+    if (typeof parts !== "object" || parts === null) throw badArgument("parts", "an object of affine parts", parts);
+    const { bits, group, codes, shape } = parts;
+    const scale = asHalfBits(parts.scale);
+    const zero = asHalfBits(parts.zero);
     if (bits !== 2 && bits !== 4 && bits !== 8) throw badArgument("bits", "2, 4 or 8", bits);
     checkShape(shape);
     if (shape.length !== 2) throw expected("OUTRIDER_SHAPE", "shape", "two dimensions", shape);
@@ -159,14 +174,15 @@ export class Tensor<D extends DType = DType, R extends number = number> {
     const rowBytes = Math.ceil((cols * bits) / 8);
     const groups = Math.ceil(cols / group);
     if (!(codes instanceof Uint8Array) || codes.length !== rows * rowBytes) {
-      throw expected("OUTRIDER_SHAPE", "codes", `a Uint8Array of ${rows * rowBytes}`, codes?.length);
+      const what = codes instanceof Uint8Array ? codes.length : codes;
+      throw expected("OUTRIDER_SHAPE", "codes", `a Uint8Array of ${rows * rowBytes}`, what);
     }
     for (const [name, values] of [
       ["scale", scale],
       ["zero", zero],
     ] as const) {
       if (!(values instanceof Float32Array || values instanceof Uint16Array) || values.length !== rows * groups) {
-        throw expected("OUTRIDER_SHAPE", name, `${rows * groups} values in f32 or f16 bits`, values?.length);
+        throw expected("OUTRIDER_SHAPE", name, `${rows * groups} values in f32 or f16`, values?.length);
       }
     }
     if (scale.constructor !== zero.constructor) throw expected("OUTRIDER_SHAPE", "zero", "the type of scale", zero);
@@ -194,7 +210,7 @@ export class Tensor<D extends DType = DType, R extends number = number> {
     const data = this.#data;
     if (!data) throw new OutriderError("OUTRIDER_DISPOSED", "Expected a live tensor, received one that was disposed");
     if (data.length === 0 && this.size > 0)
-      throw new OutriderError("OUTRIDER_DISPOSED", "Expected a live tensor, its buffer was detached");
+      throw new OutriderError("OUTRIDER_DISPOSED", "Expected a live tensor, received one whose buffer was detached");
     return data;
   }
 

@@ -3,7 +3,7 @@
 import { readFile, stat } from "node:fs/promises";
 import path from "node:path";
 import { Tokenizer as Library } from "@huggingface/tokenizers";
-import { OutriderError } from "../errors.ts";
+import { expected, OutriderError } from "../errors.ts";
 import { checkDescription, type TokenizerDescription } from "./description.ts";
 import { describeGgufTokenizer } from "./gguf-tokenizer.ts";
 import { TokenBytes } from "./token-bytes.ts";
@@ -24,17 +24,17 @@ const endOfTurn = ["<|im_end|>", "<|eot_id|>", "<|end_of_text|>", "<|endoftext|>
 async function readJson(file: string): Promise<Record<string, unknown> | undefined> {
   const info = await stat(file).catch(() => undefined);
   if (!info) return undefined;
-  if (info.size > maxFileBytes)
-    throw new OutriderError("OUTRIDER_FORMAT", `Expected at most ${maxFileBytes} bytes in ${file}`);
+  if (info.size > maxFileBytes) throw expected("OUTRIDER_FORMAT", file, `at most ${maxFileBytes} bytes`, info.size);
+  let value: unknown;
   try {
-    const value: unknown = JSON.parse(await readFile(file, "utf8"));
-    if (typeof value === "object" && value !== null && !Array.isArray(value)) return value as Record<string, unknown>;
+    value = JSON.parse(await readFile(file, "utf8"));
   } catch (error) {
     throw new OutriderError("OUTRIDER_FORMAT", `Expected JSON in ${file}: ${(error as Error).message}`, {
       cause: error,
     });
   }
-  throw new OutriderError("OUTRIDER_FORMAT", `Expected a JSON object in ${file}`);
+  if (typeof value === "object" && value !== null && !Array.isArray(value)) return value as Record<string, unknown>;
+  throw expected("OUTRIDER_FORMAT", file, "a JSON object", value);
 }
 
 /** bos_token and the like: a string, or an object with content. */

@@ -49,9 +49,9 @@ test.skipIf(!cmake)(
 
 test("a failed load names machine, paths, causes and the remedy", () => {
   const machine = { platform: "linux", arch: "x64", glibc: "2.27", node: "v20.19.0" };
-  const failure = (candidates: string[], where = machine, checkout = false) => {
+  const failure = (candidates: string[], where = machine, checkout = false, explicit = "") => {
     try {
-      loadAddon(candidates, where, checkout);
+      loadAddon(candidates, where, checkout, explicit);
     } catch (error) {
       expect(error).toBeInstanceOf(OutriderError);
       return (error as OutriderError).message;
@@ -63,6 +63,10 @@ test("a failed load names machine, paths, causes and the remedy", () => {
   );
   expect(failure(["/nowhere/a.node"], machine, true)).toContain("npm run build:native");
   expect(failure(["/nowhere/a.node"], { ...machine, platform: "win32" })).toContain("linux-x64 only");
+  // Building again would not help where the environment names the file.
+  const named = failure(["/nowhere/a.node"], machine, true, "/nowhere/a.node");
+  expect(named).toMatch(/Unset OUTRIDER_NATIVE_PATH, which is "\/nowhere\/a\.node"/);
+  expect(named).not.toContain("npm run");
   const broken = path.join(import.meta.dirname, "build.test.ts");
   expect(failure([broken])).toContain(broken);
 });

@@ -40,7 +40,7 @@ describe("generate", () => {
     expect(result).toMatchObject({
       text: expect.any(String),
       finishReason: "length",
-      seed: "3",
+      seed: 3,
       stats: { generatedTokens: 5 },
     });
   });
@@ -55,6 +55,14 @@ describe("generate", () => {
     });
     expect(await new Promise((resolve) => child.once("exit", resolve))).toBe(130);
     expect(text.endsWith("\n")).toBe(true);
+  });
+
+  test("--seed takes what the API takes", () => {
+    const seedOf = (seed: string) =>
+      JSON.parse(outrider(["generate", "--json", "--max-tokens", "1", "--seed", seed, "Once"]).stdout).seed;
+    expect(seedOf("-1")).toBe("18446744073709551615");
+    expect(seedOf("9007199254740993")).toBe("9007199254740993");
+    expect(outrider(["generate", "--seed", "1.5", "Once"])).toMatchObject({ status: 2, stdout: "" });
   });
 
   test("a reader that leaves is no error", () => {
@@ -97,6 +105,153 @@ describe("chat", () => {
   });
 });
 
+const python = spawnSync("python3", ["-c", "import pty"]).status === 0;
+if (!python) console.warn("skipped: Ctrl-C as a key of a terminal (needs python3 with pty)");
+
+describe.skipIf(!python)("chat in a terminal", () => {
+  const driver = path.resolve(import.meta.dirname, "../support/programs/terminal.py");
+  const command = [process.execPath, main, "chat", "--ignore-eos", "--max-tokens", "1500"];
+  const ctrlC = "\x03";
+
+  /** Types each text after what it waits for was shown. */
+  function type(...steps: [string, string][]): { shown: string; code: number | null; left: number } {
+    const args = [driver, "40", JSON.stringify(steps), ...command];
+    return JSON.parse(spawnSync("python3", args, { encoding: "utf8" }).stdout);
+  }
+
+  test.each<[string, [string, string][]]>([
+    [
+      "twice at once during an answer",
+      [
+        ["> ", "Hello\r"],
+        ["\n", ctrlC + ctrlC],
+      ],
+    ],
+    [
+      "twice at once, with a line typed ahead",
+      [
+        ["> ", "Hello\r"],
+        ["\n", `And then?\r${ctrlC}${ctrlC}`],
+      ],
+    ],
+    [
+      "once during an answer and once at the prompt it comes back to",
+      [
+        ["> ", "Hello\r"],
+        ["\n", ctrlC],
+        ["> ", ctrlC],
+      ],
+    ],
+    ["at the first prompt", [["> ", ctrlC]]],
+  ])("Ctrl-C %s leaves", (_, steps) => {
+    expect(type(...steps)).toMatchObject({ code: 0, left: 0 });
+  });
+});
+
+test("a chat whose context is full says so and goes on without its older part", () => {
+  const lines = Array.from({ length: 6 }, (_, i) => `Tell me about the dog number ${i}.`);
+  const chat = (...input: string[]) =>
+    outrider(["chat", "--context", "96", "--max-tokens", "12", "--ignore-eos"], `${input.join("\n")}\n`);
+  const { status, stdout, stderr } = chat(...lines);
+  expect(status, stderr).toBe(0);
+  expect(stderr).toContain("The context of 96 tokens is full: the conversation goes on without its older part.\n");
+  expect(stdout.trim().length).toBeGreaterThan(50);
+  // One message that is too long is told apart from a long conversation, and does not end it.
+  const long = chat("dog ".repeat(200), "Hello");
+  expect(long.status, long.stderr).toBe(0);
+  expect(long.stderr).toBe("Loading...\nThis message does not fit the context of 96 tokens.\n");
+  expect(long.stdout.trim().length).toBeGreaterThan(5);
+});
+
+describe("Ctrl-C ends every command with exit code 130 and no word of it", () => {
+  const text = path.join(folder, "long.txt");
+  writeFileSync(text, "Once upon a time there was a little dog. ".repeat(20_000));
+  const long = ["--ignore-eos", "--max-tokens", "1900", "Once"];
+
+  /** Interrupts when `after` was printed to stderr, or after milliseconds. */
+  async function interrupted(after: string | number, ...args: string[]) {
+    const child = spawn(process.execPath, [main, ...args]);
+    let stderr = "";
+    let stdout = "";
+    let sent = false;
+    const send = () => {
+      if (!sent) sent = child.kill("SIGINT");
+    };
+    child.stdout.on("data", (chunk) => {
+      stdout += chunk;
+    });
+    child.stderr.on("data", (chunk) => {
+      stderr += chunk;
+      if (typeof after === "string" && stderr.includes(after)) send();
+    });
+    if (typeof after === "number") setTimeout(send, after);
+    const [code, signal] = await new Promise<[number | null, string | null]>((resolve) =>
+      child.once("close", (code, signal) => resolve([code, signal])),
+    );
+    return { code, signal, stdout, stderr: stderr.replace(/^(Loading|Scoring)\.\.\.\n/gm, "") };
+  }
+  const silent = { code: 130, signal: null, stdout: "", stderr: "" };
+
+  test("perplexity", async () => {
+    expect(await interrupted("Scoring", "perplexity", text)).toEqual(silent);
+  });
+
+  test("generate --json", async () => {
+    expect(await interrupted("Loading", "generate", "--json", ...long)).toEqual(silent);
+  });
+
+  test("generate while the model loads and while it waits for a prompt", { retry: 3 }, async () => {
+    expect(await interrupted("Loading", "generate", ...long)).toMatchObject({ code: 130, stderr: "" });
+    expect(await interrupted(700, "generate")).toEqual(silent);
+  });
+
+  test("doctor", { retry: 3 }, async () => {
+    expect(await interrupted(500, "doctor")).toEqual(silent);
+  });
+});
+
+describe("without the addon", () => {
+  const without = (...args: string[]) => {
+    const env = { ...process.env, OUTRIDER_NATIVE_PATH: "/no/where.node" };
+    return spawnSync(process.execPath, [main, ...args], { encoding: "utf8", env });
+  };
+
+  test("a command prints one line", () => {
+    const { status, stdout, stderr } = without("generate", "Once");
+    expect([status, stdout]).toEqual([1, ""]);
+    expect(stderr).toMatch(
+      /^outrider: Cannot load .+; \/no\/where\.node: no such file; Unset OUTRIDER_NATIVE_PATH.+ \[OUTRIDER_ADDON\]\n$/,
+    );
+    expect(without("--verbose", "generate", "Once").stderr).toContain("    at ");
+  });
+
+  test("doctor still says what it found", () => {
+    const { status, stdout } = without("doctor");
+    expect(status).toBe(1);
+    for (const line of [
+      /^platform +linux-/m,
+      /^tried +\/no\/where.node: no such file$/m,
+      /^remedy +Unset OUTRIDER_NATIVE_PATH/m,
+    ])
+      expect(stdout).toMatch(line);
+    expect(JSON.parse(without("doctor", "--json").stdout)).toMatchObject({
+      addon: null,
+      tried: [{ path: "/no/where.node", cause: "no such file" }],
+      remedy: expect.stringContaining("OUTRIDER_NATIVE_PATH"),
+    });
+  });
+});
+
+test("OUTRIDER_ISA with an unknown name: commands refuse it, doctor tells", () => {
+  const env = { ...process.env, OUTRIDER_ISA: "avx1024" };
+  const run = (...args: string[]) => spawnSync(process.execPath, [main, ...args], { encoding: "utf8", env });
+  expect(run("generate", "Once")).toMatchObject({
+    status: 2,
+    stderr: expect.stringMatching(/OUTRIDER_ISA, received "avx1024" \[OUTRIDER_ARGUMENT\]\n$/),
+  });
+  expect(run("doctor").stdout).toMatch(/OUTRIDER_ISA names no known level/);
+});
+
 describe("inspect, tokenize, perplexity, doctor", () => {
   test("inspect shows metadata, tensors and bytes by format", () => {
     const found = JSON.parse(outrider(["inspect", "--json"]).stdout);
@@ -120,7 +275,10 @@ describe("inspect, tokenize, perplexity, doctor", () => {
     const result = JSON.parse(outrider(["perplexity", "--json", "--window", "128", "--max-windows", "2", file]).stdout);
     expect(result.windows.length).toBe(2);
     expect(result.perplexity).toBeGreaterThan(1);
-    expect(outrider(["perplexity", path.join(folder, "none")]).status).toBe(1);
+    expect(outrider(["perplexity", path.join(folder, "none")])).toMatchObject({
+      status: 1,
+      stderr: expect.stringMatching(/none, found none \[OUTRIDER_NOT_FOUND\]\n$/),
+    });
   });
 
   test("doctor names the machine", () => {

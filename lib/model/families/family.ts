@@ -23,6 +23,8 @@ export interface Family {
   readonly ggufPermuted: boolean;
   /** `tie_word_embeddings` where the config does not say. */
   readonly tiedByDefault: boolean;
+  /** Keys that change the computation and are carried out for this family, out of those of lib/model/refused.ts. */
+  readonly keys: readonly string[];
   /** Adjusts a spec that has Llama's values. */
   configure?(config: ConfigReader, spec: DecoderSpec): void;
 }
@@ -35,17 +37,15 @@ export const llamaLike: Omit<Family, "name" | "gguf"> = {
   fused: false,
   ggufPermuted: false,
   tiedByDefault: false,
+  keys: [],
 };
 
 /** Sets the window of each layer that `layer_types` calls sliding, or for which `sliding(layer)` holds if it is absent. */
 export function applyWindows(config: ConfigReader, spec: DecoderSpec, sliding: (layer: number) => boolean): void {
-  const types = config.array("layer_types", spec.layers.length);
+  const types = config.array("layer_types", spec.layers.length); // other types are refused with the config
   const window = config.has("sliding_window") ? config.integer("sliding_window", 2 ** 24) : 0;
   spec.layers.forEach((layer, i) => {
     const type = types?.[i];
-    if (type !== undefined && type !== "sliding_attention" && type !== "full_attention") {
-      throw config.unsupported("layer_types", "full_attention and sliding_attention only");
-    }
     const slides = type === undefined ? sliding(i) : type === "sliding_attention";
     layer.window = slides ? window : 0;
   });

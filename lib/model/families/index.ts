@@ -10,24 +10,33 @@ const mistral: Family = {
   name: "mistral",
   gguf: "llama",
   ggufPermuted: true,
+  keys: ["sliding_window"],
   configure: (config, spec) => applyWindows(config, spec, () => true),
 };
 
 /** Qwen: a window only where use_sliding_window says so, from layer max_window_layers on. */
 const qwenWindows: Family["configure"] = (config, spec) => {
   if (!config.flag("use_sliding_window")) return;
-  const first = config.number("max_window_layers", 0);
+  const first = config.number("max_window_layers", 28);
   applyWindows(config, spec, (layer) => layer >= first);
 };
 
-const qwen2: Family = { ...llamaLike, name: "qwen2", gguf: "qwen2", configure: qwenWindows };
-const qwen3: Family = { ...llamaLike, name: "qwen3", gguf: "qwen3", qkNorm: "head", configure: qwenWindows };
+const qwen: Omit<Family, "name" | "gguf"> = { ...llamaLike, keys: ["sliding_window"], configure: qwenWindows };
+const qwen2: Family = { ...qwen, name: "qwen2", gguf: "qwen2" };
+const qwen3: Family = {
+  ...qwen,
+  name: "qwen3",
+  gguf: "qwen3",
+  qkNorm: "head",
+  keys: ["sliding_window", "use_qk_norm", "qk_norm"],
+};
 
 const phi3: Family = {
   ...llamaLike,
   name: "phi3",
   gguf: "phi3",
   fused: true,
+  keys: ["sliding_window"],
   configure: (config, spec) => applyWindows(config, spec, () => true),
 };
 
@@ -40,10 +49,15 @@ function configureGemma(
   spec.attentionScale = config.number("query_pre_attn_scalar", 256) ** -0.5;
   spec.attentionSoftCap = config.has("attn_logit_softcapping") ? config.number("attn_logit_softcapping") : 0;
   spec.logitSoftCap = config.has("final_logit_softcapping") ? config.number("final_logit_softcapping") : 0;
-  if (config.flag("use_bidirectional_attention")) throw config.unsupported("use_bidirectional_attention", "false");
 }
 
-const gemma: Omit<Family, "name" | "gguf"> = { ...llamaLike, norms: "sandwich", normOffset: 1, tiedByDefault: true };
+const gemma: Omit<Family, "name" | "gguf"> = {
+  ...llamaLike,
+  norms: "sandwich",
+  normOffset: 1,
+  tiedByDefault: true,
+  keys: ["sliding_window", "attn_logit_softcapping", "final_logit_softcapping", "query_pre_attn_scalar"],
+};
 
 const gemma2: Family = {
   ...gemma,
@@ -60,6 +74,7 @@ const gemma3: Family = {
   name: "gemma3_text",
   gguf: "gemma3",
   qkNorm: "head",
+  keys: [...gemma.keys, "use_qk_norm", "qk_norm"],
   configure(config, spec) {
     configureGemma(config, spec);
     const pattern = config.integer("sliding_window_pattern", 1024, config.integer("_sliding_window_pattern", 1024, 6));
@@ -76,6 +91,7 @@ const smollm3: Family = {
   gguf: "smollm3",
   ggufPermuted: true,
   tiedByDefault: true,
+  keys: ["sliding_window", "no_rope_layers", "no_rope_layer_interval"],
   configure(config, spec) {
     const interval = config.integer("no_rope_layer_interval", 1024, 4);
     const flags = config.array("no_rope_layers", spec.layers.length);
@@ -83,17 +99,25 @@ const smollm3: Family = {
       const rotates = flags ? flags[i] === 1 || flags[i] === true : (i + 1) % interval !== 0; // 1 means "uses RoPE"
       if (!rotates) layer.rope = -1;
     });
-    if (config.flag("use_sliding_window")) applyWindows(config, spec, () => true);
+    if (config.flag("use_sliding_window")) applyWindows(config, spec, (layer) => spec.layers[layer].rope < 0);
   },
 };
 
-const olmo2: Family = { ...llamaLike, name: "olmo2", gguf: "olmo2", norms: "post", qkNorm: "full" };
+const olmo2: Family = {
+  ...llamaLike,
+  name: "olmo2",
+  gguf: "olmo2",
+  norms: "post",
+  qkNorm: "full",
+  keys: ["use_qk_norm", "qk_norm"],
+};
 
 const granite: Family = {
   ...llamaLike,
   name: "granite",
   gguf: "granite",
   ggufPermuted: true,
+  keys: ["attention_multiplier", "residual_multiplier", "embedding_multiplier", "logits_scaling"],
   configure(config, spec) {
     spec.attentionScale = config.number("attention_multiplier", spec.attentionScale);
     spec.residualScale = config.number("residual_multiplier", 1);

@@ -4,7 +4,7 @@ import { tmpdir } from "node:os";
 import path from "node:path";
 import { afterAll, describe, expect, test } from "vitest";
 import { ggufTypes, writeGguf } from "../../../bench/shapes/gguf.mjs";
-import { load } from "../../../lib/index.ts";
+import { inspect, load } from "../../../lib/index.ts";
 import { readGguf } from "../../../lib/load/gguf.ts";
 import { readExactly, withFile } from "../../../lib/load/read-file.ts";
 import { readSafetensors, readSafetensorsFolder } from "../../../lib/load/safetensors.ts";
@@ -272,6 +272,31 @@ describe("folders", () => {
     writeMicroFolder(target, { config, weights: safetensorsFile(tensors) });
     await expect(load(target)).rejects.toEqual(
       code("OUTRIDER_UNSUPPORTED", /groups of at most 65536 inputs for layer 0 down, received 65600/),
+    );
+  });
+
+  test("a folder with one GGUF file and no safetensors is that file, whatever lies beside it", async () => {
+    const { metadata, tensors } = microGguf();
+    const bytes = writeGguf(metadata, tensors);
+    const target = path.join(folder, "gguf-only");
+    writeMicroFolder(target, { config: { model_type: "other" } });
+    rmSync(path.join(target, "model.safetensors"));
+    const file = put("gguf-only/b.gguf", bytes);
+    const model = await load(target, { threads: 1 });
+    expect([model.info.file, model.info.family]).toEqual([file, "qwen2"]);
+    await model.dispose();
+    expect(await inspect(target)).toMatchObject({ path: file, kind: "gguf" });
+    put("gguf-only/a.gguf", bytes);
+    await expect(load(target)).rejects.toEqual(code("OUTRIDER_ARGUMENT", /the folder of a\.gguf, b\.gguf$/));
+    mkdirSync(path.join(folder, "empty"));
+    await expect(load(path.join(folder, "empty"))).rejects.toEqual(code("OUTRIDER_NOT_FOUND", /found neither/));
+  });
+
+  test("a .safetensors file is no model: its folder is", async () => {
+    const target = path.join(folder, "whole-folder");
+    writeMicroFolder(target);
+    await expect(load(path.join(target, "model.safetensors"))).rejects.toEqual(
+      code("OUTRIDER_ARGUMENT", /whole-folder, for source, received its file model\.safetensors$/),
     );
   });
 

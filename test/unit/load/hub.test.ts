@@ -18,12 +18,13 @@ import { code } from "../../support/errors.ts";
 
 // A stand-in for the hub on the loopback interface: file listing and downloads of one repository.
 const commit = "0123456789abcdef0123456789abcdef01234567";
-const files: Record<string, Buffer> = {
+const folderFiles: Record<string, Buffer> = {
   "config.json": Buffer.from('{"model_type":"llama"}'),
   "tokenizer.json": Buffer.from("{}"),
   "model.safetensors": Buffer.alloc(200_000, 7),
   "README.md": Buffer.from("not wanted"),
 };
+let files = folderFiles;
 let server: Server;
 let cache: string;
 let downloads: string[];
@@ -32,6 +33,7 @@ let breakAfter: number | undefined;
 let sendWeights: ((nth: number, response: ServerResponse, data: Buffer) => void) | undefined;
 
 beforeEach(async () => {
+  files = folderFiles;
   downloads = [];
   sendWeights = undefined;
   breakAfter = undefined;
@@ -117,6 +119,21 @@ test("downloads what a model needs, then serves it from the cache, also offline"
   process.env.HF_HUB_OFFLINE = "1";
   server.closeAllConnections();
   expect(await resolveHub("owner/model")).toBe(folder);
+});
+
+test("a repository of one GGUF file is found by its short name offline and when the hub is gone", async () => {
+  files = { "tiny.gguf": Buffer.alloc(5000, 3), "README.md": Buffer.from("not wanted") };
+  process.env.HF_HUB_OFFLINE = "1";
+  await expect(resolveHub("owner/model")).rejects.toMatchObject({ code: "OUTRIDER_NOT_FOUND" });
+  delete process.env.HF_HUB_OFFLINE;
+  const file = await resolveHub("owner/model");
+  expect([path.basename(file), readFileSync(file).length]).toEqual(["tiny.gguf", 5000]);
+  process.env.HF_HUB_OFFLINE = "1";
+  expect(await resolveHub("owner/model")).toBe(file);
+  expect(await resolveHub("owner/model:tiny.gguf")).toBe(file);
+  delete process.env.HF_HUB_OFFLINE;
+  process.env.HF_ENDPOINT = "http://127.0.0.1:1";
+  expect(await resolveHub("owner/model")).toBe(file);
 });
 
 test("an interrupted download leaves nothing under the file's name, and a retry completes it", async () => {

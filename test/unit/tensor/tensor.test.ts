@@ -1,6 +1,7 @@
-import { describe, expect, test } from "vitest";
+import { describe, expect, test, vi } from "vitest";
 import { affine, bf16, f16, f32, f64, i8, i32, Tensor, u8, u32 } from "../../../lib/ops/index.ts";
 import { toF16 } from "../../../lib/tensor/dtype.ts";
+import { code } from "../../support/errors.ts";
 
 const shapeError = expect.objectContaining({ name: "OutriderError", code: "OUTRIDER_SHAPE" });
 const disposed = expect.objectContaining({ code: "OUTRIDER_DISPOSED" });
@@ -48,6 +49,55 @@ describe("making tensors", () => {
     expect(() => Tensor.zeros("f8" as never, [1])).toThrow(expect.objectContaining({ code: "OUTRIDER_ARGUMENT" }));
     expect(() => f32("1234" as never, [4])).toThrow(shapeError);
   });
+});
+
+describe("what used to end in an error of the runtime", () => {
+  const argument = (message: RegExp) => code("OUTRIDER_ARGUMENT", message);
+
+  test("views of what is no buffer", () => {
+    expect(() => Tensor.view("f32", undefined as never, [4])).toThrow(argument(/for buffer, received undefined$/));
+    expect(() => Tensor.view("f32", { byteLength: 100 } as never, [4])).toThrow(
+      argument(/for buffer, received a Object$/),
+    );
+  });
+
+  test("sizes no machine has", () => {
+    expect(() => Tensor.zeros("f32", [2 ** 40])).toThrow(
+      code("OUTRIDER_MEMORY", /received "\[1099511627776\] in f32"$/),
+    );
+  });
+
+  test("affine parts that are none", () => {
+    expect(() => affine(undefined as never)).toThrow(argument(/for parts, received undefined$/));
+  });
+});
+
+test("scales of an affine tensor may be a Float16Array where the runtime has it", async () => {
+  // Stands in for Node 24's: a class of its own over the same bits.
+  class Float16Array {
+    static readonly BYTES_PER_ELEMENT = 2;
+    readonly BYTES_PER_ELEMENT = 2;
+    readonly byteOffset = 0;
+    readonly buffer: ArrayBuffer;
+    readonly length: number;
+    constructor(bits: number[]) {
+      this.buffer = Uint16Array.from(bits).buffer;
+      this.length = bits.length;
+    }
+  }
+  vi.stubGlobal("Float16Array", Float16Array);
+  vi.resetModules();
+  try {
+    const fresh = await import("../../../lib/tensor/tensor.ts");
+    const values = (bits: number[]) => new Float16Array(bits) as never;
+    const parts = { bits: 8, group: 2, codes: Uint8Array.of(1, 2), shape: [1, 2] } as const;
+    const tensor = fresh.Tensor.affine({ ...parts, scale: values([0x4000]), zero: values([0x3c00]) });
+    expect(Array.from(tensor.toFloat32())).toEqual([3, 5]);
+    expect(tensor.affineParts?.scale).toBeInstanceOf(Uint16Array);
+  } finally {
+    vi.unstubAllGlobals();
+    vi.resetModules();
+  }
 });
 
 describe("shapes and views", () => {
