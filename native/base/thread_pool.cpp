@@ -1,12 +1,15 @@
 #include "base/thread_pool.h"
 
+#include <fcntl.h>
 #include <pthread.h>
 #include <sched.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <atomic>
 #include <chrono>
 #include <cstdint>
+#include <cstdlib>
 #include <memory>
 #include <thread>
 #include <vector>
@@ -30,6 +33,39 @@ void relax() {
 // oversubscribed machine soon gets its core back.
 constexpr int kSpins = 2000;
 constexpr int kFewestSpins = 50;
+
+// How long this thread spins before it sleeps. Alone on its core, the others arrive within microseconds and a wake-up costs
+// more; on a crowded machine one of them has lost its core, and spinning only keeps it from getting ours.
+thread_local int patience = kSpins;
+
+// Learns from the kernel's accounts how long this thread stood in line for a core: more than a twentieth of the time is a
+// crowd. Asked at most every two milliseconds; without such accounts patience stays as it is.
+void look_around() {
+  using Clock = std::chrono::steady_clock;
+  struct Accounts {
+    int file = ::open("/proc/thread-self/schedstat", O_RDONLY | O_CLOEXEC);
+    ~Accounts() {
+      if (file >= 0) ::close(file);
+    }
+  };
+  static thread_local const Accounts accounts;
+  static thread_local Clock::time_point since = Clock::now();
+  static thread_local long long waited = -1;
+  if (accounts.file < 0) return;
+  const auto now = Clock::now();
+  const auto passed = std::chrono::duration_cast<std::chrono::nanoseconds>(now - since).count();
+  if (waited >= 0 && passed < 2'000'000) return;
+  char text[96];
+  const ssize_t length = ::pread(accounts.file, text, sizeof(text) - 1, 0);
+  if (length <= 0) return;
+  text[length] = 0;
+  char* end = nullptr;
+  std::strtoll(text, &end, 10);  // time on the core
+  const long long waiting = std::strtoll(end, nullptr, 10);
+  if (waited >= 0) patience = (waiting - waited) * 20 > passed ? kFewestSpins : kSpins;
+  waited = waiting;
+  since = now;
+}
 
 // A lock that is taken in the order of asking. std::mutex lets the thread that released it take it again before a
 // waiter has woken up, and a loader that packs slice after slice would shut a generation out.
@@ -82,6 +118,7 @@ class Pool {
       workers_[i]->ticket.fetch_add(1, std::memory_order_release);
       workers_[i]->ticket.notify_one();
     }
+    look_around();
     task(context, 0, count);
     for (int spin = 0; pending_.load(std::memory_order_acquire) != 0; ++spin) {
       if (spin < kSpins) {
@@ -131,6 +168,7 @@ class Pool {
         }
       }
       ++seen;
+      look_around();
       task_(context_, self->index, count_);
       pending_.fetch_sub(1, std::memory_order_release);
     }
@@ -171,22 +209,13 @@ void Barrier::wait() {
     phase_.notify_all();
     return;
   }
-  // How long it pays to spin depends on who else is here: alone, the others arrive within microseconds; on a crowded
-  // machine one of them has lost its core, and spinning only keeps it from getting ours. So a thread spins shorter
-  // after every wait that ended asleep, and longer again after those that did not.
-  static thread_local int patience = kSpins;
   for (int spin = 0; phase_.load(std::memory_order_acquire) == phase; ++spin) {
     if (spin < patience) {
       relax();
-      continue;
-    }
-    phase_.wait(phase, std::memory_order_acquire);
-    if (phase_.load(std::memory_order_acquire) != phase) {
-      patience = std::max(kFewestSpins, patience / 2);
-      return;
+    } else {
+      phase_.wait(phase, std::memory_order_acquire);
     }
   }
-  patience = std::min(kSpins, patience + patience / 8 + 1);
 }
 
 int reserve_threads(int count) { return count <= 1 ? 1 : pool().reserve(count); }
