@@ -56,16 +56,18 @@ template <typename Kind>
 static void multiply(const ops::GemmArgs& args) {
   const long end = args.panel_end, units = Kind::units(args.w->layout);
   long panel = args.panel_begin;
-  if (args.input->N == 1) {
-    // One row is bound by memory: four streams that run on from tile to tile, each through a quarter of the panels.
+  const long N = args.input->N;
+  if (N == 1 || (Kind::kPanels == 4 && N <= Kind::kRows)) {
+    // Few rows are bound by memory: four streams that run on from tile to tile, each through a quarter of the panels.
+    constexpr int R = Kind::kPanels == 4 ? Kind::kRows : 1;
     const long quarter = (end - panel) / 4;
     Place t{0, panel, quarter, 0, units, true, true};
-    for (long i = 0; i < quarter; ++i, ++t.panel) run_tile<Kind, 1, 4>(args, t);
+    for (long i = 0; i < quarter; ++i, ++t.panel) tile_of<Kind, R, 4>(args, t, N);
     t.panel = panel + 4 * quarter;
     t.step = 1;
-    if (end - t.panel == 3) run_tile<Kind, 1, 3>(args, t);
-    if (end - t.panel == 2) run_tile<Kind, 1, 2>(args, t);
-    if (end - t.panel == 1) run_tile<Kind, 1, 1>(args, t);
+    if (end - t.panel == 3) tile_of<Kind, R, 3>(args, t, N);
+    if (end - t.panel == 2) tile_of<Kind, R, 2>(args, t, N);
+    if (end - t.panel == 1) tile_of<Kind, R, 1>(args, t, N);
     return;
   }
   for (; panel + Kind::kPanels <= end; panel += Kind::kPanels) strip<Kind, Kind::kPanels>(args, panel);
