@@ -176,6 +176,12 @@ export interface NativeBatch {
   targets?: Int32Array;
   /** true: rows are tree nodes kept aside until `commit`; false: rows are appended to their sequences. */
   scratch?: boolean;
+  /**
+   * Draw up to so many tokens one after the other, each appended before the next, until one of `ends` or the end of the context; for one
+   * sequence whose last row alone wants a token. Results are in order. @default 1
+   */
+  repeat?: number;
+  ends?: Int32Array;
   topK?: number;
   layerBegin?: number;
   layerEnd?: number;

@@ -21,6 +21,7 @@ async function settle<T>(job: NativeJob<T>): Promise<T> {
 /** Keys and values of one sequence. Made by a model; dispose() frees the pages it does not share. */
 export class KvCache {
   readonly #native: NativeSequence;
+  #disposed = false;
   readonly #spec: DecoderSpec;
   readonly #format: KvFormat;
   readonly #fingerprint: bigint;
@@ -102,7 +103,13 @@ export class KvCache {
     await settle(this.#native.restore(this.#fingerprint, bytes, this.contextLength));
   }
 
+  /** Whether dispose() has been called. */
+  get disposed(): boolean {
+    return this.#disposed;
+  }
+
   dispose(): void {
+    this.#disposed = true;
     this.#native.dispose();
   }
 }

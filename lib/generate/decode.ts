@@ -1,10 +1,14 @@
-// The loop: prefill, then one native call per token.
+// The loop: prefill, then one native call per token, or per few where a token takes less time than a call is worth.
 
 import type { KvCache } from "../cache/kv-cache.ts";
 import { OutriderError } from "../errors.ts";
 import type { Runtime } from "../model/runtime.ts";
 import { type NativeBatchResult, type NativeSampler, native, want } from "../native.ts";
 import type { ResolvedOptions } from "./options.ts";
+
+// A call draws tokens ahead for so long at most: what a reader of the stream does not notice, nor an abort.
+const secondsAhead = 0.008;
+const mostAhead = 8;
 
 /** A token with its log-probability under the raw logits. */
 export interface TokenLogprob {
@@ -64,10 +68,14 @@ export function makeSampler(
   });
 }
 
-function readLogprob(result: NativeBatchResult, count: number): DecodedToken["logprob"] {
+function readLogprob(result: NativeBatchResult, count: number, at: number): DecodedToken["logprob"] {
   const { topkIds = new Int32Array(), topkValues = new Float32Array(), logsumexp = new Float32Array(1) } = result;
-  const top = Array.from({ length: count }, (_, i) => ({ token: topkIds[i], logprob: topkValues[i] - logsumexp[0] }));
-  return { token: result.sampled[0], logprob: result.sampledLogprob?.[0] ?? Number.NaN, top };
+  const from = at * Math.max(1, count);
+  const top = Array.from({ length: count }, (_, i) => ({
+    token: topkIds[from + i],
+    logprob: topkValues[from + i] - logsumexp[at],
+  }));
+  return { token: result.sampled[at], logprob: result.sampledLogprob?.[at] ?? Number.NaN, top };
 }
 
 /**
@@ -91,35 +99,57 @@ export async function* decode(
   const { vocab } = runtime.spec;
   const sampler = makeSampler(options, vocab, prompt, cached, endIds);
   const ends = new Set([...endIds, ...options.stopTokens]);
+  const endList = Int32Array.from(ends);
   const logprobs = options.logprobs;
   const wanted = want.sample | (logprobs === undefined ? 0 : want.topk);
   stats.promptTokens = prompt.length;
   stats.cachedTokens = cached;
   let tokens = prompt.slice(cached);
-  const room = cache.contextLength - prompt.length + 1;
-  for (let drawn = 0; drawn < Math.min(options.maxTokens, room); drawn++) {
-    const wants = new Uint8Array(tokens.length);
-    wants[tokens.length - 1] = wanted;
-    const batch = {
-      caches: [cache],
-      samplers: [sampler],
-      tokens,
-      sequence: new Int32Array(tokens.length),
-      wants,
-      topK: Math.max(1, logprobs ?? 0),
-    };
-    const result = await runtime.step(batch, options.signal);
-    if (drawn === 0) stats.prefillSeconds += result.seconds;
-    else {
-      stats.decodeSeconds += result.seconds;
-      stats.decodeKernelSeconds += result.kernelSeconds;
+  const most = Math.min(options.maxTokens, cache.contextLength - prompt.length + 1);
+  let taken = 0; // tokens the caller has seen
+  let held = cached; // tokens in the cache
+  let burst = 1;
+  try {
+    while (taken < most) {
+      const wants = new Uint8Array(tokens.length);
+      wants[tokens.length - 1] = wanted;
+      const result = await runtime.step(
+        {
+          caches: [cache],
+          samplers: [sampler],
+          tokens,
+          sequence: new Int32Array(tokens.length),
+          wants,
+          // Calls that overlap take turns token by token.
+          repeat: runtime.busy ? 1 : Math.min(burst, most - taken),
+          ends: endList,
+          topK: Math.max(1, logprobs ?? 0),
+        },
+        options.signal,
+      );
+      const { sampled } = result;
+      held += tokens.length + sampled.length - 1;
+      stats.peakScratchBytes = Math.max(stats.peakScratchBytes, result.scratchBytes);
+      const seconds = result.seconds / sampled.length;
+      for (const [i, token] of sampled.entries()) {
+        if (taken === 0) stats.prefillSeconds += seconds;
+        else {
+          stats.decodeSeconds += seconds;
+          stats.decodeKernelSeconds += result.kernelSeconds / sampled.length;
+        }
+        stats.generatedTokens += 1;
+        taken += 1;
+        const isEnd = ends.has(token);
+        const logprob = logprobs === undefined ? undefined : readLogprob(result, logprobs, i);
+        yield { token, ends: isEnd, logprob };
+        if (isEnd) return;
+      }
+      tokens = sampled.slice(-1);
+      if (taken > 1) burst = Math.max(1, Math.min(mostAhead, Math.floor(secondsAhead / seconds)));
     }
-    stats.peakScratchBytes = Math.max(stats.peakScratchBytes, result.scratchBytes);
-    stats.generatedTokens += 1;
-    const token = result.sampled[0];
-    const isEnd = ends.has(token);
-    yield { token, ends: isEnd, logprob: logprobs === undefined ? undefined : readLogprob(result, logprobs) };
-    if (isEnd) return;
-    tokens = Int32Array.of(token);
+  } finally {
+    // What was drawn ahead and not taken goes again.
+    const kept = prompt.length + taken - 1;
+    if (taken > 0 && held > kept && !cache.disposed) cache.truncate(kept);
   }
 }

@@ -92,7 +92,12 @@ async function readConfig(files: ModelFiles): Promise<ModelConfig> {
  * The caller's signal and callback for one load: a callback that throws ends it with that error, where a timer or a stream would
  * make it an uncaught one.
  */
-function watch(options: LoadOptions): { signal: AbortSignal; report: (progress: LoadProgress) => void; end(): void } {
+function watch(options: LoadOptions): {
+  signal: AbortSignal;
+  report: (progress: LoadProgress) => void;
+  stop: (reason: unknown) => void;
+  end(): void;
+} {
   const stop = new AbortController();
   const relay = () => stop.abort(options.signal?.reason);
   if (options.signal?.aborted) relay();
@@ -107,6 +112,7 @@ function watch(options: LoadOptions): { signal: AbortSignal; report: (progress: 
         stop.abort(error);
       }
     },
+    stop: (reason) => stop.abort(reason),
     end: () => options.signal?.removeEventListener("abort", relay),
   };
 }
@@ -166,6 +172,21 @@ export async function load(source?: string, options: LoadOptions = {}): Promise<
   }
 }
 
+async function readTokenizer(
+  files: ModelFiles,
+  vocab: number,
+): Promise<{ tokenizer: Tokenizer; template: ChatTemplate }> {
+  const tokenizer =
+    files.kind === "folder" ? await Tokenizer.fromFolder(files.path) : Tokenizer.fromGguf(files.metadata ?? new Map());
+  if (tokenizer.vocabSize > vocab) {
+    throw new OutriderError(
+      "OUTRIDER_FORMAT",
+      `Expected a tokenizer of at most ${vocab} tokens for ${files.path}, received ${tokenizer.vocabSize}`,
+    );
+  }
+  return { tokenizer, template: new ChatTemplate(tokenizer.chatTemplate, tokenizer) };
+}
+
 async function open(
   source: string | undefined,
   options: LoadOptions,
@@ -178,17 +199,19 @@ async function open(
   const files = await openSource(source, { signal, revision: options.revision, onProgress });
   const config = await readConfig(files);
   const weights = mapWeights(config, files.tensors, files.kind, files.config);
-  const tokenizer =
-    files.kind === "folder" ? await Tokenizer.fromFolder(files.path) : Tokenizer.fromGguf(files.metadata ?? new Map());
   const { spec } = config;
-  if (tokenizer.vocabSize > spec.vocab) {
-    throw new OutriderError(
-      "OUTRIDER_FORMAT",
-      `Expected a tokenizer of at most ${spec.vocab} tokens for ${files.path}, received ${tokenizer.vocabSize}`,
+  // The loading thread packs weights while this one makes the tokenizer.
+  const packing = loadRuntime(config, weights, options, watched);
+  packing.catch(() => undefined); // it may fail before anybody waits for it
+  const { tokenizer, template } = await readTokenizer(files, spec.vocab).catch(async (error) => {
+    watched.stop(error);
+    await packing.then(
+      (runtime) => runtime.dispose(),
+      () => undefined,
     );
-  }
-  const template = new ChatTemplate(tokenizer.chatTemplate, tokenizer);
-  const runtime = await loadRuntime(config, weights, options, watched);
+    throw error;
+  });
+  const runtime = await packing;
   return new Model({
     runtime,
     tokenizer,

@@ -67,6 +67,11 @@ export class Runtime {
     this.fingerprint = fingerprint;
   }
 
+  /** True while calls of this model are on the engine. */
+  get busy(): boolean {
+    return this.#active.size > 0;
+  }
+
   get disposed(): boolean {
     return this.#disposed;
   }

@@ -1,7 +1,7 @@
 import { checkThreads, expected } from "../errors.ts";
 import { bindDims } from "../tensor/check.ts";
 import { Tensor } from "../tensor/tensor.ts";
-import { asFloat32, type FloatType, nativeOps, type OpOptions } from "./native-ops.ts";
+import { asFloat32, type FloatType, nativeOps, type OpOptions, opInput } from "./native-ops.ts";
 import { type PackedWeights, packWeights, type WeightTensor } from "./packed-weights.ts";
 
 /** Inputs of {@link gemm}. Dims: N rows, M outputs, K inputs. */
@@ -28,7 +28,8 @@ export interface GemmInput extends OpOptions {
  * @throws {OutriderError} OUTRIDER_SHAPE for tensors that do not fit together; OUTRIDER_UNSUPPORTED for an activation the weights do not have.
  * @example const y = gemm({ x: f32([1, 2], [1, 2]), w: f32([3, 4, 5, 6], [2, 2]) });
  */
-export function gemm({ x, w, bias, activation = "float", threads = 1, level }: GemmInput): Tensor<"f32", 2> {
+export function gemm(input: GemmInput): Tensor<"f32", 2> {
+  const { x, w, bias, activation = "float", threads = 1, level } = opInput(input, "x", "w");
   const packed = packWeights(w);
   const { N, K, M } = bindDims<"N" | "K" | "M">({ x: [x, "f32|f16|bf16[N, K]"], bias: [bias, "f32|f16|bf16[M]"] });
   if (K !== packed.cols) throw expected("OUTRIDER_SHAPE", "x", `${packed.cols} columns, as the weights have`, K);

@@ -101,6 +101,7 @@ export interface NativeOps {
     token: number,
     key: Float32Array,
     value: Float32Array,
+    level?: Level,
   ): void;
   attention(args: NativeAttention, level?: Level): void;
   sample(logits: Float32Array, options: NativeSampleOptions): number;

@@ -59,7 +59,10 @@ const packedOf = new WeakMap<WeightTensor, PackedWeights>();
 export function packWeights(weights: WeightTensor | PackedWeights): PackedWeights {
   if (weights instanceof PackedWeights) return weights;
   const known = packedOf.get(weights);
-  if (known) return known;
+  if (known) {
+    void weights.data; // throws if the tensor has been disposed
+    return known;
+  }
   const types = ["f32", "f16", "bf16", "affine2", "affine4", "affine8"];
   if (!(weights instanceof Tensor) || !types.includes(weights.dtype) || weights.rank !== 2) {
     throw expected(

@@ -34,12 +34,12 @@ void relax() {
 constexpr int kSpins = 2000;
 constexpr int kFewestSpins = 50;
 
-// How long this thread spins before it sleeps. Alone on its core, the others arrive within microseconds and a wake-up costs
-// more; on a crowded machine one of them has lost its core, and spinning only keeps it from getting ours.
+// How long this thread spins before it sleeps. Alone on its core, the others arrive within microseconds and a wake-up
+// costs more; on a crowded machine one of them has lost its core, and spinning only keeps it from getting ours.
 thread_local int patience = kSpins;
 
-// Learns from the kernel's accounts how long this thread stood in line for a core: more than a twentieth of the time is a
-// crowd. Asked at most every two milliseconds; without such accounts patience stays as it is.
+// Learns from the kernel's accounts how long this thread stood in line for a core: more than a twentieth of the time is
+// a crowd. Asked at most every two milliseconds; without such accounts patience stays as it is.
 void look_around() {
   using Clock = std::chrono::steady_clock;
   struct Accounts {

@@ -191,6 +191,8 @@ Napi::Value ModelObject::run(const Napi::CallbackInfo& info) {
   batch.wants = read_typed<std::uint8_t>(from, "wants", napi_uint8_array);
   batch.target = read_typed<std::int32_t>(from, "targets", napi_int32_array);
   batch.scratch = read_flag(from, "scratch");
+  batch.repeat = read_integer(from, "repeat", 1);
+  batch.ends = read_typed<std::int32_t>(from, "ends", napi_int32_array);
   batch.top_k = read_integer(from, "topK", 0);
   batch.layer_begin = read_integer(from, "layerBegin", 0);
   batch.layer_end = read_integer(from, "layerEnd", static_cast<long>(weights->spec.layers.size()));

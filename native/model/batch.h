@@ -50,6 +50,11 @@ struct Batch {
   std::vector<std::uint8_t> wants;
   std::vector<std::int32_t> target;  // rows with kWantTarget; empty if none
   bool scratch = false;
+  // Plain decoding without a way back to the caller for every token: up to `repeat` times the token drawn for the last
+  // row is appended and the next one drawn with the same wants, until one of `ends` is drawn or the context is full.
+  // Only for one sequence whose last row alone wants anything, a token and perhaps the best.
+  long repeat = 1;
+  std::vector<std::int32_t> ends;
   long top_k = 0;
   // Layers [layer_begin, layer_end); the head runs only if layer_end is the last layer. Skipped parts leave the
   // residual stream as it is; a skipped attention writes no keys.

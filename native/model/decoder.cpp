@@ -80,7 +80,47 @@ Result Forward::begin() {
       return bad("Expected a sampler for each sequence that draws a token");
     }
   }
+  if (Result fits = check_repeat(); !fits.ok()) return fits;
   if (Result reserved = reserve_output(); !reserved.ok()) return reserved;
+  Result prepared = prepare_rows();
+  first_length_ = start_length_;
+  first_history_ = history_before_;
+  return prepared;
+}
+
+Result Forward::check_repeat() const {
+  const auto bad = [](const char* what) { return Result::error(Status::kArgument, what); };
+  if (batch_.repeat < 1 || batch_.repeat > kMostRepeats) return bad("Expected 1 to 4096 repetitions of a batch");
+  if (batch_.repeat == 1) return {};
+  const auto layers = static_cast<long>(weights_->spec.layers.size());
+  if (batch_.sequences.size() != 1 || batch_.scratch || batch_.token.empty() || batch_.layer_begin != 0 ||
+      batch_.layer_end != layers) {
+    return bad("Expected one sequence, tokens and all layers for a batch that repeats");
+  }
+  for (std::size_t i = 0; i < batch_.wants.size(); ++i) {
+    const unsigned wants = batch_.wants[i];
+    const bool last = i + 1 == batch_.wants.size();
+    if (last ? (wants & ~unsigned{kWantTopk}) != kWantSample : wants != 0)
+      return bad(
+          "Expected only the last row of a batch that repeats to want anything, a token and perhaps the best ones");
+  }
+  return {};
+}
+
+// Whether another token is to be drawn after the one just drawn.
+bool Forward::goes_on() const {
+  if (repeated_ + 1 >= batch_.repeat || batch_.sequences[0]->length() >= weights_->spec.context_length) return false;
+  const std::int32_t token = output_.sampled.data()[output_.sampled.size() - 1];
+  return std::find(batch_.ends.begin(), batch_.ends.end(), token) == batch_.ends.end();
+}
+
+// Makes the drawn token the batch.
+Result Forward::next_token() {
+  ++repeated_;
+  batch_.token = {output_.sampled.data()[output_.sampled.size() - 1]};
+  batch_.sequence = {0};
+  batch_.wants = {batch_.wants.back()};
+  next_row_ = 0;
   return prepare_rows();
 }
 
@@ -88,7 +128,8 @@ Result Forward::begin() {
 Result Forward::reserve_output() {
   const DecoderSpec& spec = weights_->spec;
   const auto wanting = [this](unsigned want) {
-    return static_cast<std::size_t>(std::count_if(batch_.wants.begin(), batch_.wants.end(),
+    return static_cast<std::size_t>(batch_.repeat) *
+           static_cast<std::size_t>(std::count_if(batch_.wants.begin(), batch_.wants.end(),
                                                   [want](unsigned wants) { return (wants & want) != 0; }));
   };
   const std::size_t topk = wanting(kWantTopk), sampled = wanting(kWantSample);
@@ -173,9 +214,9 @@ void Forward::clear_silent_layers() {
 }
 
 void Forward::roll_back() {
-  for (std::size_t s = 0; s < start_length_.size(); ++s) {
-    batch_.sequences[s]->truncate(start_length_[s]);
-    if (batch_.samplers[s] != nullptr) batch_.samplers[s]->history.resize(history_before_[s]);
+  for (std::size_t s = 0; s < first_length_.size(); ++s) {
+    batch_.sequences[s]->truncate(first_length_[s]);
+    if (batch_.samplers[s] != nullptr) batch_.samplers[s]->history.resize(first_history_[s]);
   }
 }
 
@@ -205,6 +246,10 @@ Result Forward::step(Workspace& workspace, const std::atomic<bool>& abort, long 
   if (!result.ok()) return result;
   next_row_ += chunk.n;
   *done = next_row_ == batch_.rows();
+  if (*done && batch_.repeat > 1 && goes_on()) {
+    *done = false;
+    return next_token();
+  }
   if (*done && batch_.scratch) {
     for (std::size_t s = 0; s < rows_of_.size(); ++s) {
       std::vector<std::int32_t> parents, tokens;  // parents as slots of the sequence

@@ -12,6 +12,7 @@ namespace outrider {
 // it.
 constexpr long kChunkRows = 256;
 constexpr long kSharedChunkRows = 32;
+constexpr long kMostRepeats = 4096;
 
 // Memory reused from step to step. One per engine thread.
 class Workspace {
@@ -53,7 +54,10 @@ class Forward {
 
  private:
   Result reserve_output();
+  Result check_repeat() const;
   Result prepare_rows();
+  [[nodiscard]] bool goes_on() const;
+  Result next_token();
   void clear_silent_layers();
   Result layers(Chunk& chunk, Workspace& workspace, const std::atomic<bool>& abort);
   Result head(Chunk& chunk, Workspace& workspace);
@@ -70,7 +74,10 @@ class Forward {
   std::vector<long> start_length_;                  // per sequence
   std::vector<std::vector<std::int32_t>> rows_of_;  // scratch: batch rows of each sequence, in order
   std::vector<std::size_t> history_before_;         // per sequence: history length of its sampler at begin()
+  std::vector<long> first_length_;                  // start_length_ and history_before_ of the first repetition
+  std::vector<std::size_t> first_history_;
   long next_row_ = 0;
+  long repeated_ = 0;  // tokens drawn by repetition
 };
 
 }  // namespace outrider

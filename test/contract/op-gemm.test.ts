@@ -240,3 +240,12 @@ test("int8 needs affine weights, bf16 bf16 ones, shapes must fit", () => {
   }
   expect(() => gemm({ x: f32([1, 2, 3], [1, 3]), w })).toThrow(expect.objectContaining({ code: "OUTRIDER_SHAPE" }));
 });
+
+test("a weight tensor that was disposed is refused, packed before or not", () => {
+  const w = f32([1, 2], [1, 2]);
+  const x = f32([1, 2], [1, 2]);
+  expect([...gemm({ x, w }).data]).toEqual([5]);
+  w.dispose();
+  expect(() => gemm({ x, w })).toThrow(expect.objectContaining({ code: "OUTRIDER_DISPOSED" }));
+  expect(() => gemm(undefined as never)).toThrow(expect.objectContaining({ code: "OUTRIDER_ARGUMENT" }));
+});

@@ -1,7 +1,7 @@
 // The engine batch and the KV cache: what they refuse, and what they count.
 import { afterAll, beforeAll, expect, test } from "vitest";
 import type { KvCache } from "../../lib/cache/kv-cache.ts";
-import type { Runtime } from "../../lib/model/runtime.ts";
+import type { Runtime, StepBatch } from "../../lib/model/runtime.ts";
 import { native, want } from "../../lib/native.ts";
 import { nativeOps } from "../../lib/ops/native-ops.ts";
 import { code } from "../support/errors.ts";
@@ -229,4 +229,63 @@ test("snapshots of another model or format are refused and change nothing", asyn
   await expect(target.restore(image)).rejects.toEqual(code("OUTRIDER_SNAPSHOT"));
   expect(target.length).toBe(5);
   await other.dispose();
+});
+
+test("a batch that repeats draws what single calls draw, until an end token, and rolls back as one", async () => {
+  const { vocab } = runtime.spec;
+  const options = { temperature: 1, repetitionPenalty: 1.3, seed: 5n };
+  const wants = want.sample | want.topk;
+  const single = runtime.newCache();
+  const one = sampler(vocab, options);
+  const drawn = { tokens: [] as number[], top: [] as number[], logprobs: [] as number[] };
+  let batch: StepBatch = { ...rows(300, 0), caches: [single], samplers: [one], topK: 2 };
+  batch.wants[299] = wants;
+  for (let i = 0; i < 12; i++) {
+    const result = await runtime.step(batch);
+    drawn.tokens.push(...result.sampled);
+    drawn.top.push(...(result.topkIds ?? []));
+    drawn.logprobs.push(...(result.sampledLogprob ?? []));
+    batch = {
+      ...{ tokens: result.sampled, sequence: new Int32Array(1), wants: Uint8Array.of(wants) },
+      ...{ caches: [single], samplers: [one], topK: 2 },
+    };
+  }
+  const first = { ...rows(300, 0), topK: 2, repeat: 12 };
+  first.wants[299] = wants;
+  const many = runtime.newCache();
+  const result = await runtime.step({ ...first, caches: [many], samplers: [sampler(vocab, options)] });
+  expect([...result.sampled]).toEqual(drawn.tokens);
+  expect([...(result.topkIds ?? [])]).toEqual(drawn.top);
+  expect([...(result.sampledLogprob ?? [])]).toEqual(drawn.logprobs);
+  expect(many.length).toBe(311);
+  expect(await many.save()).toEqual(await single.save());
+
+  const end = drawn.tokens[5];
+  const until = drawn.tokens.indexOf(end) + 1;
+  const short = await runtime.step({
+    ...{ ...first, ends: Int32Array.of(end) },
+    ...{ caches: [runtime.newCache()], samplers: [sampler(vocab, options)] },
+  });
+  expect([...short.sampled]).toEqual(drawn.tokens.slice(0, until));
+
+  const aborted = runtime.newCache();
+  const controller = new AbortController();
+  const mine = sampler(vocab, options);
+  const running = runtime.step({ ...first, repeat: 1000, caches: [aborted], samplers: [mine] }, controller.signal);
+  setTimeout(() => controller.abort(), 30);
+  await expect(running).rejects.toThrow();
+  expect(aborted.length).toBe(0);
+  const again = await runtime.step({ ...first, caches: [aborted], samplers: [mine] });
+  expect([...again.sampled]).toEqual(drawn.tokens);
+
+  for (const bad of [
+    { ...first, wants: new Uint8Array(300).fill(want.sample) },
+    { ...first, scratch: true, parents: Int32Array.from({ length: 300 }, (_, i) => i - 1) },
+    { ...first, repeat: 5000 },
+    { ...first, layerEnd: 2 },
+  ]) {
+    await expect(
+      runtime.step({ ...bad, caches: [runtime.newCache()], samplers: [sampler(vocab, options)] }),
+    ).rejects.toEqual(code("OUTRIDER_ARGUMENT"));
+  }
 });

@@ -36,5 +36,5 @@ test.each(["attention", "decode"])("%s --quick --json", (suite) => {
 test("an unknown suite ends with exit code 2 and says which there are", () => {
   const { status, stderr } = bench("speed");
   expect(status).toBe(2);
-  expect(stderr).toContain("gemm, attention, decode, peers");
+  expect(stderr).toContain("gemm, attention, rounding, decode, crowd, peers");
 });
