@@ -89,7 +89,7 @@ test("batches whose members run JavaScript", async () => {
 
   let other: { promise: Promise<unknown> } | undefined;
   const taken = meddling(300, () => {
-    other = model.run(batch(model.sequence("f32"), 1));
+    other = model.run(batch(model.sequence("f32"), 1500)); // long enough to be on the engine still
   });
   expect(() => model.run(taken)).toThrow(code("OUTRIDER_BUSY"));
   await other?.promise;
