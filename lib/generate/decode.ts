@@ -7,7 +7,7 @@ import { type NativeBatchResult, type NativeSampler, native, want } from "../nat
 import type { ResolvedOptions } from "./options.ts";
 
 // A call draws tokens ahead for so long at most: what a reader of the stream does not notice, nor an abort.
-const secondsAhead = 0.008;
+const secondsAhead = 0.012;
 const mostAhead = 8;
 
 /** A token with its log-probability under the raw logits. */
@@ -36,6 +36,16 @@ export interface DecodeStats {
   decodeKernelSeconds: number;
   peakScratchBytes: number;
 }
+
+export const emptyStats = (): DecodeStats => ({
+  promptTokens: 0,
+  cachedTokens: 0,
+  generatedTokens: 0,
+  prefillSeconds: 0,
+  decodeSeconds: 0,
+  decodeKernelSeconds: 0,
+  peakScratchBytes: 0,
+});
 
 /** Draws tokens for {@link decode}. */
 export function makeSampler(

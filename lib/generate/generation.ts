@@ -5,7 +5,7 @@ import type { Runtime } from "../model/runtime.ts";
 import { Detokenizer } from "../text/detokenizer.ts";
 import { StopMatcher } from "../text/stop.ts";
 import type { Tokenizer } from "../text/tokenizer.ts";
-import { type DecodedToken, type DecodeStats, decode } from "./decode.ts";
+import { type DecodedToken, decode, emptyStats } from "./decode.ts";
 import { plainSeed, type ResolvedOptions } from "./options.ts";
 
 /** Why the output ended: an end token, stop token or stop string; or maxTokens or the context length. */
@@ -75,15 +75,7 @@ export class GenerationRun {
   readonly #options: ResolvedOptions;
   readonly #started = performance.now();
   #firstToken = Number.NaN;
-  readonly #stats: DecodeStats = {
-    promptTokens: 0,
-    cachedTokens: 0,
-    generatedTokens: 0,
-    prefillSeconds: 0,
-    decodeSeconds: 0,
-    decodeKernelSeconds: 0,
-    peakScratchBytes: 0,
-  };
+  readonly #stats = emptyStats();
   finishReason: FinishReason = "length";
   stop: string | undefined;
   readonly tokens: number[] = [];

@@ -4,7 +4,7 @@ import { expected } from "../errors.ts";
 import type { Runtime } from "../model/runtime.ts";
 import { native, want } from "../native.ts";
 import { opLevels } from "../ops/native-ops.ts";
-import { makeSampler } from "./decode.ts";
+import { decode, emptyStats, makeSampler } from "./decode.ts";
 import { resolveOptions } from "./options.ts";
 
 /** Options of {@link Model.measure}. */
@@ -95,17 +95,13 @@ export async function measure(runtime: Runtime, options: MeasureOptions = {}): P
     try {
       keep(times.prefill, (await step(cache, ids(promptTokens), false)).seconds);
       cache.truncate(0);
-      let token = (await step(cache, ids(short), false)).result.sampled[0];
-      let seconds = 0;
-      let kernels = 0;
-      for (let i = 0; i < decodeTokens; i++) {
-        const { seconds: each, result } = await step(cache, Int32Array.of(token), false);
-        token = result.sampled[0];
-        seconds += each;
-        kernels += result.kernelSeconds;
-      }
+      const stats = emptyStats();
+      let start = 0;
+      const wish = { ...greedy, maxTokens: decodeTokens + 1, signal };
+      for await (const _ of decode(runtime, cache, ids(short), 0, [], wish, stats)) start ||= performance.now();
+      const seconds = (performance.now() - start) / 1e3;
       keep(times.token, seconds / decodeTokens);
-      keep(times.outside, (seconds - kernels) / decodeTokens);
+      keep(times.outside, (seconds - stats.decodeKernelSeconds) / decodeTokens);
       for (const { rows: count, seconds: list } of curve) {
         if (cache.length + count > contextLength) continue;
         const calls = Math.max(1, Math.ceil(12 / count));

@@ -40,13 +40,13 @@ GemmInput GemmInput::place(const PackedLayout& layout, long N, Rounding mode, st
   input.groups = layout.groups;
   const auto values = static_cast<std::size_t>(N * input.padded_cols);
   const auto sums = round64(static_cast<std::size_t>(N * layout.groups) * sizeof(float));
+  input.x = input.scale = reinterpret_cast<float*>(block);
+  input.pairs = reinterpret_cast<std::uint32_t*>(block);
+  input.q = reinterpret_cast<std::int8_t*>(block);
   if (mode == Rounding::kInt8) {
-    input.q = reinterpret_cast<std::int8_t*>(block);
     input.scale = reinterpret_cast<float*>(block + round64(values));
     input.sum = reinterpret_cast<float*>(block + round64(values) + sums);
   } else {
-    input.x = reinterpret_cast<float*>(block);
-    input.pairs = reinterpret_cast<std::uint32_t*>(block);
     input.sum = reinterpret_cast<float*>(block + round64(values * sizeof(float)));
   }
   return input;

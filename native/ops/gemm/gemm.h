@@ -44,6 +44,7 @@ struct GemmInput {
   Rounding mode = Rounding::kNone;
   long N = 0;
   long padded_cols = 0, groups = 0;
+  // Arrays of other modes point somewhere inside the block, so that a row of any is an address.
   float* x = nullptr;              // [N, padded_cols]      float mode, and bf16 mode on levels without bf16 products
   std::uint32_t* pairs = nullptr;  // [N, padded_cols / 2]  bf16 mode, in the memory of x
   std::int8_t* q = nullptr;        // [N, padded_cols]      int8 mode

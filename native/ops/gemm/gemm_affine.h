@@ -119,12 +119,12 @@ static inline void affine_tile(const ops::GemmArgs& args, const Row (&rows)[R], 
                                const Place& t) {
   const PackedLayout& layout = args.w->layout;
   // Totals over groups. A large tile needs all registers for the sums of one group, so its totals stay in memory; the
-  // barrier keeps the compiler from trying otherwise.
+  // barrier in the loop keeps the compiler from holding copies of them, which it would have to store as well.
   alignas(64) F storage[R][P];
   F(*total)[P] = storage;
-  if (R * P > 8) __asm__ volatile("" : "+r"(total));
   open_tile<R, P>(args, t, total);
   for (long g = t.begin; g < t.end; ++g) {
+    if constexpr (R * P > 8) __asm__ volatile("" : "+r"(total) : : "memory");
     const std::size_t offset = static_cast<std::size_t>(g) * layout.group_stride;
     const std::byte* codes[P];
     OUTRIDER_UNROLL

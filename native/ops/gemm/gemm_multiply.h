@@ -15,9 +15,8 @@ static void run_tile(const ops::GemmArgs& args, const Place& t) {
   Row rows[R];
   for (int r = 0; r < R; ++r) {
     const long n = t.row + r;
-    const auto from = [n](auto* rows, long stride) { return rows == nullptr ? nullptr : rows + n * stride; };
-    rows[r] = {from(in.x, in.padded_cols), from(in.pairs, in.padded_cols / 2), from(in.q, in.padded_cols),
-               from(in.scale, in.groups), from(in.sum, in.groups)};
+    rows[r] = {in.x + n * in.padded_cols, in.pairs + n * in.padded_cols / 2, in.q + n * in.padded_cols,
+               in.scale + n * in.groups, in.sum + n * in.groups};
   }
   const std::byte* w[P];
   for (int p = 0; p < P; ++p)
