@@ -34,7 +34,7 @@ struct Bf16Blocks {
     const std::uint32_t* query[R];
     OUTRIDER_UNROLL
     for (int r = 0; r < R; ++r) query[r] = rows[r].pair;
-    const auto step = [&](long pair, const I(&key)[kColumns]) {
+    const auto step = [&](long pair, const I(&key)[kColumns]) OUTRIDER_INLINE {
       OUTRIDER_UNROLL
       for (int r = 0; r < R; ++r) {
         const I q = i_set1(static_cast<std::int32_t>(query[r][pair]));
@@ -74,12 +74,12 @@ struct Bf16Blocks {
       OUTRIDER_UNROLL
       for (int v = 0; v < V; ++v) acc[r][v] = f_load(rows[r].acc + d + v * kLanes);
     }
-    const auto load = [&](long pair, int v) {
+    const auto load = [&](long pair, int v) OUTRIDER_INLINE {
       const std::uint32_t* at = pairs + pair * D + d + v * kLanes;
       return I{v + 1 < V ? _mm512_loadu_si512(at) : _mm512_maskz_loadu_epi32(mask, at)};
     };
     // Pairs [from, to) of one row, with the half it may not see set to 0.
-    const auto alone = [&](int r, long from, long to) {
+    const auto alone = [&](int r, long from, long to) OUTRIDER_INLINE {
       for (long pair = from; pair < to; ++pair) {
         std::uint32_t seen = 0xFFFFFFFFu;
         if (2 * pair < own[r].from) seen &= 0xFFFF0000u;

@@ -20,10 +20,10 @@ static inline F load_keys(const std::byte* page, long D, long d, long slot) {
   return pair_half(half + ((d >> 1) * kPageTokens + slot) * 2, d & 1);
 }
 
-// Channels d to d + 15 of one token, and zeros from D on.
-template <DType kType>
+// Channels d to d + 15 of one token, and zeros from D on unless all are known to exist.
+template <DType kType, bool kWhole = false>
 static inline F load_values(const std::byte* page, long D, long slot, long d) {
-  if (d + kLanes > D) {
+  if (!kWhole && d + kLanes > D) {
     float lanes[kLanes] = {};
     for (long i = 0; i < D - d; ++i) lanes[i] = load_float(page, kType, kv_value_index(kType, D, slot, d + i));
     return f_load(lanes);
@@ -34,6 +34,46 @@ static inline F load_values(const std::byte* page, long D, long slot, long d) {
   const auto* half = reinterpret_cast<const std::uint16_t*>(page) + kPageTokens * D;
   if constexpr (kType == DType::kF16) return f_load_f16(half + slot * D + d);
   return pair_half(half + ((slot >> 1) * D + d) * 2, slot & 1);
+}
+
+// The weighted sum of values over channels [d, d + 16 V). Each row takes its tokens in order, and those that all rows
+// see together. No row touches a value it may not see: its weight there is 0, but 0 times Inf is not.
+template <DType kType, int R, int V>
+static inline void attend_values(const std::byte* page, long D, long d, Query* rows, const Columns (&own)[R],
+                                 Columns all) {
+  F acc[R][V];
+  OUTRIDER_UNROLL
+  for (int r = 0; r < R; ++r) {
+    OUTRIDER_UNROLL
+    for (int v = 0; v < V; ++v) acc[r][v] = f_load(rows[r].acc + d + v * kLanes);
+  }
+  const auto alone = [&](int r, long from, long to) OUTRIDER_INLINE {
+    for (long j = from; j < to; ++j) {
+      const F weight = f_set1(rows[r].weights[j]);
+      OUTRIDER_UNROLL
+      for (int v = 0; v < V; ++v)
+        acc[r][v] = f_fma(weight, load_values<kType, (V > 1)>(page, D, j, d + v * kLanes), acc[r][v]);
+    }
+  };
+  OUTRIDER_UNROLL
+  for (int r = 0; r < R; ++r) alone(r, own[r].from, own[r].to < all.from ? own[r].to : all.from);
+  for (long j = all.from; j < all.to; ++j) {
+    F value[V];
+    OUTRIDER_UNROLL
+    for (int v = 0; v < V; ++v) value[v] = load_values<kType, (V > 1)>(page, D, j, d + v * kLanes);
+    OUTRIDER_UNROLL
+    for (int r = 0; r < R; ++r) {
+      const F weight = f_set1(rows[r].weights[j]);
+      OUTRIDER_UNROLL
+      for (int v = 0; v < V; ++v) acc[r][v] = f_fma(weight, value[v], acc[r][v]);
+    }
+  }
+  OUTRIDER_UNROLL
+  for (int r = 0; r < R; ++r) {
+    alone(r, own[r].from > all.to ? own[r].from : all.to, own[r].to);
+    OUTRIDER_UNROLL
+    for (int v = 0; v < V; ++v) f_store(rows[r].acc + d + v * kLanes, acc[r][v]);
+  }
 }
 
 // One block for R query rows: scores, softmax statistics, weighted values.
@@ -73,32 +113,10 @@ static inline void attend_block(const ops::AttentionArgs& args, const std::byte*
     }
     rows[r].total += f_sum(total);
   }
-  // Each row takes its tokens in order, and those that all rows see together. No row touches a value it may not see:
-  // its weight there is 0, but 0 times Inf is not.
   if (all.to < all.from) all.to = all.from;
-  for (long d = 0; d < D; d += kLanes) {
-    F acc[R];
-    OUTRIDER_UNROLL
-    for (int r = 0; r < R; ++r) {
-      acc[r] = f_load(rows[r].acc + d);
-      const long end = own[r].to < all.from ? own[r].to : all.from;
-      for (long j = own[r].from; j < end; ++j) {
-        acc[r] = f_fma(f_set1(rows[r].weights[j]), load_values<kType>(page, D, j, d), acc[r]);
-      }
-    }
-    for (long j = all.from; j < all.to; ++j) {
-      const F value = load_values<kType>(page, D, j, d);
-      OUTRIDER_UNROLL
-      for (int r = 0; r < R; ++r) acc[r] = f_fma(f_set1(rows[r].weights[j]), value, acc[r]);
-    }
-    OUTRIDER_UNROLL
-    for (int r = 0; r < R; ++r) {
-      for (long j = own[r].from > all.to ? own[r].from : all.to; j < own[r].to; ++j) {
-        acc[r] = f_fma(f_set1(rows[r].weights[j]), load_values<kType>(page, D, j, d), acc[r]);
-      }
-      f_store(rows[r].acc + d, acc[r]);
-    }
-  }
+  long d = 0;
+  for (; d + 4 * kLanes <= D; d += 4 * kLanes) attend_values<kType, R, 4>(page, D, d, rows, own, all);
+  for (; d < D; d += kLanes) attend_values<kType, R, 1>(page, D, d, rows, own, all);
 }
 
 // The block for the last `count` rows, at most R.

@@ -42,12 +42,10 @@ static inline float exp_down(float x) {
 // Lanes of block columns [column, column + 16) outside [lo, hi] become -inf.
 static inline F mask_scores(F scores, long column, long lo, long hi) {
   if (lo <= column && column + kLanes - 1 <= hi) return scores;
-  float lanes[kLanes];
-  f_store(lanes, scores);
-  for (long i = 0; i < kLanes; ++i) {
-    if (column + i < lo || column + i > hi) lanes[i] = -__builtin_inff();
-  }
-  return f_load(lanes);
+  alignas(64) static constexpr float kIndex[kLanes] = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
+  const F index = f_load(kIndex), none = f_set1(-__builtin_inff());
+  scores = f_select_less(index, f_set1(static_cast<float>(lo - column)), none, scores);
+  return f_select_less(f_set1(static_cast<float>(hi - column)), index, none, scores);
 }
 
 constexpr int kColumns = kPageTokens / kLanes;

@@ -16,7 +16,7 @@ struct Bf16Kind {
     F acc[R][P];
     open_tile<R, P>(args, t, acc);
     const long whole = args.w->layout.cols / 2 < t.end ? args.w->layout.cols / 2 : t.end;
-    const auto step = [&](long pair, const I(&weight)[P]) {
+    const auto step = [&](long pair, const I(&weight)[P]) OUTRIDER_INLINE {
       OUTRIDER_UNROLL
       for (int r = 0; r < R; ++r) {
         const I x = i_set1(static_cast<std::int32_t>(rows[r].pairs[pair]));
