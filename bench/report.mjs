@@ -79,4 +79,31 @@ tables do not compare. \`value\` is ours; \`ratio\` says how many times better t
 
 ${section("peers", "Side by side with node-llama-cpp 3.22.1", "End to end through both public APIs, two processes that take turns, flash attention on, f16 KV cache; decoding is 128 tokens after 32, `decode-16k` is behind 16384 tokens.")}${image("peers-decode.svg", "decode, tokens per second")}${image("peers-prefill512.svg", "prefill, tokens per second")}${section("decode", "Whole models", "`T` rows are the cost of verifying so many rows of a tree in one call; the limit of decoding is reading the weights once per token.", (id) => !/\/T\d+$/.test(id) || /\/T(1|2|3|4|6|8|12|16|24|32)$/.test(id))}${image("cost-curve.svg", "cost curve")}${section("gemm", "Weights times activations", "A cold matrix of 4096 x 14336. The baseline is the scalar reference. The limit of one row is reading the weights at the bandwidth measured beside it, of many rows the peak of multiply-accumulates of their kind.")}${section("attention", "Attention", "32 query heads on 8 KV heads of size 128, cold caches. The baseline of decoding is the scalar reference, its limit reading keys and values once; the baseline of trees is single-row calls.")}${section("crowd", "A crowded machine", "Two processes that decode at once, each with as many threads as the machine has; the baseline is half of what one has alone.")}`,
 );
+// The README's table is the same numbers.
+const readme = path.join(root, "README.md");
+if (results.peers) {
+  const names = {
+    smollm2: "SmolLM2 135M, Q4_1",
+    "tl-q2": "1.1B, 2 bits / Q2_K",
+    "tl-q4": "1.1B, 4 bits / Q4_0",
+    "tl-q8": "1.1B, 8 bits / Q8_0",
+    "tl-f16": "1.1B, F16",
+  };
+  const kinds = { decode: "decode", prefill512: "prefill of 512", "decode-16k": "decode behind 16384" };
+  const lines = results.peers.rows.map(({ id, value, baseline, ratio }) => {
+    const [, model, what] = id.split("/");
+    const speed = (tokens) => (tokens >= 100 ? tokens.toFixed(0) : tokens.toFixed(1));
+    return `| ${names[model] ?? model}, ${kinds[what] ?? what} | ${speed(value)} | ${speed(baseline)} | ${ratio.toFixed(1)} |`;
+  });
+  const { cpu, cores } = results.peers.machine;
+  const block = `<!-- performance: npm run bench:report -->
+${cpu}, ${cores} cores, ${results.peers.date}; tokens/s, \`${results.peers.command}\`.
+
+| | outrider | node-llama-cpp 3.22.1 | ratio |
+|---|---|---|---|
+${lines.join("\n")}
+<!-- end -->`;
+  const text = readFileSync(readme, "utf8");
+  writeFileSync(readme, text.replace(/<!-- performance[\s\S]*?<!-- end -->/, block));
+}
 console.log(`docs/performance.md, ${Object.keys(plots).length} plots`);

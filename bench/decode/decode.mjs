@@ -1,8 +1,9 @@
 // Whole models with default options. Rows `decode/MODEL/prefill512` and `decode/MODEL/decode` in tokens/s; the limit of decoding is
 // reading the weights once per token. `decode/MODEL/TN`: the cost of verifying N rows of a tree in one call, in calls of one row,
 // for every N up to 32. `decode/overhead`: microseconds of a decode step outside kernels, on SmolLM2 if it is there.
-// tl-q2 has the shape of TinyLlama 1.1B, random weights of 2 bits in groups of 64. --only NAME measures one model.
+// `decode/MODEL/load`: milliseconds from load() to a model ready to generate, the files in the page cache. tl-q2 has the shape of TinyLlama 1.1B, random weights of 2 bits in groups of 64. --only NAME measures one model.
 import { load } from "outrider";
+import { median, timed } from "../measure.mjs";
 import { modelFiles } from "../models.mjs";
 import { affineModel, llama1b } from "../shapes/llama.mjs";
 
@@ -16,6 +17,12 @@ export async function run({ quick, threads, model: file, only, say }) {
   const rows = [];
   for (const [name, source] of models) {
     say(`${name} with ${threads} threads`);
+    const loads = [];
+    for (let i = 0; i < (quick ? 2 : 6); i++) {
+      const seconds = await timed(async () => (await load(source(), { threads })).dispose());
+      if (i > 0) loads.push(seconds); // the first one reads the disk
+    }
+    rows.push({ id: `decode/${name}/load`, value: median(loads) * 1e3, unit: "ms" });
     const model = await load(source(), { threads });
     try {
       const found = await model.measure({ rows: quick ? [1, 4] : upTo(32), repetitions: quick ? 3 : 7 });

@@ -7,7 +7,7 @@ import { type NativeBatchResult, type NativeSampler, native, want } from "../nat
 import type { ResolvedOptions } from "./options.ts";
 
 // A call draws tokens ahead for so long at most: what a reader of the stream does not notice, nor an abort.
-const secondsAhead = 0.012;
+const secondsAhead = 0.016;
 const mostAhead = 8;
 
 /** A token with its log-probability under the raw logits. */

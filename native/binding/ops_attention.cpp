@@ -113,7 +113,7 @@ void attention(const Info& info) {
       if (position < 0 || position >= prefix) wrong(env, "positions below the prefix", "positions");
     }
   }
-  const std::size_t work_bytes = ops::attention_work_bytes(H, G, D);
+  const std::size_t work_bytes = ops::attention_work_bytes(N, H, G, D, tree);
   const Buffer work(work_bytes * static_cast<std::size_t>(threads));
   if (!work) throw_error(env, Status::kMemory, "Cannot allocate scratch memory");
   args.q_stride = args.out_stride = H * D;

@@ -69,7 +69,7 @@ Result LayerPass::allocate(Workspace& workspace) {
     ops::rope_table(rows_.position, n_, rope.inv_freq.data(), static_cast<long>(rope.inv_freq.size()), rope.magnitude,
                     cos_ + at, sin_ + at);
   }
-  work_bytes_ = ops::attention_work_bytes(H, G, D);
+  work_bytes_ = ops::attention_work_bytes(std::min(n_, kAttentionRows), H, G, D, batch_.scratch);
   work_ = workspace.slot(kSlotAttentionWork, work_bytes_ * static_cast<std::size_t>(threads_));
 
   long parts = 0;

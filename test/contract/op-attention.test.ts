@@ -35,7 +35,7 @@ function makeKv({ G, D, type }: Case, tokens: number, seed: number) {
  * float64 attention of row n over the tokens listed in sees[n] (oldest first). A score of D multiply-adds is off by (D + 4) u of its
  * summed magnitudes, or by 5e-7 softCap; weights inherit that as a relative error, and a sum of T of them and of weighted values adds
  * (T + 16) u. Values cancel, so their magnitudes count. Kernels of bf16 products round queries to bf16, which is done here too, and
- * weights, by u16 = 2^-9 of each: numerator and denominator then are off by u16 of their magnitudes each.
+ * weights, by u16 = 2^-9 of each, from an exponential that is off by 6e-5: numerator and denominator each inherit both.
  */
 function reference(
   c: Case,
@@ -78,7 +78,7 @@ function reference(
         });
         value[at + d] = sum;
         tolerance[at + d] =
-          magnitude * (4 * off + (visible.length + 48) * unit + (bf16Products ? 2 * 2 ** -9 : 0)) + 1e-30;
+          magnitude * (4 * off + (visible.length + 48) * unit + (bf16Products ? 2 * (2 ** -9 + 6e-5) : 0)) + 1e-30;
       }
     }
   });

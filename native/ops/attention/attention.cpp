@@ -27,12 +27,13 @@ constexpr std::size_t padded_head(long D) { return static_cast<std::size_t>((D +
 
 }  // namespace
 
-// Two pages of f32, one assembled for tree rows and one converted; then of all query rows: sums of a segment, sums of
-// those before it, weights of a block, and the query in pairs of bf16.
-std::size_t attention_work_bytes(long, long, long D) {
-  const std::size_t d = padded_head(D), pages = 2 * 2 * kPageTokens * d;
-  const std::size_t floats = pages + kAttentionQueries * (2 * d + kPageTokens + d);
-  return (floats * sizeof(float) + 63) / 64 * 64 + 64;
+// Of all query rows that walk together: sums of a segment, sums of those before it, weights of a block, and the query
+// in pairs of bf16; then, where they are needed, two pages of f32: one assembled for tree rows and one converted.
+std::size_t attention_work_bytes(long N, long H, long G, long D, bool tree) {
+  const std::size_t d = padded_head(D);
+  const auto queries = static_cast<std::size_t>(attention_queries(N, H, G));
+  const std::size_t pages = tree || queries > kFewQueries ? 2 * 2 * kPageTokens * d : 0;
+  return ((queries * (3 * d + kPageTokens) + pages) * sizeof(float) + 63) / 64 * 64 + 64;
 }
 
 std::size_t attention_parts_floats(long queries, long segments, long D) {

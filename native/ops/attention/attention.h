@@ -33,6 +33,12 @@ constexpr long kMaxHeadDim = 512;
 constexpr long kMaxTreeRows = 1024;
 // Query rows of one KV head that walk the pages together in the vector kernels.
 constexpr int kAttentionQueries = 64;
+// Up to so many need no page of their own.
+constexpr int kFewQueries = 4;
+// Those of a call of N rows.
+constexpr long attention_queries(long N, long H, long G) {
+  return N * (H / G) < kAttentionQueries ? N * (H / G) : kAttentionQueries;
+}
 // Positions whose softmax is computed on its own before it is merged with what came before. A multiple of kPageTokens.
 constexpr long kSegmentTokens = 256;
 
@@ -63,8 +69,8 @@ struct AttentionArgs {
   long parts_first, segment_begin, segment_end;
 };
 
-// Scratch of one thread, a multiple of 64.
-std::size_t attention_work_bytes(long H, long G, long D);
+// Scratch of one thread for calls of up to N rows, a multiple of 64.
+std::size_t attention_work_bytes(long N, long H, long G, long D, bool tree);
 
 // Shapes are preconditions: D <= kMaxHeadDim, G divides H. Reentrant with separate work.
 // Cost: 4 D flops per row, head and visible position; each page is read once per kAttentionQueries query rows.

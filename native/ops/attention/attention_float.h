@@ -104,7 +104,7 @@ static inline void attend_block(const ops::AttentionArgs& args, const std::byte*
     own[r] = columns_of(rows[r], block_start);
     if (own[r].from > all.from) all.from = own[r].from;
     if (own[r].to < all.to) all.to = own[r].to;
-    soften(args, rows[r], block_start, score[r]);
+    soften<f_exp_down>(args, rows[r], block_start, score[r]);
     F total = f_zero();
     OUTRIDER_UNROLL
     for (int c = 0; c < kColumns; ++c) {
@@ -145,7 +145,8 @@ struct FloatBlocks {
 
   static void attend(const ops::AttentionArgs& args, const std::byte* page, const std::byte*, long block_start,
                      Query* rows, int count, float* wide) {
-    if (kType == DType::kF32 || count <= kTile) return attend_tiles<kType>(args, page, block_start, rows, count);
+    if (kType == DType::kF32 || count <= kTile || count <= ops::kFewQueries)
+      return attend_tiles<kType>(args, page, block_start, rows, count);
     const long D = args.D;
     for (long d = 0; d < D; ++d) {
       for (long slot = 0; slot < kPageTokens; slot += kLanes) {

@@ -61,6 +61,8 @@ static inline Columns columns_of(const Query& row, long block_start) {
 
 // Scales, caps and masks the scores of one row, moves its maximum and rescales what it has summed. Scores become
 // weights.
+// The exponential is the kernel's own.
+template <F (*kExp)(F)>
 static inline void soften(const ops::AttentionArgs& args, Query& row, long block_start, F (&score)[kColumns]) {
   const F scale = f_set1(args.scale);
   const long lo = row.first - block_start, hi = row.last - block_start;
@@ -79,7 +81,7 @@ static inline void soften(const ops::AttentionArgs& args, Query& row, long block
   const float largest = block_top > row.largest ? block_top : row.largest;
   const F base = f_set1(largest);
   OUTRIDER_UNROLL
-  for (int c = 0; c < kColumns; ++c) score[c] = f_exp_down(f_sub(score[c], base));
+  for (int c = 0; c < kColumns; ++c) score[c] = kExp(f_sub(score[c], base));
   if (largest != row.largest) {  // a factor of 1 changes nothing
     const float keep = exp_down(row.largest - largest);
     row.largest = largest;

@@ -55,17 +55,18 @@ static inline float* part_of(const ops::AttentionArgs& args, long query, long se
 template <typename Blocks>
 static void walk(const ops::AttentionArgs& args) {
   const long D = args.D, per_group = args.H / args.G, padded = padded_head(D);
-  const std::size_t page_bytes = kv_page_bytes(D, DType::kF32);
-  TreePage own{args.work, 0, {}};
-  auto* wide = reinterpret_cast<float*>(args.work + page_bytes);
-  float* memory = wide + 2 * kPageTokens * padded;
+  const long together = ops::attention_queries(args.row_end - args.row_begin, args.H, args.G);
+  auto* memory = reinterpret_cast<float*>(args.work);
   const auto take = [&memory](long floats) {
     float* const at = memory;
-    memory += ops::kAttentionQueries * floats;
+    memory += floats;
     return at;
   };
-  float *acc = take(padded), *sum = take(padded), *weights = take(kPageTokens);
-  auto* pairs = reinterpret_cast<std::uint32_t*>(take((D + 1) / 2));
+  float *acc = take(together * padded), *sum = take(together * padded), *weights = take(together * kPageTokens);
+  auto* pairs = reinterpret_cast<std::uint32_t*>(take(together * padded));
+  // Not there, and not used, for few queries without a tree.
+  TreePage own{reinterpret_cast<std::byte*>(take(2 * kPageTokens * padded)), 0, {}};
+  float* const wide = memory;
   for (long g = args.g_begin; g < args.g_end; ++g) {
     // Queries of this KV head, row by row: query i is head i % per_group of batch row i / per_group.
     const long end_query = args.row_end * per_group;
