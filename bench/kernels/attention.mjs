@@ -1,7 +1,7 @@
 // Attention with all threads, 32 query heads on 8 KV heads of size 128. `attention/decode-CONTEXT`: milliseconds of one row over a bf16 cache
 // (`-f16`, `-f32`: other formats), cold: several caches take turns. Its baseline is the scalar reference level on one thread, its
 // limit reading keys and values once. `attention/tree-N`: a binary token tree of N rows above 16384 tokens; its baseline is N rows
-// by themselves.
+// by themselves, its limit the peak of bf16 multiply-accumulates.
 import { doctor } from "outrider";
 import { attention, f32, i32, KvPages } from "outrider/ops";
 import { assertClose, interleave, normal, perCall } from "../measure.mjs";
@@ -65,7 +65,9 @@ export async function run({ quick, threads, say }) {
       },
       repetitions,
     );
-    rows.push({ id, value: all[0] * 1e3, unit: "ms", baseline: n * each[0] * 1e3 });
+    const { bf16PeakGmacs } = await doctor({ threads });
+    const limit = bf16PeakGmacs > 0 ? (2 * n * heads * headDim * prefix) / bf16PeakGmacs / 1e6 : undefined;
+    rows.push({ id, value: all[0] * 1e3, unit: "ms", baseline: n * each[0] * 1e3, limit });
   }
   return rows;
 }

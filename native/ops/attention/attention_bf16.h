@@ -134,31 +134,38 @@ struct Bf16Blocks {
     }
   }
 
+  // Scores and weights of R rows.
   template <int R>
-  static void block(const ops::AttentionArgs& args, const std::byte* page, const std::byte* next, long block_start,
-                    Query* rows) {
+  static void score_rows(const ops::AttentionArgs& args, const std::byte* page, const std::byte* next, long block_start,
+                         Query* rows) {
+    F score[R][kColumns];
+    scores<R>(page, next, args.D, rows, score);
+    const I ones = i_set1(0x3F803F80);
+    OUTRIDER_UNROLL
+    for (int r = 0; r < R; ++r) {
+      soften<exp_quick>(args, rows[r], block_start, score[r]);
+      F total = f_zero();
+      OUTRIDER_UNROLL
+      for (int c = 0; c < kColumns; c += 2) {
+        const I bits = f_to_bf16_pairs(score[r][c], score[r][c + 1]);
+        i_store(rows[r].weights + c * (kLanes / 2), bits);
+        total = f_dot2(total, bits, ones);
+      }
+      rows[r].total += f_sum(total);
+    }
+  }
+
+  // Their weighted values.
+  template <int R>
+  static void value_rows(const ops::AttentionArgs& args, const std::byte* page, const std::byte* next, long block_start,
+                         Query* rows) {
     const long D = args.D;
     Columns own[R];
     Columns all{0, kPageTokens};
-    {
-      F score[R][kColumns];
-      scores<R>(page, next, D, rows, score);
-      const I ones = i_set1(0x3F803F80);
-      OUTRIDER_UNROLL
-      for (int r = 0; r < R; ++r) {
-        own[r] = columns_of(rows[r], block_start);
-        if (own[r].from > all.from) all.from = own[r].from;
-        if (own[r].to < all.to) all.to = own[r].to;
-        soften<exp_quick>(args, rows[r], block_start, score[r]);
-        F total = f_zero();
-        OUTRIDER_UNROLL
-        for (int c = 0; c < kColumns; c += 2) {
-          const I bits = f_to_bf16_pairs(score[r][c], score[r][c + 1]);
-          i_store(rows[r].weights + c * (kLanes / 2), bits);
-          total = f_dot2(total, bits, ones);
-        }
-        rows[r].total += f_sum(total);
-      }
+    for (int r = 0; r < R; ++r) {
+      own[r] = columns_of(rows[r], block_start);
+      if (own[r].from > all.from) all.from = own[r].from;
+      if (own[r].to < all.to) all.to = own[r].to;
     }
     if (all.to < all.from) all.to = all.from;
     const auto full = static_cast<__mmask16>(0xFFFFu);
@@ -171,23 +178,35 @@ struct Bf16Blocks {
     }
   }
 
-  template <int R>
-  static void block_of(const ops::AttentionArgs& args, const std::byte* page, const std::byte* next, long block_start,
-                       Query* rows, long count) {
+  template <bool kScores, int R>
+  static void rows_of(const ops::AttentionArgs& args, const std::byte* page, const std::byte* next, long block_start,
+                      Query* rows, long count) {
     if constexpr (R > 1) {
-      if (count < R) return block_of<R - 1>(args, page, next, block_start, rows, count);
+      if (count < R) return rows_of<kScores, R - 1>(args, page, next, block_start, rows, count);
     }
-    block<R>(args, page, next, block_start, rows);
+    if constexpr (kScores) {
+      score_rows<R>(args, page, next, block_start, rows);
+    } else {
+      value_rows<R>(args, page, next, block_start, rows);
+    }
   }
 
-  // Tiles of nearly equal height; only the first asks for the next page.
-  static void attend(const ops::AttentionArgs& args, const std::byte* page, const std::byte* next, long block_start,
-                     Query* rows, int count, float*) {
-    const long tiles = (count + kRows - 1) / kRows;
-    for (long i = 0, r = 0; i < tiles; ++i) {
-      const long after = count * (i + 1) / tiles;
-      block_of<kRows>(args, page, i == 0 ? next : nullptr, block_start, rows + r, after - r);
+  // Tiles of nearly equal height; only the first asks for the next page. All take the keys, then all the values: either
+  // half of a page then stays in the first-level cache.
+  template <bool kScores>
+  static void tiles(const ops::AttentionArgs& args, const std::byte* page, const std::byte* next, long block_start,
+                    Query* rows, int count) {
+    const long all = (count + kRows - 1) / kRows;
+    for (long i = 0, r = 0; i < all; ++i) {
+      const long after = count * (i + 1) / all;
+      rows_of<kScores, kRows>(args, page, i == 0 ? next : nullptr, block_start, rows + r, after - r);
       r = after;
     }
+  }
+
+  static void attend(const ops::AttentionArgs& args, const std::byte* page, const std::byte* next, long block_start,
+                     Query* rows, int count, float*) {
+    tiles<true>(args, page, next, block_start, rows, count);
+    tiles<false>(args, page, next, block_start, rows, count);
   }
 };
