@@ -1,6 +1,6 @@
 // Line plots and bars as SVG text: two axes, labels, nothing else. Colours suit light and dark pages.
 
-const [width, height, left, bottom, top, right] = [640, 360, 56, 44, 34, 16];
+const [width, height, left, bottom, top, right] = [640, 370, 56, 44, 48, 16];
 const colours = ["#3b82f6", "#ef4444", "#10b981", "#f59e0b", "#8b5cf6", "#64748b"];
 const ink = "#6b7280";
 
@@ -20,7 +20,7 @@ function steps(most, count) {
 
 function frame(title, body) {
   return `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 ${width} ${height}" width="${width}" height="${height}">
-${text(left, 20, title, 'font-weight="bold"')}
+${text(8, 18, title, 'font-weight="bold"')}
 ${body.join("\n")}
 </svg>
 `;
@@ -42,7 +42,7 @@ export function linePlot(title, xLabel, yLabel, series) {
       text(left - 8, y(step) + 4, step, 'text-anchor="end"'),
     );
   for (const step of steps(mostX, 8)) body.push(text(x(step), y(0) + 18, step, 'text-anchor="middle"'));
-  body.push(text((left + width) / 2, height - 8, xLabel, 'text-anchor="middle"'), text(8, top - 2, yLabel));
+  body.push(text((left + width) / 2, height - 8, xLabel, 'text-anchor="middle"'), text(8, top - 12, yLabel));
   series.forEach(({ name, points: each }, i) => {
     const colour = colours[i % colours.length];
     const path = each.map(([a, b]) => `${x(a).toFixed(1)},${y(b).toFixed(1)}`).join(" ");
@@ -61,7 +61,7 @@ export function barPlot(title, yLabel, names, groups) {
   const y = (value) => height - bottom - (value / mostY) * (height - bottom - top - 12);
   const slot = (width - left - right) / groups.length;
   const bar = (slot * 0.8) / names.length;
-  const body = [line(left, y(0), width - right, y(0)), text(8, top - 2, yLabel)];
+  const body = [line(left, y(0), width - right, y(0)), text(8, top - 12, yLabel)];
   groups.forEach(({ name, values }, g) => {
     values.forEach((value, i) => {
       const at = left + g * slot + slot * 0.1 + i * bar;

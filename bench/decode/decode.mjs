@@ -1,16 +1,23 @@
 // Whole models with default options. Rows `decode/MODEL/prefill512` and `decode/MODEL/decode` in tokens/s; the limit of decoding is
 // reading the weights once per token. `decode/MODEL/TN`: the cost of verifying N rows of a tree in one call, in calls of one row,
 // for every N up to 32. `decode/overhead`: microseconds of a decode step outside kernels, on SmolLM2 if it is there.
-// `decode/MODEL/load`: milliseconds from load() to a model ready to generate, the files in the page cache. tl-q2 has the shape of TinyLlama 1.1B, random weights of 2 bits in groups of 64. --only NAME measures one model.
+// `decode/MODEL/load`: milliseconds from load() to a model ready to generate, the files in the page cache. The tl models have the
+// shape of TinyLlama 1.1B and random weights: 2 bits in groups of 64, 4 and 8 in groups of 32, F16. --only NAME measures one model.
 import { load } from "outrider";
 import { median, timed } from "../measure.mjs";
 import { modelFiles } from "../models.mjs";
-import { affineModel, llama1b } from "../shapes/llama.mjs";
+import { affineModel, ggufModel, llama1b } from "../shapes/llama.mjs";
 
 const upTo = (most) => Array.from({ length: most }, (_, i) => i + 1);
 
 export async function run({ quick, threads, model: file, only, say }) {
-  const shaped = file === undefined && !quick ? [["tl-q2", () => affineModel(llama1b, 2, 64)]] : [];
+  const shapes = [
+    ["tl-q2", () => affineModel(llama1b, 2, 64)],
+    ["tl-q4", () => affineModel(llama1b, 4, 32)],
+    ["tl-q8", () => affineModel(llama1b, 8, 32)],
+    ["tl-f16", () => ggufModel(llama1b, "f16")],
+  ];
+  const shaped = file === undefined && !quick ? shapes : [];
   const models = [...modelFiles(file).map(([name, source]) => [name, () => source]), ...shaped].filter(
     ([name]) => only === undefined || name === only,
   );
@@ -25,7 +32,8 @@ export async function run({ quick, threads, model: file, only, say }) {
     rows.push({ id: `decode/${name}/load`, value: median(loads) * 1e3, unit: "ms" });
     const model = await load(source(), { threads });
     try {
-      const found = await model.measure({ rows: quick ? [1, 4] : upTo(32), repetitions: quick ? 3 : 7 });
+      const curve = quick ? [1, 4] : ["tl-q4", "tl-q8", "tl-f16"].includes(name) ? [1, 4, 8, 16] : upTo(32);
+      const found = await model.measure({ rows: curve, repetitions: quick ? 3 : 7 });
       rows.push(
         {
           id: `decode/${name}/prefill512`,

@@ -4,6 +4,7 @@ import { expected } from "../errors.ts";
 import type { Runtime } from "../model/runtime.ts";
 import { native, want } from "../native.ts";
 import { opLevels } from "../ops/native-ops.ts";
+import { checkOptions, checkSignal } from "./arguments.ts";
 import { decode, emptyStats, makeSampler } from "./decode.ts";
 import { resolveOptions } from "./options.ts";
 
@@ -57,10 +58,12 @@ function kernelsFor(runtime: Runtime): Record<string, string> {
 
 /** Times prefill, decoding and calls of several rows. */
 export async function measure(runtime: Runtime, options: MeasureOptions = {}): Promise<Measurement> {
+  checkOptions(options, ["promptTokens", "decodeTokens", "rows", "repetitions", "signal"]);
+  checkSignal(options.signal);
   const { repetitions = 5, rows = [1, 2, 3, 4, 6, 8, 12, 16, 24, 32], decodeTokens = 64, signal } = options;
   const { vocab } = runtime.spec;
   const { contextLength } = runtime.options;
-  const promptTokens = Math.min(options.promptTokens ?? 512, contextLength - 1);
+  const { promptTokens = Math.min(512, contextLength - 1) } = options;
   const positive = (name: string, value: number, most: number) => {
     if (!Number.isInteger(value) || value < 1 || value > most)
       throw expected("OUTRIDER_ARGUMENT", name, `an integer from 1 to ${most}`, value);

@@ -50,22 +50,27 @@ static inline void f_store_to(float* p, F x, int n) {
     f_store_n(p, x, n);
 }
 
-// exp(x). Relative error below 2e-7 for x in [-87.3, 88.7]; 0 below that, +inf above 88.72; NaN stays NaN.
-// Cody-Waite reduction x = n ln 2 + r with |r| <= ln(2) / 2, then a degree-6 polynomial (Taylor's terms, whose error at
-// the ends of the interval is 1.2e-7 relative to the last kept bit).
-static inline F f_exp(F x) {
-  const F hi = f_set1(88.72f), lo = f_set1(-87.33f);
-  const F clamped = f_min(hi, f_max(lo, x));  // operand order keeps NaN
-  const F n = f_round(f_mul(clamped, f_set1(1.44269504088896341f)));
-  F r = f_fma(n, f_set1(-0.693359375f), clamped);
-  r = f_fma(n, f_set1(2.12194440e-4f), r);
+// exp(x) = 2^n p for x in [-87.4, 88.8]; NaN gives NaN. Cody-Waite reduction x = n ln 2 + r with |r| <= ln(2) / 2, then
+// a degree-6 polynomial (Taylor's terms, whose error at the ends of the interval is 1.2e-7 relative to the last kept
+// bit).
+static inline F f_exp_reduced(F x, F* n) {
+  *n = f_round(f_mul(x, f_set1(1.44269504088896341f)));
+  F r = f_fma(*n, f_set1(-0.693359375f), x);
+  r = f_fma(*n, f_set1(2.12194440e-4f), r);
   F p = f_set1(1.0f / 720.0f);
   p = f_fma(p, r, f_set1(1.0f / 120.0f));
   p = f_fma(p, r, f_set1(1.0f / 24.0f));
   p = f_fma(p, r, f_set1(1.0f / 6.0f));
   p = f_fma(p, r, f_set1(0.5f));
   p = f_fma(p, r, f_set1(1.0f));
-  p = f_fma(p, r, f_set1(1.0f));
+  return f_fma(p, r, f_set1(1.0f));
+}
+
+// exp(x). Relative error below 2e-7 for x in [-87.3, 88.7]; 0 below that, +inf above 88.72; NaN stays NaN.
+static inline F f_exp(F x) {
+  const F hi = f_set1(88.72f), lo = f_set1(-87.33f);
+  F n;
+  const F p = f_exp_reduced(f_min(hi, f_max(lo, x)), &n);  // operand order keeps NaN
   // 2^128 does not exist: scale in two steps so that results just below the largest float survive.
   const F half_n = f_round(f_mul(n, f_set1(0.5f)));
   F y = f_scale2(f_scale2(p, f_to_i(half_n)), f_to_i(f_sub(n, half_n)));

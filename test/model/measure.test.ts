@@ -30,7 +30,13 @@ test("measure reports speeds, the cost curve, the limit and the kernels", async 
 });
 
 test("measure refuses what it cannot measure, and ends when it is told to", async () => {
-  for (const options of [{ rows: [0] }, { rows: [257] }, { promptTokens: 1 << 20 }, { repetitions: 0 }]) {
+  for (const options of [
+    { rows: [0] },
+    { rows: [257] },
+    { promptTokens: 1 << 20 },
+    { repetitions: 0 },
+    { row: [1] } as never,
+  ]) {
     await expect(model.measure(options)).rejects.toEqual(code("OUTRIDER_ARGUMENT"));
   }
   const reason = new Error("enough");

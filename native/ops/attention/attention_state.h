@@ -16,20 +16,11 @@ struct Query {
 };
 
 // exp(x) for x <= 0, as softmax needs it: relative error below 2e-7 down to -87.3, 0 below that; NaN stays NaN.
-// The reduction and the polynomial of f_exp without the care for large results.
+// f_exp without the care for large results.
 static inline F f_exp_down(F x) {
   const F lo = f_set1(-87.33f);
-  const F clamped = f_max(lo, x);  // operand order keeps NaN
-  const F n = f_round(f_mul(clamped, f_set1(1.44269504088896341f)));
-  F r = f_fma(n, f_set1(-0.693359375f), clamped);
-  r = f_fma(n, f_set1(2.12194440e-4f), r);
-  F p = f_set1(1.0f / 720.0f);
-  p = f_fma(p, r, f_set1(1.0f / 120.0f));
-  p = f_fma(p, r, f_set1(1.0f / 24.0f));
-  p = f_fma(p, r, f_set1(1.0f / 6.0f));
-  p = f_fma(p, r, f_set1(0.5f));
-  p = f_fma(p, r, f_set1(1.0f));
-  p = f_fma(p, r, f_set1(1.0f));
+  F n;
+  const F p = f_exp_reduced(f_max(lo, x), &n);  // operand order keeps NaN
   return f_select_less(x, lo, f_zero(), f_scale2(p, f_to_i(n)));
 }
 
