@@ -27,7 +27,13 @@ const library = (name) =>
 run("npm", ["run", "build:asan"]);
 const vitest = path.join(root, "node_modules/.bin/vitest");
 const what = values.contract
-  ? ["run", "test/contract", ...["batch-invariance", "engine", "engine-hostile", "gguf"].map((name) => `test/model/${name}.test.ts`)]
+  ? [
+      "run",
+      "test/contract",
+      ...["batch-invariance", "engine", "engine-hostile", "gguf"].map((name) => `test/model/${name}.test.ts`),
+      "--testTimeout",
+      "600000",
+    ]
   : ["run", "--config", "fuzz/vitest.config.ts"];
 run(vitest, what, {
   OUTRIDER_NATIVE_PATH: path.join(root, "build/asan/outrider.node"),
