@@ -40,6 +40,8 @@ Result Forward::begin() {
                : batch_.token.size() != size) {
     return bad("Expected one token or one embedding for each row");
   }
+  if (embedded && !batch_.token.empty())
+    return bad("Expected tokens or embeddings for the rows of a batch, received both");
   if (batch_.layer_begin > 0 && !embedded)
     return bad("Expected hidden states as input of a range that does not start at layer 0");
   if (batch_.wants.size() != size || (batch_.scratch && batch_.parent.size() != size))

@@ -170,3 +170,14 @@ test("a file that is cut short while it is read is an error and nothing else", a
     rmSync(folder, { recursive: true });
   }
 });
+
+test("a batch has tokens or embeddings, and not both", async () => {
+  const embeddings = new Float32Array(4 * runtime.spec.hidden);
+  const tree = { parents: Int32Array.of(-1, 0, 1, 2), scratch: true };
+  const shape = { sequence: new Int32Array(4), wants: new Uint8Array(4) };
+  for (const tokens of [[1], [1, 2, 3, 4]]) {
+    const both = { ...shape, ...tree, embeddings, tokens: Int32Array.from(tokens), caches: [runtime.newCache()] };
+    await expect(runtime.step(both)).rejects.toEqual(code("OUTRIDER_ARGUMENT", /received both/));
+  }
+  await runtime.step({ ...shape, ...tree, embeddings, caches: [runtime.newCache()] });
+});
