@@ -7,9 +7,12 @@ import { monitorEventLoopDelay } from "node:perf_hooks";
 import { promisify } from "node:util";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { load, type Model, OutriderError } from "../../lib/index.ts";
+import { openSource } from "../../lib/load/source.ts";
+import { specFromConfig } from "../../lib/model/config.ts";
+import { mapWeights } from "../../lib/model/weights.ts";
 import { code } from "../support/errors.ts";
 import { safetensorsFile, writeMicroFolder } from "../support/micro-model.ts";
-import { defaultModel } from "../support/runtime.ts";
+import { defaultModel, openRuntime, startRuntime } from "../support/runtime.ts";
 import { sharedDir } from "../support/shared.ts";
 
 const root = path.resolve(import.meta.dirname, "../..");
@@ -268,19 +271,21 @@ describe("programs", () => {
   test("loading a model does not hold up another one's steps", { retry: 3 }, async () => {
     const folder = path.join(temporary, "beside");
     writeWideModel(folder);
-    const model = await load(undefined, { threads: 2 });
+    const files = await openSource(folder);
+    const config = specFromConfig(files.config ?? {});
+    const mapped = mapWeights(config, files.tensors, files.kind, files.config);
+    const runtime = await openRuntime(defaultModel);
+    const cache = runtime.newCache();
+    const row = { tokens: Int32Array.of(5), sequence: new Int32Array(1), wants: new Uint8Array(1), caches: [cache] };
+    await runtime.step(row);
     const tokens: number[] = [];
     let loading = true;
     const start = performance.now();
-    const other = load(folder, { threads: 2 }).finally(() => {
+    const other = startRuntime(config, mapped).finally(() => {
       loading = false;
     });
-    let last = performance.now();
-    for await (const _ of model.stream("Once upon a time", { maxTokens: 1900, ignoreEos: true })) {
-      tokens.push(performance.now() - last);
-      last = performance.now();
-      if (!loading) break;
-    }
+    // What the engine takes for a step: the event loop has its own business meanwhile.
+    while (loading && cache.length < 1900) tokens.push((await runtime.step(row)).seconds * 1e3);
     await other.then((loaded) => loaded.dispose());
     const took = performance.now() - start;
     tokens.sort((a, b) => a - b);
@@ -289,8 +294,9 @@ describe("programs", () => {
       `while a model loads (${took.toFixed(0)} ms): ${tokens.length} tokens, median ${median.toFixed(1)} ms, longest ${longest.toFixed(1)} ms`,
     );
     // Its largest matrix takes a tenth of the load; held to the end, it would hold a token up as long.
+    expect(tokens.length).toBeGreaterThan(20);
     expect(longest).toBeLessThan(40);
-    await model.dispose();
+    await runtime.dispose();
   });
 
   test("8 workers share one copy of the weights", async () => {
