@@ -14,7 +14,8 @@ export interface TokenizerDescription {
 }
 
 const maxTokens = 2 ** 22;
-const maxTokenLength = 4096;
+/** Characters of a token at most, whatever file it comes from. */
+export const maxTokenLength = 4096;
 
 function bad(what: string, actual: unknown): OutriderError {
   return new OutriderError("OUTRIDER_FORMAT", `Expected ${what} in the tokenizer, received ${describe(actual)}`);

@@ -1,7 +1,7 @@
 // The tokenizer inside a GGUF file, as the tokenizer.json it was made from.
 
 import { describe, expected, OutriderError } from "../errors.ts";
-import type { TokenizerDescription } from "./description.ts";
+import { maxTokenLength, type TokenizerDescription } from "./description.ts";
 
 type Metadata = ReadonlyMap<string, unknown>;
 
@@ -35,7 +35,6 @@ const preTokenizers: Record<string, { pattern: string; digits?: boolean; ignoreM
   "gpt-4o": { pattern: cased(`${contractions}?`, "\\p{N}{1,3}", "/") },
 };
 
-const maxTokenLength = 4096; // as in description.ts, which sees the description when it is made
 const mergesPerToken = 8; // on average; real vocabularies have two or three
 const controlToken = 3;
 const userToken = 4;
