@@ -62,11 +62,13 @@ Napi::Value pack_weights(const Info& info) {
                               : type == DType::kF16 ? WeightFormat::kF16
                                                     : WeightFormat::kBF16;
   const bool f32_scales = affine && info[5].ToString().Utf8Value() == "f32";
-  const PackedLayout layout =
-      packed_layout(packed, rows, cols, affine ? take_integer(info[4], "group", 1, kMaxDimension) : 0, f32_scales);
-  weights->memory = Buffer(layout.total);
-  if (!weights->memory) throw_error(env, Status::kMemory, "Cannot allocate packed weights");
-  weights->matrix = {layout, weights->memory.data()};
+  PackedLayout layout =
+      packed_layout(packed, rows, cols, affine ? take_integer(info[4], "group", 1, kMaxDimension) : 0, f32_scales, 0);
+  const auto allocate = [&] {
+    weights->memory = Buffer(layout.total);
+    if (!weights->memory) throw_error(env, Status::kMemory, "Cannot allocate packed weights");
+    weights->matrix = {layout, weights->memory.data()};
+  };
   if (affine) {
     const auto* data = take_array<std::uint8_t>(info[3], rows * ((cols * bits + 7) / 8), "data");
     const long parameters = rows * layout.groups;
@@ -78,10 +80,14 @@ Napi::Value pack_weights(const Info& info) {
       scale[i] = load_float(s, parameter_type, i);
       zero[i] = load_float(z, parameter_type, i);
     }
+    if (const int middle = 1 << (bits - 1); has_zero_point(scale.data(), zero.data(), parameters, middle))
+      layout = packed_layout(packed, rows, cols, layout.group, f32_scales, middle);
+    allocate();
     pack_codes(layout, bits, data, scale.data(), zero.data(), weights->memory.data());
   } else {
     const auto* data = static_cast<const std::uint8_t*>(take_floats(info[3], type, rows * cols, "data"));
     const std::size_t row_bytes = static_cast<std::size_t>(cols) * dtype_bytes(type);
+    allocate();
     for (long panel = 0; panel < layout.panels; ++panel) {
       const long first = panel * kPanelRows;
       const long count = std::min(kPanelRows, rows - first);

@@ -30,8 +30,9 @@ namespace outrider {
 enum class GgufType : std::uint8_t { kQ4_0, kQ4_1, kQ5_0, kQ5_1, kQ8_0, kQ2K, kQ3K, kQ4K, kQ5K, kQ6K };
 
 struct AffineShape {
-  int bits;   // 2, 4 or 8
-  int group;  // 16 or 32
+  int bits;        // 2, 4 or 8
+  int group;       // 16 or 32
+  int zero_point;  // zero = -zero_point * scale in every group; 0 if the blocks have zeros of their own
 };
 AffineShape gguf_affine_shape(GgufType type);
 

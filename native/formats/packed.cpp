@@ -44,7 +44,7 @@ void pack_dense(const PackedLayout& layout, const std::uint8_t* const* values, l
 
 }  // namespace
 
-PackedLayout packed_layout(WeightFormat format, long rows, long cols, long group, bool f32_scales) {
+PackedLayout packed_layout(WeightFormat format, long rows, long cols, long group, bool f32_scales, int zero_point) {
   PackedLayout layout;
   layout.format = format;
   layout.rows = rows;
@@ -55,7 +55,7 @@ PackedLayout packed_layout(WeightFormat format, long rows, long cols, long group
     layout.group = cols;
     layout.groups = 1;
     layout.padded_cols = cols;
-    layout.group_stride = layout.panel_stride = static_cast<std::size_t>(cols * kPanelRows) * element;
+    layout.panel_stride = static_cast<std::size_t>(cols * kPanelRows) * element;
   } else {
     const long block = codes_per_block(format);
     layout.f32_scales = f32_scales;
@@ -65,10 +65,13 @@ PackedLayout packed_layout(WeightFormat format, long rows, long cols, long group
     const long last = cols - (layout.groups - 1) * layout.group;
     layout.last_blocks = (last + block - 1) / block;
     layout.padded_cols = ((layout.groups - 1) * layout.group_blocks + layout.last_blocks) * block;
-    layout.header = 2 * kPanelRows * (f32_scales ? 4 : 2);
-    layout.group_stride = layout.header + static_cast<std::size_t>(layout.group_blocks) * 64;
-    layout.panel_stride = static_cast<std::size_t>(layout.groups - 1) * layout.group_stride + layout.header +
-                          static_cast<std::size_t>(layout.last_blocks) * 64;
+    layout.zero_point = format == WeightFormat::kU2 ? 0 : zero_point;
+    layout.shared = layout.zero_point != 0 && !f32_scales ? 1 : 0;
+    layout.header = kPanelRows * (f32_scales && layout.zero_point != 0 ? 4 : f32_scales ? 8 : 4);
+    layout.code_bytes = static_cast<std::size_t>(layout.group_blocks) * 64;
+    layout.header_stride = layout.header + (layout.code_bytes << layout.shared);
+    layout.panel_stride =
+        group_place(layout, layout.groups - 1).codes + static_cast<std::size_t>(layout.last_blocks) * 64;
   }
   layout.total = static_cast<std::size_t>(layout.panels) * layout.panel_stride;
   return layout;
@@ -79,14 +82,15 @@ void pack_affine_panel(const PackedLayout& layout, const AffinePanelSource& sour
   const int bits = code_bits(layout.format);
   const long block = codes_per_block(layout.format);
   for (long g = 0; g < layout.groups; ++g) {
-    std::byte* scales = panel + static_cast<std::size_t>(g) * layout.group_stride;
-    std::byte* zeros = scales + layout.header / 2;
-    auto* codes = reinterpret_cast<std::uint8_t*>(scales + layout.header);
+    const GroupPlace place = group_place(layout, g);
+    std::byte* scales = panel + place.scales;
+    auto* codes = reinterpret_cast<std::uint8_t*>(panel + place.codes);
     const long first = g * layout.group;
     const long count = first + layout.group <= layout.cols ? layout.group : layout.cols - first;
     for (long r = 0; r < source.rows; ++r) {
       store_parameter(layout, scales, r, source.scale[r * layout.groups + g]);
-      store_parameter(layout, zeros, r, source.zero[r * layout.groups + g]);
+      if (layout.zero_point == 0)
+        store_parameter(layout, scales + layout.header / 2, r, source.zero[r * layout.groups + g]);
       const std::uint8_t* row = source.codes + r * layout.cols + first;
       std::uint8_t* lane = codes + r * 4;
       long k = 0;
@@ -113,6 +117,23 @@ float dense_value(const PackedLayout& layout, const std::byte* panel, long lane,
   if (layout.format == WeightFormat::kF32) return reinterpret_cast<const float*>(panel)[at];
   const std::uint16_t bits = reinterpret_cast<const std::uint16_t*>(panel)[at];
   return layout.format == WeightFormat::kF16 ? f16_to_f32(bits) : bf16_to_f32(bits);
+}
+
+float affine_scale(const PackedLayout& layout, const std::byte* panel, long lane, long g) {
+  return load_parameter(layout, panel + group_place(layout, g).scales, lane);
+}
+
+float affine_zero(const PackedLayout& layout, const std::byte* panel, long lane, long g) {
+  const std::byte* const scales = panel + group_place(layout, g).scales;
+  return layout.zero_point == 0 ? load_parameter(layout, scales + layout.header / 2, lane)
+                                : static_cast<float>(-layout.zero_point) * load_parameter(layout, scales, lane);
+}
+
+bool has_zero_point(const float* scale, const float* zero, long count, int zero_point) {
+  for (long i = 0; i < count; ++i) {
+    if (zero[i] != static_cast<float>(-zero_point) * scale[i]) return false;  // NaN too: it then stays a zero
+  }
+  return true;
 }
 
 void unpack_codes(const std::uint8_t* row, long cols, int bits, std::uint8_t* codes) {
@@ -148,10 +169,8 @@ void unpack_row(const PackedMatrix& matrix, long row, float* out) {
   const long block = codes_per_block(layout.format);
   const unsigned mask = (1u << bits) - 1;
   for (long g = 0; g < layout.groups; ++g) {
-    const std::byte* scales = panel + static_cast<std::size_t>(g) * layout.group_stride;
-    const float scale = load_parameter(layout, scales, lane);
-    const float zero = load_parameter(layout, scales + layout.header / 2, lane);
-    const auto* codes = reinterpret_cast<const std::uint8_t*>(scales + layout.header) + lane * 4;
+    const float scale = affine_scale(layout, panel, lane, g), zero = affine_zero(layout, panel, lane, g);
+    const auto* codes = reinterpret_cast<const std::uint8_t*>(panel + group_place(layout, g).codes) + lane * 4;
     const long first = g * layout.group;
     const long count = first + layout.group <= layout.cols ? layout.group : layout.cols - first;
     for (long k = 0; k < count; ++k) {

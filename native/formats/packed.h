@@ -8,6 +8,10 @@
 //   blocks of 64 bytes       lane r (32 bits) holds the codes of row r: byte b, bit field p of lane r is the code of
 //                            input  block * codes_per_block + 4 * p + b      (p = 0 for u8, 0..1 for u4, 0..3 for u2)
 //
+// Where all zeros of a matrix are -zero_point * scale for one integer, as in most symmetric formats, no zeros are
+// stored: 1 bit less for every weight of groups of 16 scales in f16, half a bit of groups of 32. f16 scales then come
+// for two groups at once, before the blocks of both, so that blocks stay aligned to cache lines.
+//
 // So one 64-byte load feeds either four-way integer dot products (bytes of a lane are four consecutive inputs) or, byte
 // by byte, float multiply-adds in input order. Each group is padded to whole blocks with code 0, and activations with
 // 0. Rows past the end of the last panel have code, scale and zero 0. The obvious alternative, row-major codes, needs a
@@ -34,19 +38,37 @@ constexpr long codes_per_block(WeightFormat format) { return 32 / code_bits(form
 struct PackedLayout {
   WeightFormat format = WeightFormat::kF32;
   bool f32_scales = false;
+  int zero_point = 0;  // affine: 0 if zeros are stored, else zero = -zero_point * scale
+  int shared = 0;      // affine: 1 if two groups share a header, 0 if each has its own
   long rows = 0, cols = 0;
   long panels = 0;
   long group = 0, groups = 0;              // affine: inputs per group and groups per row; dense: cols and 1
   long group_blocks = 0, last_blocks = 0;  // affine: blocks in a whole group, in the last group
   long padded_cols = 0;                    // inputs per row of prepared activations
-  std::size_t header = 0;                  // scales and zeros of one group
-  std::size_t group_stride = 0;            // from one group of a panel to the next
+  std::size_t header = 0;                  // scales and zeros, of two groups if shared
+  std::size_t code_bytes = 0;              // blocks of a whole group
+  std::size_t header_stride = 0;           // from one header of a panel to the next
   std::size_t panel_stride = 0;
   std::size_t total = 0;
 };
 
-// `group` >= cols or 0 means one group a row. Dense formats ignore group and f32_scales.
-PackedLayout packed_layout(WeightFormat format, long rows, long cols, long group, bool f32_scales);
+// `group` >= cols or 0 means one group a row. Dense formats ignore the arguments after it, u2 ignores zero_point.
+PackedLayout packed_layout(WeightFormat format, long rows, long cols, long group, bool f32_scales, int zero_point);
+
+// Bytes from the start of a panel to the scales and to the codes of a group. Zeros follow the 16 scales.
+struct GroupPlace {
+  std::size_t scales, codes;
+};
+constexpr GroupPlace group_place(const PackedLayout& layout, long g) {
+  const std::size_t start = static_cast<std::size_t>(g >> layout.shared) * layout.header_stride;
+  const auto second = static_cast<std::size_t>(g & layout.shared);
+  return {start + second * (layout.header / 2), start + layout.header + second * layout.code_bytes};
+}
+float affine_scale(const PackedLayout& layout, const std::byte* panel, long lane, long g);
+float affine_zero(const PackedLayout& layout, const std::byte* panel, long lane, long g);
+
+// True if every zero is -zero_point * scale.
+bool has_zero_point(const float* scale, const float* zero, long count, int zero_point);
 
 // Where input k of a dense panel's lane lies, in elements.
 constexpr long dense_index(const PackedLayout& layout, long lane, long k) {
@@ -64,7 +86,7 @@ struct PackedMatrix {
 struct AffinePanelSource {
   const std::uint8_t* codes;  // [rows, cols]
   const float* scale;         // [rows, groups]
-  const float* zero;          // [rows, groups]
+  const float* zero;          // [rows, groups]; not read where the layout has a zero point
   long rows;
 };
 void pack_affine_panel(const PackedLayout& layout, const AffinePanelSource& source, std::byte* panel);

@@ -124,7 +124,7 @@ std::size_t expected_bytes(const ModelSources& sources, std::size_t file_bytes) 
   const auto add = [&bytes](const MatrixSource& source) {
     constexpr long kLimit = 1L << 31;
     const bool sane = source.rows > 0 && source.rows < kLimit && source.cols > 0 && source.cols < kLimit &&
-                      (source.kind != SourceKind::kAffine || source.bits > 0);
+                      (source.kind != SourceKind::kAffine || (source.bits > 0 && source.bits <= 8));
     if (sane) bytes += (packed_bytes(source) + 63) / 64 * 64;
   };
   add(sources.embedding);

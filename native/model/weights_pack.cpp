@@ -41,8 +41,22 @@ std::size_t row_bytes(const MatrixSource& source) {
   return 0;
 }
 
-PackedLayout layout_of(const MatrixSource& source, bool f32_scales) {
-  if (source.kind == SourceKind::kDense) return packed_layout(source.dense, source.rows, source.cols, 0, false);
+// What the values of a matrix decide about its layout.
+struct Precision {
+  bool f32_scales;
+  int zero_point;
+};
+
+// The smallest that the format of the source allows.
+Precision first_precision(const MatrixSource& source) {
+  if (source.kind == SourceKind::kAffine) return {source.f32_scales, 1 << (source.bits - 1)};
+  if (source.kind == SourceKind::kGguf)
+    return {source.gguf >= GgufType::kQ2K, gguf_affine_shape(source.gguf).zero_point};
+  return {};
+}
+
+PackedLayout layout_of(const MatrixSource& source, const Precision& precision) {
+  if (source.kind == SourceKind::kDense) return packed_layout(source.dense, source.rows, source.cols, 0, false, 0);
   int bits = source.bits;
   long group = source.group;
   if (source.kind == SourceKind::kGguf) {
@@ -51,12 +65,7 @@ PackedLayout layout_of(const MatrixSource& source, bool f32_scales) {
     group = shape.group;
   }
   const WeightFormat format = bits == 2 ? WeightFormat::kU2 : bits == 4 ? WeightFormat::kU4 : WeightFormat::kU8;
-  return packed_layout(format, source.rows, source.cols, group, f32_scales);
-}
-
-bool starts_wide(const MatrixSource& source) {
-  if (source.kind == SourceKind::kAffine) return source.f32_scales;
-  return source.kind == SourceKind::kGguf && source.gguf >= GgufType::kQ2K;
+  return packed_layout(format, source.rows, source.cols, group, precision.f32_scales, precision.zero_point);
 }
 
 bool fits_f16(const float* values, long count) {
@@ -73,7 +82,7 @@ struct PanelRows {
   long first_stored = 0;
 };
 
-enum class Packed { kDone, kUnreadable, kNeedsF32 };
+enum class Packed { kDone, kUnreadable, kNeedsF32, kNeedsZeros };
 
 // Stored rows of panels [begin, end) into memory.
 bool read_rows(const std::vector<ModelFile>& files, const MatrixSource& source, const PackedLayout& layout,
@@ -155,8 +164,11 @@ Packed pack_panels(const std::vector<ModelFile>& files, const MatrixSource& sour
     for (long r = 0; r < take; ++r) decode_row(source, layout, *rows, first + r, r, rows);
     const long values = take * layout.groups;
     const bool from_f16 = source.kind == SourceKind::kAffine && !source.f32_scales;
+    const bool zeros = layout.zero_point == 0;
+    if (!zeros && !has_zero_point(rows->scale.data(), rows->zero.data(), values, layout.zero_point))
+      return Packed::kNeedsZeros;
     if (!layout.f32_scales && !from_f16 &&
-        !(fits_f16(rows->scale.data(), values) && fits_f16(rows->zero.data(), values))) {
+        !(fits_f16(rows->scale.data(), values) && (!zeros || fits_f16(rows->zero.data(), values)))) {
       return Packed::kNeedsF32;
     }
     pack_affine_panel(layout, {rows->codes.data(), rows->scale.data(), rows->zero.data(), take}, out);
@@ -165,24 +177,24 @@ Packed pack_panels(const std::vector<ModelFile>& files, const MatrixSource& sour
 }
 
 Result pack_slices(const std::vector<ModelFile>& files, const MatrixSource& source, const PackedLayout& layout,
-                   const LoadControl& control, std::byte* memory, bool* exact) {
+                   const LoadControl& control, std::byte* memory, Packed* done) {
   const auto panel_bytes = static_cast<long>(row_bytes(source)) * kPanelRows;
   const long slice = control.threads * std::max(1L, kSliceBytes / std::max(1L, panel_bytes));
   std::vector<PanelRows> rows(static_cast<std::size_t>(control.threads));
   PoliteCaller polite;
-  for (long first = 0; first < layout.panels && *exact; first += slice) {
+  for (long first = 0; first < layout.panels && *done == Packed::kDone; first += slice) {
     if (control.abort != nullptr && control.abort->load()) return Result::error(Status::kAborted, "aborted");
     const long count = std::min(slice, layout.panels - first);
-    std::atomic<bool> fits{true}, readable{true};
+    std::atomic<Packed> worst{Packed::kDone};
     parallel(control.threads, [&](int index, int threads) {
       const Share share = share_of(count, index, threads);
       const Packed packed = pack_panels(files, source, layout, {first + share.begin, first + share.end},
                                         &rows[static_cast<std::size_t>(index)], memory);
-      if (packed == Packed::kUnreadable) readable = false;
-      if (packed == Packed::kNeedsF32) fits = false;
+      if (packed != Packed::kDone) worst = packed;
     });
-    if (!readable) return Result::error(Status::kIo, "A file of the model was cut short while it was loaded");
-    *exact = fits;
+    *done = worst;
+    if (*done == Packed::kUnreadable)
+      return Result::error(Status::kIo, "A file of the model was cut short while it was loaded");
     polite.give_way();
   }
   return {};
@@ -190,7 +202,7 @@ Result pack_slices(const std::vector<ModelFile>& files, const MatrixSource& sour
 
 }  // namespace
 
-std::size_t packed_bytes(const MatrixSource& source) { return layout_of(source, starts_wide(source)).total; }
+std::size_t packed_bytes(const MatrixSource& source) { return layout_of(source, first_precision(source)).total; }
 
 std::size_t source_bytes(const MatrixSource& source) {
   return row_bytes(source) * static_cast<std::size_t>(source.rows);
@@ -232,20 +244,22 @@ Result check_source(const std::vector<ModelFile>& files, const MatrixSource& s, 
 Result pack_matrix(const std::vector<ModelFile>& files, const MatrixSource& source, const char* name,
                    const LoadControl& control, Arena* arena, Matrix* out) {
   if (Result checked = check_source(files, source, name); !checked.ok()) return checked;
-  for (bool wide = starts_wide(source);; wide = true) {
-    const PackedLayout layout = layout_of(source, wide);
+  for (Precision precision = first_precision(source);;) {
+    const PackedLayout layout = layout_of(source, precision);
     std::byte* const memory = arena->take(layout.total);
     if (memory == nullptr) {
       return Result::error(Status::kMemory, "Cannot allocate " + std::to_string(layout.total) + " bytes for " + name);
     }
-    bool exact = true;
-    if (Result packed = pack_slices(files, source, layout, control, memory, &exact); !packed.ok()) return packed;
-    if (!exact) {  // once: f32 scales always fit
-      arena->give_back(memory);
-      continue;
+    Packed done = Packed::kDone;
+    if (Result packed = pack_slices(files, source, layout, control, memory, &done); !packed.ok()) return packed;
+    if (done == Packed::kDone) {
+      out->packed = {layout, memory};
+      return {};
     }
-    out->packed = {layout, memory};
-    return {};
+    // Each once: f32 scales and stored zeros always fit.
+    arena->give_back(memory);
+    if (done == Packed::kNeedsF32) precision.f32_scales = true;
+    if (done == Packed::kNeedsZeros) precision.zero_point = 0;
   }
 }
 

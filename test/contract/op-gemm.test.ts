@@ -4,8 +4,18 @@ import { toF16 } from "../../lib/tensor/dtype.ts";
 import { type Expected, expectClose, expectNaN, tiny, unit } from "../support/close.ts";
 import { normal, uniform, withOutliers } from "../support/random.ts";
 
-/** A random affine matrix; scales in f16 or f32. */
-function randomAffine(bits: 2 | 4 | 8, M: number, K: number, group: number, wide: boolean, seed: number): WeightTensor {
+type Zeros = "any" | "symmetric" | "one off";
+
+/** A random affine matrix; scales in f16 or f32. Symmetric zeros are -2^(bits - 1) scale, "one off": all but the last. */
+function randomAffine(
+  bits: 2 | 4 | 8,
+  M: number,
+  K: number,
+  group: number,
+  wide: boolean,
+  seed: number,
+  zeros: Zeros = "any",
+): WeightTensor {
   const next = uniform(seed);
   const groups = Math.ceil(K / group);
   const codes = Uint8Array.from({ length: M * Math.ceil((K * bits) / 8) }, () => Math.floor(next() * 256));
@@ -13,7 +23,15 @@ function randomAffine(bits: 2 | 4 | 8, M: number, K: number, group: number, wide
     const values = Array.from({ length: M * groups }, () => (next() - 0.5) * spread);
     return wide ? Float32Array.from(values) : Uint16Array.from(values, toF16);
   };
-  return affine({ bits, group, codes, scale: make(0.1), zero: make(0.4), shape: [M, K] });
+  const scale = make(0.1);
+  const zero = make(0.4);
+  if (zeros !== "any") {
+    for (let i = 0; i < zero.length - (zeros === "one off" ? 1 : 0); i++) {
+      const value = wide ? scale[i] : f16(Uint16Array.of(scale[i]) as never, [1]).toFloat32()[0];
+      zero[i] = wide ? -(2 ** (bits - 1)) * value : toF16(-(2 ** (bits - 1)) * value);
+    }
+  }
+  return affine({ bits, group, codes, scale, zero, shape: [M, K] });
 }
 
 /**
@@ -136,9 +154,13 @@ describe.each(opLevels("gemm"))("gemm on %s", (level) => {
   });
 
   describe.each([2, 4, 8] as const)("%i bits", (bits) => {
-    test.each([16, 32, 64, 128, 100_000])("groups of %i", (group) => {
+    test.each(
+      [16, 32, 64, 128, 100_000].flatMap((group) =>
+        (["any", "symmetric", "one off"] as const).map((zeros) => [group, zeros] as const),
+      ),
+    )("groups of %i, zeros %s", (group, zeros) => {
       for (const [i, [N, M, K]] of shapes.entries()) {
-        const w = randomAffine(bits, M, K, group, i % 2 === 1, i + group);
+        const w = randomAffine(bits, M, K, group, i % 2 === 1, i + group, zeros);
         const x = withOutliers(N * K, i);
         for (const activation of ["float", "int8"] as const) {
           const actual = gemm({ x: f32(x, [N, K]), w, activation, level }).data;
@@ -166,13 +188,15 @@ describe.each(opLevels("gemm"))("gemm on %s", (level) => {
 
     test("a row's bits do not depend on how many rows there are", () => {
       const [N, M, K] = [19, 50, 160];
-      const w = randomAffine(bits, M, K, 64, false, 5);
       const x = normal(N * K, 6);
-      for (const activation of ["float", "int8"] as const) {
-        const all = gemm({ x: f32(x, [N, K]), w, activation, level }).data;
-        for (const count of [1, 2, 3, 7, 8, 9, 18]) {
-          const some = gemm({ x: f32(x.subarray(0, count * K), [count, K]), w, activation, level }).data;
-          expect(some).toEqual(all.subarray(0, count * M));
+      for (const zeros of ["any", "symmetric"] as const) {
+        const w = randomAffine(bits, M, K, 64, false, 5, zeros);
+        for (const activation of ["float", "int8"] as const) {
+          const all = gemm({ x: f32(x, [N, K]), w, activation, level }).data;
+          for (const count of [1, 2, 3, 7, 8, 9, 18]) {
+            const some = gemm({ x: f32(x.subarray(0, count * K), [count, K]), w, activation, level }).data;
+            expect(some).toEqual(all.subarray(0, count * M));
+          }
         }
       }
     });
@@ -187,7 +211,11 @@ describe.each(opLevels("gemm"))("gemm on %s", (level) => {
   });
 
   test("NaN and infinity spoil their row and no other", () => {
-    for (const w of [f32(normal(20 * 40, 1), [20, 40]) as WeightTensor, randomAffine(4, 20, 40, 16, false, 2)]) {
+    for (const w of [
+      f32(normal(20 * 40, 1), [20, 40]) as WeightTensor,
+      randomAffine(4, 20, 40, 16, false, 2),
+      randomAffine(4, 20, 40, 16, false, 2, "symmetric"),
+    ]) {
       for (const activation of w.affineParts ? (["float", "int8"] as const) : (["float"] as const)) {
         for (const bad of [Number.NaN, Number.POSITIVE_INFINITY]) {
           const x = normal(3 * 40, 3);
@@ -217,7 +245,10 @@ describe.each(opLevels("gemm"))("gemm on %s", (level) => {
 
   test("embedding gives the rows of every format", () => {
     const tables = [f32, f16, bf16].map((make) => make(Array.from(normal(37 * 50, 1)), [37, 50]) as WeightTensor);
-    for (const bits of [2, 4, 8] as const) tables.push(randomAffine(bits, 37, 50, 16, bits === 4, bits));
+    for (const bits of [2, 4, 8] as const) {
+      tables.push(randomAffine(bits, 37, 50, 16, bits === 4, bits));
+      tables.push(randomAffine(bits, 37, 50, 16, bits === 4, bits, "symmetric"));
+    }
     for (const table of tables) {
       const values = table.toFloat32();
       const tokens = [0, 36, 15, 16, 36];

@@ -41,11 +41,13 @@ GemmInput GemmInput::place(const PackedLayout& layout, long N, Rounding mode, st
   const auto values = static_cast<std::size_t>(N * input.padded_cols);
   const auto sums = round64(static_cast<std::size_t>(N * layout.groups) * sizeof(float));
   input.x = input.scale = reinterpret_cast<float*>(block);
+  input.start = reinterpret_cast<std::int32_t*>(block);
   input.pairs = reinterpret_cast<std::uint32_t*>(block);
   input.q = reinterpret_cast<std::int8_t*>(block);
   if (mode == Rounding::kInt8) {
     input.scale = reinterpret_cast<float*>(block + round64(values));
     input.sum = reinterpret_cast<float*>(block + round64(values) + sums);
+    input.start = reinterpret_cast<std::int32_t*>(input.sum);
   } else {
     input.sum = reinterpret_cast<float*>(block + round64(values * sizeof(float)));
   }
@@ -54,7 +56,8 @@ GemmInput GemmInput::place(const PackedLayout& layout, long N, Rounding mode, st
 
 bool GemmInput::compatible(const PackedLayout& layout, const PackedLayout& other) {
   return rounding_of(layout.format) == rounding_of(other.format) && layout.cols == other.cols &&
-         layout.group == other.group && layout.padded_cols == other.padded_cols;
+         layout.group == other.group && layout.padded_cols == other.padded_cols &&
+         layout.zero_point == other.zero_point;
 }
 
 void gemm_prepare(const GemmPrepareArgs& args, Level level) { kernel_for(kPrepare, level)(args); }

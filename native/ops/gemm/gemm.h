@@ -6,6 +6,10 @@
 //
 //   out[n,m] = sum_g scale[m,g] * (sum_{k in g} u[m,k] x[n,k]) + zero[m,g] * (sum_{k in g} x[n,k])
 //
+// With zero[m,g] = -zero_point scale[m,g] both sums share a factor, and their difference in int8 mode is an integer:
+//
+//   out[n,m] = sum_g scale[m,g] * (sum_{k in g} u[m,k] x[n,k] - zero_point sum_{k in g} x[n,k])
+//
 // Three arithmetic modes. Float: x stays f32. Int8, for affine weights: x is rounded per row and group to x ~ s * q
 // with s = max|x| / 127 and q in -127..127, so that the inner sum is exact in integers. BF16, for bf16 weights: x is
 // rounded to bf16, products are exact. Source: the affine family is that of decoupleQ (arXiv:2404.12759, equation 2);
@@ -50,6 +54,8 @@ struct GemmInput {
   std::int8_t* q = nullptr;        // [N, padded_cols]      int8 mode
   float* scale = nullptr;          // [N, groups]           int8 mode
   float* sum = nullptr;            // [N, groups]           sum of x over the group: of s * q in int8 mode
+  std::int32_t* start = nullptr;   // [N, groups]           int8 mode with a zero point, in the memory of sum:
+                                   //                       -zero_point times the sum of q over the group
 
   // Bytes of the one block that place() divides among the arrays above.
   static std::size_t bytes(const PackedLayout& layout, long N, Rounding mode);

@@ -1,9 +1,9 @@
 // Tiles of affine weights, included inside a level's region after gemm_tile.h. kByteDots: i_dot4 takes codes of 8 bits
 // without saturating.
 
-template <bool kF32>
-static inline F parameter(const std::byte* at) {
-  return kF32 ? f_load(reinterpret_cast<const float*>(at)) : f_load_f16(reinterpret_cast<const std::uint16_t*>(at));
+// Read once for many products: the branch is free.
+static inline F parameter(bool wide, const std::byte* at) {
+  return wide ? f_load(reinterpret_cast<const float*>(at)) : f_load_f16(reinterpret_cast<const std::uint16_t*>(at));
 }
 
 // One group in float mode: acc[r][p] = sum of code * x in input order.
@@ -49,8 +49,8 @@ static inline I four_activations(const std::int8_t* q) {
   return i_set1(four);
 }
 
-// One group in int8 mode: the dot products are exact, so only their conversion to float needs an order. Blocks are
-// loaded again for each plane, from L1, which leaves the registers to the accumulators.
+// One group in int8 mode, added to acc: the dot products are exact, so only their conversion to float needs an order.
+// Blocks are loaded again for each plane, from L1, which leaves the registers to the accumulators.
 template <WeightFormat kFormat, int R, int P>
 static inline void group_int8(const Row (&rows)[R], const std::byte* const (&codes)[P], long blocks, long at,
                               I (&acc)[R][P]) {
@@ -113,8 +113,8 @@ static inline void group_int8_row(const Row& row, const std::byte* const (&codes
   }
 }
 
-// Groups [t.begin, t.end) of a tile.
-template <WeightFormat kFormat, bool kInt8, bool kF32Scales, int R, int P>
+// Groups [t.begin, t.end) of a tile. kZeroPoint: the layout has one.
+template <WeightFormat kFormat, bool kInt8, bool kZeroPoint, int R, int P>
 static inline void affine_tile(const ops::GemmArgs& args, const Row (&rows)[R], const std::byte* const (&w)[P],
                                const Place& t) {
   const PackedLayout& layout = args.w->layout;
@@ -123,12 +123,14 @@ static inline void affine_tile(const ops::GemmArgs& args, const Row (&rows)[R], 
   alignas(64) F storage[R][P];
   F(*total)[P] = storage;
   open_tile<R, P>(args, t, total);
+  const bool wide = layout.f32_scales;
+  [[maybe_unused]] const F minus = f_set1(static_cast<float>(-layout.zero_point));
   for (long g = t.begin; g < t.end; ++g) {
     if constexpr (R * P > 8) __asm__ volatile("" : "+r"(total) : : "memory");
-    const std::size_t offset = static_cast<std::size_t>(g) * layout.group_stride;
+    const GroupPlace place = group_place(layout, g);
     const std::byte* codes[P];
     OUTRIDER_UNROLL
-    for (int p = 0; p < P; ++p) codes[p] = w[p] + offset + layout.header;
+    for (int p = 0; p < P; ++p) codes[p] = w[p] + place.codes;
     const long blocks = g + 1 < layout.groups ? layout.group_blocks : layout.last_blocks;
     const long at = g * layout.group_blocks * codes_per_block(kFormat);
     using Sum = std::conditional_t<kInt8, I, F>;
@@ -138,7 +140,7 @@ static inline void affine_tile(const ops::GemmArgs& args, const Row (&rows)[R], 
       OUTRIDER_UNROLL
       for (int p = 0; p < P; ++p) {
         if constexpr (kInt8) {
-          acc[r][p] = i_zero();
+          acc[r][p] = kZeroPoint ? i_set1(rows[r].start[g]) : i_zero();
         } else {
           acc[r][p] = f_zero();
         }
@@ -153,17 +155,18 @@ static inline void affine_tile(const ops::GemmArgs& args, const Row (&rows)[R], 
     }
     OUTRIDER_UNROLL
     for (int p = 0; p < P; ++p) {
-      const F scale = parameter<kF32Scales>(w[p] + offset),
-              zero = parameter<kF32Scales>(w[p] + offset + layout.header / 2);
+      const F scale = parameter(wide, w[p] + place.scales);
+      [[maybe_unused]] const F zero = kZeroPoint ? f_zero() : parameter(wide, w[p] + place.scales + layout.header / 2);
       OUTRIDER_UNROLL
       for (int r = 0; r < R; ++r) {
         F dot;
         if constexpr (kInt8) {
           dot = f_mul(i_to_f(acc[r][p]), f_set1(rows[r].scale[g]));
         } else {
-          dot = acc[r][p];
+          dot = kZeroPoint ? f_fma(minus, f_set1(rows[r].sum[g]), acc[r][p]) : acc[r][p];
         }
-        total[r][p] = f_fma(zero, f_set1(rows[r].sum[g]), f_fma(scale, dot, total[r][p]));
+        total[r][p] = f_fma(scale, dot, total[r][p]);
+        if constexpr (!kZeroPoint) total[r][p] = f_fma(zero, f_set1(rows[r].sum[g]), total[r][p]);
       }
     }
   }

@@ -15,8 +15,9 @@ static void run_tile(const ops::GemmArgs& args, const Place& t) {
   Row rows[R];
   for (int r = 0; r < R; ++r) {
     const long n = t.row + r;
-    rows[r] = {in.x + n * in.padded_cols, in.pairs + n * in.padded_cols / 2, in.q + n * in.padded_cols,
-               in.scale + n * in.groups, in.sum + n * in.groups};
+    rows[r] = {in.x + n * in.padded_cols, in.pairs + n * in.padded_cols / 2,
+               in.q + n * in.padded_cols, in.scale + n * in.groups,
+               in.sum + n * in.groups,    in.start + n * in.groups};
   }
   const std::byte* w[P];
   for (int p = 0; p < P; ++p)

@@ -14,8 +14,12 @@ static inline F load_activations(const ops::GemmPrepareArgs& args, long at, long
 }
 
 // A group with a value that is not finite has scale NaN: it reaches every output of its row, as the value would have.
-static inline void quantise_group(const ops::GemmPrepareArgs& args, long x_at, long count, long padded, std::int8_t* q,
-                                  float* scale, float* sum) {
+static inline void quantise_group(const ops::GemmPrepareArgs& args, long x_at, long count, long padded, long at,
+                                  long row_group) {
+  const ops::GemmInput& in = *args.input;
+  std::int8_t* const q = in.q + at;
+  float* const scale = in.scale + row_group;
+  const int zero_point = args.layout->zero_point;
   F largest = f_zero(), poison = f_zero();
   for (long k = 0; k < count; k += kLanes) {
     const F x = load_activations(args, x_at + k, count - k);
@@ -23,7 +27,11 @@ static inline void quantise_group(const ops::GemmPrepareArgs& args, long x_at, l
     poison = f_fma(x, f_zero(), poison);
   }
   if (const float bad = f_sum(poison); bad != 0) {
-    *scale = *sum = bad;
+    *scale = bad;
+    if (zero_point != 0)
+      in.start[row_group] = 0;
+    else
+      in.sum[row_group] = bad;
     __builtin_memset(q, 0, static_cast<std::size_t>(padded));
     return;
   }
@@ -36,7 +44,10 @@ static inline void quantise_group(const ops::GemmPrepareArgs& args, long x_at, l
     i_store_i8(q + k, rounded, padded - k < kLanes ? static_cast<int>(padded - k) : kLanes);
   }
   *scale = top / 127.0f;
-  *sum = *scale * static_cast<float>(i_sum(integers));
+  if (zero_point != 0)
+    in.start[row_group] = -zero_point * i_sum(integers);
+  else
+    in.sum[row_group] = *scale * static_cast<float>(i_sum(integers));
 }
 
 static inline void copy_group(const ops::GemmPrepareArgs& args, long x_at, long count, long padded, float* out,
@@ -94,7 +105,7 @@ void gemm_prepare(const ops::GemmPrepareArgs& args) {
       const long padded = g + 1 < layout.groups ? padded_group : layout.padded_cols - g * padded_group;
       const long row_group = n * layout.groups + g;
       if (in.mode == ops::Rounding::kInt8) {
-        quantise_group(args, x_at, count, padded, in.q + at, in.scale + row_group, in.sum + row_group);
+        quantise_group(args, x_at, count, padded, at, row_group);
       } else {
         copy_group(args, x_at, count, padded, in.x + at, in.sum + row_group);
       }

@@ -5,11 +5,6 @@
 namespace outrider::ref {
 namespace {
 
-float parameter(const PackedLayout& layout, const std::byte* at, long lane) {
-  return layout.f32_scales ? reinterpret_cast<const float*>(at)[lane]
-                           : f16_to_f32(reinterpret_cast<const f16*>(at)[lane]);
-}
-
 double dense_dot(const PackedLayout& layout, const std::byte* panel, long lane, const float* x) {
   double sum = 0;
   for (long k = 0; k < layout.cols; ++k) {
@@ -18,14 +13,18 @@ double dense_dot(const PackedLayout& layout, const std::byte* panel, long lane, 
   return sum;
 }
 
+double group_sum(const PackedLayout& layout, const ops::GemmInput& in, long at) {
+  if (in.mode != ops::Rounding::kInt8 || layout.zero_point == 0) return in.sum[at];
+  return static_cast<double>(in.start[at]) / -layout.zero_point * in.scale[at];
+}
+
 double affine_dot(const PackedLayout& layout, const std::byte* panel, long lane, const ops::GemmInput& in, long n) {
   const int bits = code_bits(layout.format);
   const long block = codes_per_block(layout.format);
   const unsigned mask = (1u << bits) - 1;
   double total = 0;
   for (long g = 0; g < layout.groups; ++g) {
-    const std::byte* scales = panel + static_cast<std::size_t>(g) * layout.group_stride;
-    const auto* codes = reinterpret_cast<const std::uint8_t*>(scales + layout.header) + lane * 4;
+    const auto* codes = reinterpret_cast<const std::uint8_t*>(panel + group_place(layout, g).codes) + lane * 4;
     const long blocks = g + 1 < layout.groups ? layout.group_blocks : layout.last_blocks;
     const long first = n * in.padded_cols + g * layout.group_blocks * block;
     double dot = 0;
@@ -36,8 +35,8 @@ double affine_dot(const PackedLayout& layout, const std::byte* panel, long lane,
              (in.mode == ops::Rounding::kInt8 ? static_cast<double>(in.q[first + k]) : in.x[first + k]);
     }
     if (in.mode == ops::Rounding::kInt8) dot *= in.scale[n * in.groups + g];
-    total += parameter(layout, scales, lane) * dot;
-    total += static_cast<double>(parameter(layout, scales + layout.header / 2, lane)) * in.sum[n * in.groups + g];
+    total += affine_scale(layout, panel, lane, g) * dot;
+    total += static_cast<double>(affine_zero(layout, panel, lane, g)) * group_sum(layout, in, n * in.groups + g);
   }
   return total;
 }
@@ -81,7 +80,10 @@ void gemm_prepare(const ops::GemmPrepareArgs& args) {
       if (in.mode == ops::Rounding::kInt8) {
         const float scale = finite ? largest / 127.0f : __builtin_nanf("");
         in.scale[row_group] = scale;
-        in.sum[row_group] = scale * static_cast<float>(integers);
+        if (layout.zero_point != 0)
+          in.start[row_group] = static_cast<std::int32_t>(-layout.zero_point * integers);
+        else
+          in.sum[row_group] = scale * static_cast<float>(integers);
       } else {
         in.sum[row_group] = static_cast<float>(sum);
       }

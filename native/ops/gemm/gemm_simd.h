@@ -20,34 +20,27 @@ struct DenseKind {
   }
 };
 
-template <WeightFormat kFormat, bool kInt8, bool kF32Scales>
+template <WeightFormat kFormat, bool kInt8, bool kZeroPoint>
 struct AffineKind {
   static constexpr Tile kTile = kInt8 ? kTileInt8 : kTileFloat;
   static constexpr int kRows = kTile.rows, kPanels = kTile.panels;
   static long units(const PackedLayout& layout) { return layout.groups; }
   template <int R, int P>
   static void tile(const ops::GemmArgs& args, const Row (&rows)[R], const std::byte* const (&w)[P], const Place& t) {
-    affine_tile<kFormat, kInt8, kF32Scales, R, P>(args, rows, w, t);
+    affine_tile<kFormat, kInt8, kZeroPoint, R, P>(args, rows, w, t);
   }
 };
 
-template <WeightFormat kFormat>
+template <WeightFormat kFormat, bool kZeroPoint>
 static void multiply_affine(const ops::GemmArgs& args) {
-  const bool wide_scales = args.w->layout.f32_scales;
-  if (args.input->mode == ops::Rounding::kInt8) {
-    if (wide_scales)
-      multiply<AffineKind<kFormat, true, true>>(args);
-    else
-      multiply<AffineKind<kFormat, true, false>>(args);
-  } else {
-    if (wide_scales)
-      multiply<AffineKind<kFormat, false, true>>(args);
-    else
-      multiply<AffineKind<kFormat, false, false>>(args);
-  }
+  if (args.input->mode == ops::Rounding::kInt8)
+    multiply<AffineKind<kFormat, true, kZeroPoint>>(args);
+  else
+    multiply<AffineKind<kFormat, false, kZeroPoint>>(args);
 }
 
 void gemm(const ops::GemmArgs& args) {
+  const bool zero_point = args.w->layout.zero_point != 0;
   switch (args.w->layout.format) {
     case WeightFormat::kF32:
       return multiply<DenseKind<WeightFormat::kF32>>(args);
@@ -56,10 +49,12 @@ void gemm(const ops::GemmArgs& args) {
     case WeightFormat::kBF16:
       return multiply<DenseKind<WeightFormat::kBF16>>(args);
     case WeightFormat::kU2:
-      return multiply_affine<WeightFormat::kU2>(args);
+      return multiply_affine<WeightFormat::kU2, false>(args);
     case WeightFormat::kU4:
-      return multiply_affine<WeightFormat::kU4>(args);
+      return zero_point ? multiply_affine<WeightFormat::kU4, true>(args)
+                        : multiply_affine<WeightFormat::kU4, false>(args);
     case WeightFormat::kU8:
-      return multiply_affine<WeightFormat::kU8>(args);
+      return zero_point ? multiply_affine<WeightFormat::kU8, true>(args)
+                        : multiply_affine<WeightFormat::kU8, false>(args);
   }
 }

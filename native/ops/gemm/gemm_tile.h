@@ -12,6 +12,7 @@ struct Row {
   const std::int8_t* q;
   const float* scale;
   const float* sum;
+  const std::int32_t* start;
 };
 
 // Where a tile stands: its first row and panel, from one of its panels to the next, and the stretch of inputs (of
