@@ -8,11 +8,15 @@ const root = path.resolve(import.meta.dirname, "..");
 const docs = path.join(root, "docs");
 const suites = ["peers", "decode", "gemm", "attention", "crowd"];
 
-const load = (suite) => {
-  const file = path.join(root, "bench/results", `${suite}.json`);
-  return existsSync(file) ? JSON.parse(readFileSync(file, "utf8")) : undefined;
-};
-const results = Object.fromEntries(suites.map((suite) => [suite, load(suite)]));
+// The saved tables of a suite, best level first; plots and the README show the first.
+const levels = ["avx512", "avx512-vnni", "avx512-base", "avx2-vnni", "avx2", "ref"];
+const load = (suite) =>
+  levels
+    .map((level) => path.join(root, "bench/results", `${suite}-${level}.json`))
+    .filter((file) => existsSync(file))
+    .map((file) => JSON.parse(readFileSync(file, "utf8")));
+const tables = Object.fromEntries(suites.map((suite) => [suite, load(suite)]));
+const results = Object.fromEntries(suites.map((suite) => [suite, tables[suite][0]]));
 
 const columns = ["value", "unit", "baseline", "ratio", "limit", "fraction"];
 
@@ -27,18 +31,20 @@ function table({ rows }, keep = () => true) {
 }
 
 function section(suite, title, text, keep) {
-  const found = results[suite];
-  if (!found) return "";
-  const { cpu, cores, isa, bandwidthGBps } = found.machine;
-  return `## ${title}
-
-${text}
-
-\`${found.command}\`, ${found.date}, ${cpu}, ${cores} cores, level ${isa}, ${bandwidthGBps} GB/s, Node ${found.node}.
+  if (tables[suite].length === 0) return "";
+  const parts = tables[suite].map((found) => {
+    const { cpu, cores, isa, bandwidthGBps } = found.machine;
+    return `\`${found.command}\`, ${found.date}, ${cpu}, ${cores} cores, level ${isa}, ${bandwidthGBps} GB/s, Node ${found.node}.
 
 ${table(found, keep)}
 
 `;
+  });
+  return `## ${title}
+
+${text}
+
+${parts.join("")}`;
 }
 
 const plots = {};

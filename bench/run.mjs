@@ -76,8 +76,8 @@ const report = {
   rows,
 };
 if (values.save) {
-  // With --only, rows of the saved table that were not measured stay; they carry the date of the newest.
-  const file = path.join(import.meta.dirname, "results", `${suite}.json`);
+  // One table for each level. With --only, rows of the saved table that were not measured stay, under the date of the newest.
+  const file = path.join(import.meta.dirname, "results", `${suite}-${diagnosis.level}.json`);
   const before = values.only && existsSync(file) ? JSON.parse(readFileSync(file, "utf8")).rows : [];
   const fresh = new Map(rows.map((row) => [row.id, row]));
   const kept = before.map((row) => fresh.get(row.id) ?? row);

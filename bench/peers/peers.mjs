@@ -1,7 +1,7 @@
 // outrider against node-llama-cpp: rows `peers/MODEL/decode` and `peers/MODEL/prefill512`, tokens/s as a caller sees them; the baseline
 // is the peer. `smollm2` is one GGUF file for both. The others have the shape of TinyLlama 1.1B and random weights: `tl-q2` is
-// our 2 bits in groups of 64 against Q2_K, `tl-q4` 4 bits in groups of 32 against Q4_0, `tl-q8` 8 bits in groups of 32 against Q8_0,
-// `tl-f16` one F16 file for both. `tl-q2/decode-16k` decodes behind 16384 tokens. Each library runs in a process of its own; the
+// our 2 bits in groups of 64 against Q2_K; `tl-q4` (Q4_0), `tl-q8` (Q8_0) and `tl-f16` (F16) are one GGUF file for both, where Q4_0 and
+// Q8_0 are our symmetric 4 and 8 bits in groups of 32. `tl-q2/decode-16k` decodes behind 16384 tokens. Each library runs in a process of its own; the
 // two take turns. --model FILE measures another GGUF file, --only NAME one of the models.
 import { fork, spawnSync } from "node:child_process";
 import { existsSync } from "node:fs";
@@ -60,8 +60,8 @@ function comparisons(model) {
       theirs: () => ggufModel(llama1b, "q2_k"),
       depth: deepTokens,
     },
-    { name: "tl-q4", ours: () => affineModel(llama1b, 4, 32), theirs: () => ggufModel(llama1b, "q4_0") },
-    { name: "tl-q8", ours: () => affineModel(llama1b, 8, 32), theirs: () => ggufModel(llama1b, "q8_0") },
+    { name: "tl-q4", ...same(() => ggufModel(llama1b, "q4_0")) },
+    { name: "tl-q8", ...same(() => ggufModel(llama1b, "q8_0")) },
     { name: "tl-f16", ...same(() => ggufModel(llama1b, "f16")) },
   ];
 }

@@ -2,6 +2,8 @@
 // the region headers of the AVX2 levels, inside their namespace. All vector levels give the same 16 lanes the same
 // operations in the same order, so such a kernel gives the same bits on all of them.
 
+constexpr int kRegisters = 16, kPieces = 2;  // of the level, and that make 16 lanes
+
 // 16 lanes of f32.
 struct F {
   __m256 a, b;
@@ -87,24 +89,21 @@ static inline I i_dot4(I acc, I u, I s) {
   __asm__("%{vex%} vpdpbusd %2, %1, %0" : "+x"(acc.b) : "x"(u.b), "x"(s.b));
   return acc;
 }
-static inline I i_dot4_small(I acc, I u, I s) { return i_dot4(acc, u, s); }
-#else
-// acc + the four products of each 32-bit lane: unsigned bytes of u times signed bytes of s. Exact: widened to 16 bits
-// first, because vpmaddubsw saturates for codes above 128.
-static inline __m256i i_dot4_half(__m256i acc, __m256i u, __m256i s) {
-  const __m256i even =
-      _mm256_madd_epi16(_mm256_and_si256(u, _mm256_set1_epi16(0xFF)), _mm256_srai_epi16(_mm256_slli_epi16(s, 8), 8));
-  const __m256i odd = _mm256_madd_epi16(_mm256_srli_epi16(u, 8), _mm256_srai_epi16(s, 8));
-  return _mm256_add_epi32(acc, _mm256_add_epi32(even, odd));
-}
-static inline I i_dot4(I acc, I u, I s) { return {i_dot4_half(acc.a, u.a, s.a), i_dot4_half(acc.b, u.b, s.b)}; }
-// The same for codes up to 15, where vpmaddubsw cannot saturate.
-static inline I i_dot4_small(I acc, I u, I s) {
-  const __m256i ones = _mm256_set1_epi16(1);
-  return {_mm256_add_epi32(acc.a, _mm256_madd_epi16(_mm256_maddubs_epi16(u.a, s.a), ones)),
-          _mm256_add_epi32(acc.b, _mm256_madd_epi16(_mm256_maddubs_epi16(u.b, s.b), ones))};
-}
 #endif
+// Sums of 16 bits, two to a lane: words + the products of two neighbouring bytes, unsigned of u times signed of s.
+// Exact while they fit.
+static inline I i_dot2_words(I words, I u, I s) {
+  // As assembly, because GCC 12 regroups these sums, which takes more registers than there are.
+  __asm__("vpaddw %1, %0, %0" : "+x"(words.a) : "x"(_mm256_maddubs_epi16(u.a, s.a)));
+  __asm__("vpaddw %1, %0, %0" : "+x"(words.b) : "x"(_mm256_maddubs_epi16(u.b, s.b)));
+  return words;
+}
+// acc + weight times the two words of each lane.
+static inline I i_add_words(I acc, I words, int weight) {
+  const __m256i factor = _mm256_set1_epi16(static_cast<short>(weight));
+  return {_mm256_add_epi32(acc.a, _mm256_madd_epi16(words.a, factor)),
+          _mm256_add_epi32(acc.b, _mm256_madd_epi16(words.b, factor))};
+}
 // Adds 2^n to the exponent: x * 2^n for n held as integers, in range.
 static inline F f_scale2(F x, I n) {
   const __m256i bias = _mm256_set1_epi32(127);

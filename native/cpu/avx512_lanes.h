@@ -1,6 +1,8 @@
 // 16-lane vectors in one AVX-512 register: the vocabulary of cpu/avx2_lanes.h, lane for lane. Included by the region
 // headers of the AVX-512 levels, inside their namespace.
 
+constexpr int kRegisters = 32, kPieces = 1;  // of the level, and that make 16 lanes
+
 // 16 lanes of f32.
 struct F {
   __m512 v;
@@ -72,20 +74,17 @@ static inline I i_dot4(I acc, I u, I s) {
   __asm__("vpdpbusd %2, %1, %0" : "+v"(acc.v) : "v"(u.v), "v"(s.v));
   return acc;
 }
-static inline I i_dot4_small(I acc, I u, I s) { return i_dot4(acc, u, s); }
-#else
-// The same without VNNI. Exact: widened to 16 bits first, because vpmaddubsw saturates for codes above 128.
-static inline I i_dot4(I acc, I u, I s) {
-  const __m512i even = _mm512_madd_epi16(_mm512_and_si512(u.v, _mm512_set1_epi16(0xFF)),
-                                         _mm512_srai_epi16(_mm512_slli_epi16(s.v, 8), 8));
-  const __m512i odd = _mm512_madd_epi16(_mm512_srli_epi16(u.v, 8), _mm512_srai_epi16(s.v, 8));
-  return {_mm512_add_epi32(acc.v, _mm512_add_epi32(even, odd))};
-}
-// For codes up to 15, where vpmaddubsw cannot saturate.
-static inline I i_dot4_small(I acc, I u, I s) {
-  return {_mm512_add_epi32(acc.v, _mm512_madd_epi16(_mm512_maddubs_epi16(u.v, s.v), _mm512_set1_epi16(1)))};
-}
 #endif
+// Sums of 16 bits, two to a lane: words + the products of two neighbouring bytes, unsigned of u times signed of s.
+// Exact while they fit.
+static inline I i_dot2_words(I words, I u, I s) {
+  __asm__("vpaddw %1, %0, %0" : "+v"(words.v) : "v"(_mm512_maddubs_epi16(u.v, s.v)));
+  return words;
+}
+// acc + weight times the two words of each lane.
+static inline I i_add_words(I acc, I words, int weight) {
+  return {_mm512_add_epi32(acc.v, _mm512_madd_epi16(words.v, _mm512_set1_epi16(static_cast<short>(weight))))};
+}
 #if defined(OUTRIDER_HAS_BF16)
 // acc + the two products of bf16 of each 32-bit lane. As assembly for the same reason.
 static inline F f_dot2(F acc, I pairs, I other) {

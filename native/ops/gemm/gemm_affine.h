@@ -1,5 +1,4 @@
-// Tiles of affine weights, included inside a level's region after gemm_tile.h. kByteDots: i_dot4 takes codes of 8 bits
-// without saturating.
+// Tiles of affine weights, included inside a level's region after gemm_tile.h.
 
 // Read once for many products: the branch is free.
 static inline F parameter(bool wide, const std::byte* at) {
@@ -49,6 +48,7 @@ static inline I four_activations(const std::int8_t* q) {
   return i_set1(four);
 }
 
+#if defined(OUTRIDER_HAS_VNNI)
 // One group in int8 mode, added to acc: the dot products are exact, so only their conversion to float needs an order.
 // Blocks are loaded again for each plane, from L1, which leaves the registers to the accumulators.
 template <WeightFormat kFormat, int R, int P>
@@ -71,14 +71,14 @@ static inline void group_int8(const Row (&rows)[R], const std::byte* const (&cod
         const I x = four_activations(rows[r].q + first + plane * 4);
         OUTRIDER_UNROLL
         for (int p = 0; p < P; ++p) {
-          acc[r][p] = kBits == 8 ? i_dot4(acc[r][p], bytes[p], x) : i_dot4_small(acc[r][p], bytes[p], x);
+          acc[r][p] = i_dot4(acc[r][p], bytes[p], x);
         }
       }
     }
   }
 }
 
-// The same for one row where the dot product takes whole bytes: a plane keeps its place in the byte, so its sum is a
+// The same for one row: a plane keeps its place in the byte, so its sum is a
 // multiple of a power of two that one shift at the end takes out again, exactly. No shifts in the loop, and as many
 // independent sums as planes.
 template <WeightFormat kFormat, int P>
@@ -113,6 +113,63 @@ static inline void group_int8_row(const Row& row, const std::byte* const (&codes
   }
 }
 
+#else
+// Sums of 16 bits over blocks [from, until) of a group; codes of 8 bits give the lower or the upper half of their bits.
+template <WeightFormat kFormat, int kHalf, int R, int P>
+static inline void sum_words(const Row (&rows)[R], const std::byte* const (&codes)[P], long from, long until, long at,
+                             I (&words)[R][P]) {
+  constexpr int kBits = code_bits(kFormat), kPlanes = 8 / kBits;
+  constexpr std::int32_t kField = 0x01010101 * ((1 << (kBits == 8 ? 4 : kBits)) - 1);
+  OUTRIDER_UNROLL
+  for (int r = 0; r < R; ++r) {
+    OUTRIDER_UNROLL
+    for (int p = 0; p < P; ++p) words[r][p] = i_zero();
+  }
+  for (long block = from; block < until; ++block) {
+    const long first = at + block * codes_per_block(kFormat);
+    OUTRIDER_UNROLL
+    for (int plane = 0; plane < kPlanes; ++plane) {
+      I bytes[P];
+      OUTRIDER_UNROLL
+      for (int p = 0; p < P; ++p) {
+        bytes[p] = i_and(i_shift_right(i_load(codes[p] + block * 64), plane * kBits + kHalf * 4), i_set1(kField));
+      }
+      OUTRIDER_UNROLL
+      for (int r = 0; r < R; ++r) {
+        const I x = four_activations(rows[r].q + first + plane * 4);
+        OUTRIDER_UNROLL
+        for (int p = 0; p < P; ++p) words[r][p] = i_dot2_words(words[r][p], bytes[p], x);
+      }
+    }
+  }
+}
+
+// One group in int8 mode, added to acc, without byte products that sum in 32 bits: vpmaddubsw sums pairs of products in
+// 16 bits, and several of those sums fit before they need widening if codes have few bits. Codes of 8 bits are two
+// of 4.
+template <WeightFormat kFormat, int R, int P>
+static inline void group_int8(const Row (&rows)[R], const std::byte* const (&codes)[P], long blocks, long at,
+                              I (&acc)[R][P]) {
+  constexpr int kBits = code_bits(kFormat), kMost = (1 << (kBits == 8 ? 4 : kBits)) - 1;
+  constexpr long kFits = 32767 / (2 * 127 * kMost) / (8 / kBits);  // blocks
+  const auto add = [&]<int kHalf>(long from, std::integral_constant<int, kHalf>) OUTRIDER_INLINE {
+    I words[R][P];
+    sum_words<kFormat, kHalf, R, P>(rows, codes, from, blocks < from + kFits ? blocks : from + kFits, at, words);
+    OUTRIDER_UNROLL
+    for (int r = 0; r < R; ++r) {
+      OUTRIDER_UNROLL
+      for (int p = 0; p < P; ++p) acc[r][p] = i_add_words(acc[r][p], words[r][p], 1 << (4 * kHalf));
+    }
+  };
+  // The first round stands alone: it is the only one of common groups, and leaves the registers of acc to the words.
+  add(0, std::integral_constant<int, 0>{});
+  for (long from = kFits; from < blocks; from += kFits) add(from, std::integral_constant<int, 0>{});
+  if constexpr (kBits == 8) {
+    for (long from = 0; from < blocks; from += kFits) add(from, std::integral_constant<int, 1>{});
+  }
+}
+#endif
+
 // Groups [t.begin, t.end) of a tile. kZeroPoint: the layout has one.
 template <WeightFormat kFormat, bool kInt8, bool kZeroPoint, int R, int P>
 static inline void affine_tile(const ops::GemmArgs& args, const Row (&rows)[R], const std::byte* const (&w)[P],
@@ -126,7 +183,7 @@ static inline void affine_tile(const ops::GemmArgs& args, const Row (&rows)[R], 
   const bool wide = layout.f32_scales;
   [[maybe_unused]] const F minus = f_set1(static_cast<float>(-layout.zero_point));
   for (long g = t.begin; g < t.end; ++g) {
-    if constexpr (R * P > 8) __asm__ volatile("" : "+r"(total) : : "memory");
+    if constexpr (kPieces * R * P > kRegisters / 4) __asm__ volatile("" : "+r"(total) : : "memory");
     const GroupPlace place = group_place(layout, g);
     const std::byte* codes[P];
     OUTRIDER_UNROLL
@@ -148,8 +205,10 @@ static inline void affine_tile(const ops::GemmArgs& args, const Row (&rows)[R], 
     }
     if constexpr (!kInt8) {
       group_float<kFormat, R, P>(rows, codes, blocks, at, acc);
-    } else if constexpr (R == 1 && kByteDots) {
+#if defined(OUTRIDER_HAS_VNNI)
+    } else if constexpr (R == 1) {
       group_int8_row<kFormat, P>(rows[0], codes, blocks, at, acc);
+#endif
     } else {
       group_int8<kFormat, R, P>(rows, codes, blocks, at, acc);
     }

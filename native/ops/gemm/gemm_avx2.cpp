@@ -7,7 +7,6 @@ struct Tile {
   int rows, panels;
 };
 constexpr Tile kTileInt8{4, 1}, kTileFloat{4, 1};
-constexpr bool kByteDots = false;
 #include "ops/gemm/gemm_simd.h"
 #include "cpu/end.h"
 #endif

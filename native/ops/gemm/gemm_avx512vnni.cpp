@@ -8,7 +8,6 @@ struct Tile {
   int rows, panels;
 };
 constexpr Tile kTileInt8{6, 4}, kTileFloat{8, 2};
-constexpr bool kByteDots = true;
 #include "ops/gemm/gemm_simd.h"
 #include "cpu/end.h"
 #endif

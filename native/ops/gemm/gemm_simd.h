@@ -1,5 +1,5 @@
-// The vector body, included inside a level's region by gemm_avx2.cpp and its kin, which define kTileInt8, kTileFloat
-// (rows and panels of a tile) and kByteDots.
+// The vector body, included inside a level's region by gemm_avx2.cpp and its kin, which define kTileInt8 and
+// kTileFloat (rows and panels of a tile).
 #include "ops/gemm/gemm_tile.h"
 #include "ops/gemm/gemm_dense.h"
 #include "ops/gemm/gemm_affine.h"
