@@ -12,6 +12,7 @@ export { KvPages } from "./kv-pages.ts";
 export { type LayernormInput, layernorm } from "./layernorm.ts";
 export { type FloatType, type OpOptions, opLevels } from "./native-ops.ts";
 export { PackedWeights, packWeights, type WeightTensor } from "./packed-weights.ts";
+export { type QuantizeInput, type QuantizeOutput, quantize } from "./quantize.ts";
 export { type RmsnormInput, rmsnorm } from "./rmsnorm.ts";
 export { type RopeInput, rope } from "./rope.ts";
 export { type RopeFrequencies, type RopeParameters, ropeFrequencies } from "./rope-frequencies.ts";

@@ -106,6 +106,29 @@ export interface NativeOps {
   attention(args: NativeAttention, level?: Level): void;
   sample(logits: Float32Array, options: NativeSampleOptions): number;
   sampleUniform(seed: bigint, position: number, token: number): number;
+  quantizeLayer(
+    weights: Float32Array,
+    hessian: Float32Array,
+    M: number,
+    d: number,
+    options: {
+      bits: number;
+      group: number;
+      symmetric: boolean;
+      method: string;
+      rounds: number;
+      damping: number;
+      f16Grid: boolean;
+      threads: number;
+    },
+    level?: Level,
+  ): {
+    codes: Uint8Array;
+    scale: Float32Array;
+    zero: Float32Array;
+    loss: Float64Array;
+    steps: { name: "round" | "integer" | "shrink" | "float" | "f16"; loss: number }[];
+  };
   decodeGguf(
     type: GgufBlockFormat,
     bytes: Uint8Array,

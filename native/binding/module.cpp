@@ -12,6 +12,7 @@ void export_sequence(Napi::Env env, Napi::Object exports);
 void export_math_ops(Napi::Env env, Napi::Object exports);
 void export_linear_ops(Napi::Env env, Napi::Object exports);
 void export_attention_ops(Napi::Env env, Napi::Object exports);
+void export_quantize_ops(Napi::Env env, Napi::Object exports);
 
 namespace {
 
@@ -32,6 +33,7 @@ Napi::Object init(Napi::Env env, Napi::Object exports) {
   export_math_ops(env, exports);
   export_linear_ops(env, exports);
   export_attention_ops(env, exports);
+  export_quantize_ops(env, exports);
   return exports;
 }
 

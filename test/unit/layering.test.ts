@@ -27,7 +27,8 @@ const native: Record<string, string[]> = {
   formats: ["base"],
   ops: ["formats", "cpu", "base"],
   model: ["ops", "formats", "cpu", "base"],
-  binding: ["model", "ops", "formats", "cpu", "base"],
+  quantize: ["ops", "formats", "cpu", "base"],
+  binding: ["quantize", "model", "ops", "formats", "cpu", "base"],
 };
 
 function filesBelow(folder: string, pattern: RegExp): string[] {

@@ -1,0 +1,65 @@
+#include "quantize/grid.h"
+
+#include <algorithm>
+
+#include "base/thread_pool.h"
+
+namespace outrider::quantize {
+
+Ranges ranges_of(const float* W, const Shape& s, int threads) {
+  const auto size = static_cast<std::size_t>(s.M * s.G);
+  Ranges ranges{std::vector<float>(size), std::vector<float>(size)};
+  parallel(threads, [&](int index, int count) {
+    const Share rows = share_of(s.M, index, count);
+    for (long m = rows.begin; m < rows.end; ++m) {
+      for (long g = 0; g < s.G; ++g) {
+        float low = 0, high = 0;
+        for (long k = g * s.group; k < s.group_end(g); ++k) {
+          low = std::min(low, W[m * s.d + k]);
+          high = std::max(high, W[m * s.d + k]);
+        }
+        if (low == 0 && high == 0) {
+          low = -1;
+          high = 1;
+        }
+        if (s.symmetric) {
+          high = std::max(-low, high);
+          if (low < 0) low = -high;
+        }
+        ranges.low[static_cast<std::size_t>(m * s.G + g)] = low;
+        ranges.high[static_cast<std::size_t>(m * s.G + g)] = high;
+      }
+    }
+  });
+  return ranges;
+}
+
+void spanning_grid(const Ranges& ranges, const Shape& s, const std::vector<float>& part, Grid* grid) {
+  const auto size = static_cast<std::size_t>(s.M * s.G);
+  grid->scale.resize(size);
+  grid->zero.resize(size);
+  const auto steps = static_cast<float>(s.high() - s.low());
+  for (std::size_t i = 0; i < size; ++i) {
+    const float p = part[i / static_cast<std::size_t>(s.G)];
+    const float low = p * ranges.low[i], high = p * ranges.high[i];
+    grid->scale[i] = (high - low) / steps;
+    grid->zero[i] = s.symmetric ? 0.0f : low - grid->scale[i] * static_cast<float>(s.low());
+  }
+}
+
+void round_to_grid(const float* W, const Shape& s, const Grid& grid, int threads, std::int8_t* q) {
+  parallel(threads, [&](int index, int count) {
+    const Share rows = share_of(s.M, index, count);
+    for (long m = rows.begin; m < rows.end; ++m) {
+      for (long g = 0; g < s.G; ++g) {
+        const auto at = static_cast<std::size_t>(m * s.G + g);
+        const float scale = grid.scale[at], zero = grid.zero[at];
+        for (long k = g * s.group; k < s.group_end(g); ++k) {
+          q[m * s.d + k] = static_cast<std::int8_t>(nearest(W[m * s.d + k], scale, zero, s.low(), s.high()));
+        }
+      }
+    }
+  });
+}
+
+}  // namespace outrider::quantize

@@ -1,0 +1,46 @@
+// Grids of affine quantisation: scale and zero from ranges, and rounding to them.
+//
+// A weight is  scale * q + zero  with q in [low, high] = [-2^(bits-1), 2^(bits-1) - 1], zero a real offset. A grid
+// holds scale and zero of M rows in G groups of inputs. Source: decoupleQ (arXiv:2404.12759), equation 2, and
+// section 3.
+#pragma once
+
+#include <cmath>
+#include <cstdint>
+#include <vector>
+
+namespace outrider::quantize {
+
+struct Shape {
+  long M = 0, d = 0, group = 0, G = 0;  // outputs, inputs, inputs per group, groups
+  int bits = 2;
+  bool symmetric = false;  // zero is 0
+  [[nodiscard]] int low() const { return -(1 << (bits - 1)); }
+  [[nodiscard]] int high() const { return (1 << (bits - 1)) - 1; }
+  [[nodiscard]] long group_end(long g) const { return (g + 1) * group < d ? (g + 1) * group : d; }
+};
+
+struct Grid {
+  std::vector<float> scale, zero;  // [M, G]
+};
+
+// The nearest level, ties upwards; a scale too small to divide by counts as 1e-15 with its sign.
+inline int nearest(float w, float scale, float zero, int low, int high) {
+  const float divisor = std::fabs(scale) < 1e-15f ? (scale < 0 ? -1e-15f : 1e-15f) : scale;
+  const float q = std::floor((w - zero) / divisor + 0.5f);
+  return q >= static_cast<float>(high) ? high : q > static_cast<float>(low) ? static_cast<int>(q) : low;
+}
+
+// Smallest and largest weight of each group, widened to hold 0; [-1, 1] if both are 0. [M, G] each.
+struct Ranges {
+  std::vector<float> low, high;
+};
+Ranges ranges_of(const float* W, const Shape& shape, int threads);
+
+// The grid that spans part[row] of each range.
+void spanning_grid(const Ranges& ranges, const Shape& shape, const std::vector<float>& part, Grid* grid);
+
+// Every weight to its nearest level. q: [M, d].
+void round_to_grid(const float* W, const Shape& shape, const Grid& grid, int threads, std::int8_t* q);
+
+}  // namespace outrider::quantize
