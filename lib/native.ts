@@ -304,10 +304,55 @@ export interface NativeAddon {
     key: string;
     threads: number;
   }): NativeJob<NativeModel> & { progress(): number };
+  quantizer(options: {
+    spec: DecoderSpec;
+    weights: ModelWeights;
+    files: string[];
+    tokens: Int32Array;
+    /** Tokens of each sequence. */
+    lengths: Int32Array;
+    threads: number;
+  }): NativeJob<NativeQuantizer>;
   /** That many bytes of native memory, 0. */
   snapshotBytes(length: number): SnapshotBytes;
   writeSnapshotBytes(bytes: SnapshotBytes, offset: number, piece: Uint8Array): void;
   NativeSampler: new (options: NativeSamplerOptions) => NativeSampler;
+}
+
+/** What becomes of one matrix of a block; with `codes`, `scale` and `zero` of an earlier run nothing is computed anew. */
+export interface MatrixPlan {
+  /** 16: stays as it is. */
+  bits: 2 | 3 | 4 | 8 | 16;
+  group: number;
+  method: "rtn" | "gptq" | "decoupleq";
+  rounds: number;
+  codes?: Uint8Array;
+  scale?: Uint16Array;
+  zero?: Uint16Array;
+}
+
+/** A matrix as files hold it: codes `[rows, ceil(cols * bits / 8)]`, scale and zero f16 `[rows, groups]`. */
+export interface QuantizedMatrix {
+  rows: number;
+  cols: number;
+  group: number;
+  codes: Uint8Array;
+  scale: Uint16Array;
+  zero: Uint16Array;
+  /** Part of the energy of the layer's output that is lost, on the calibration tokens. */
+  loss: number;
+  /** The same after rounding to nearest alone. */
+  rounded: number;
+}
+
+/** A model on its way to few bits, block by block. */
+export interface NativeQuantizer {
+  /** The next block; plans and results of q, k, v, o, gate, up, down. */
+  block(plans: MatrixPlan[]): NativeJob<(QuantizedMatrix | undefined)[]> & { progress(): number };
+  /** Embedding or head, rounded to nearest; f16 values `[rows, cols]` for 16 bits. */
+  table(which: "embedding" | "head", bits: 4 | 8 | 16, group: number): NativeJob<QuantizedMatrix | Uint16Array>;
+  /** Hidden states of all tokens before the next block, `[T, hidden]`. */
+  hidden(): Float32Array;
 }
 
 /** The loaded addon. Every other module reaches native code through this one value. */

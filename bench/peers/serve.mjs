@@ -43,5 +43,6 @@ export function serve(stream, fill) {
     },
   };
   process.on("message", async ({ task, ...options }) => process.send(await tasks[task](options)));
+  process.on("disconnect", () => process.exit()); // the benchmark was stopped
   process.send("ready");
 }

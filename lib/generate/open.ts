@@ -172,7 +172,8 @@ export async function load(source?: string, options: LoadOptions = {}): Promise<
   }
 }
 
-async function readTokenizer(
+/** The tokenizer of a model and its chat template. */
+export async function readTokenizer(
   files: ModelFiles,
   vocab: number,
 ): Promise<{ tokenizer: Tokenizer; template: ChatTemplate }> {

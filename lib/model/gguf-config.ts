@@ -85,10 +85,10 @@ async function readFloats(tensors: TensorTable, name: string, count: number): Pr
 }
 
 /**
- * Reads the metadata of a GGUF file.
- * @throws {OutriderError} OUTRIDER_UNSUPPORTED naming the architecture or feature it cannot run.
+ * The config.json that a GGUF file was made from, as far as its metadata says.
+ * @throws {OutriderError} OUTRIDER_UNSUPPORTED naming the architecture or feature outrider cannot run.
  */
-export async function specFromGguf(metadata: Metadata, tensors: TensorTable): Promise<ModelConfig> {
+export function configFromGguf(metadata: Metadata, tensors: TensorTable): Record<string, unknown> {
   const arch = metadata.get("general.architecture");
   const family = families.find((candidate) => candidate.gguf === arch);
   if (typeof arch !== "string" || !family) {
@@ -114,8 +114,15 @@ export async function specFromGguf(metadata: Metadata, tensors: TensorTable): Pr
       "Expected RoPE type default, linear, llama3 or yarn, received longrope",
     );
   }
+  return config;
+}
 
-  const model = specFromConfig(config);
+/**
+ * Reads the metadata of a GGUF file.
+ * @throws {OutriderError} as {@link configFromGguf}, and for impossible values.
+ */
+export async function specFromGguf(metadata: Metadata, tensors: TensorTable): Promise<ModelConfig> {
+  const model = specFromConfig(configFromGguf(metadata, tensors));
   // llama3 scaling is stored as one divisor per frequency.
   const rope = model.spec.ropes[0];
   const divisors = await readFloats(tensors, "rope_freqs.weight", rope.invFreq.length);

@@ -27,13 +27,13 @@ export interface WeightMap {
 }
 
 /** Names of the modules of layer `l`, without the suffix `.weight`. */
-interface Names {
+export interface Names {
   embedding: string;
   head: string;
   finalNorm: string;
   layer(l: number): Record<LayerModule, string>;
 }
-type LayerModule =
+export type LayerModule =
   | "q"
   | "k"
   | "v"
@@ -50,7 +50,8 @@ type LayerModule =
   | "qNorm"
   | "kNorm";
 
-function folderNames(norms: "pre" | "post" | "sandwich", prefix: string): Names {
+/** Module names of a Hugging Face folder. */
+export function folderNames(norms: "pre" | "post" | "sandwich", prefix: string): Names {
   return {
     embedding: `${prefix}embed_tokens`,
     head: prefix.startsWith("language_model.") ? "language_model.lm_head" : "lm_head",

@@ -58,6 +58,36 @@ function libraryError(what: string, error: unknown): OutriderError {
   return new OutriderError("OUTRIDER_FORMAT", `${what}: ${reason}`, { cause: error });
 }
 
+/**
+ * tokenizer.json and tokenizer_config.json as the metadata of a GGUF file describes them; `end_ids` of the latter are ids that end a
+ * turn.
+ * @throws {OutriderError} as {@link describeGgufTokenizer}.
+ */
+export function ggufTokenizerFiles(metadata: ReadonlyMap<string, unknown>): {
+  description: TokenizerDescription;
+  config: Record<string, unknown>;
+} {
+  const description = checkDescription(describeGgufTokenizer(metadata));
+  const tokens = metadata.get("tokenizer.ggml.tokens") as string[];
+  const named = (key: string) => {
+    const id = metadata.get(key);
+    return typeof id === "number" ? tokens[id] : undefined;
+  };
+  const ends = description.added_tokens.filter((token) => endOfTurn.includes(token.content)).map((token) => token.id);
+  const eot = metadata.get("tokenizer.ggml.eot_token_id");
+  if (typeof eot === "number") ends.push(eot);
+  return {
+    description,
+    config: {
+      bos_token: named("tokenizer.ggml.bos_token_id"),
+      eos_token: named("tokenizer.ggml.eos_token_id"),
+      unk_token: named("tokenizer.ggml.unknown_token_id"),
+      chat_template: metadata.get("tokenizer.chat_template"),
+      end_ids: ends,
+    },
+  };
+}
+
 /** A model's tokenizer. Immutable; safe to share. */
 export class Tokenizer {
   readonly #library: Library;
@@ -105,22 +135,8 @@ export class Tokenizer {
    * @throws {OutriderError} as {@link describeGgufTokenizer}.
    */
   static fromGguf(metadata: ReadonlyMap<string, unknown>): Tokenizer {
-    const description = checkDescription(describeGgufTokenizer(metadata));
-    const tokens = metadata.get("tokenizer.ggml.tokens") as string[];
-    const named = (key: string) => {
-      const id = metadata.get(key);
-      return typeof id === "number" ? tokens[id] : undefined;
-    };
-    const ends = description.added_tokens.filter((token) => endOfTurn.includes(token.content)).map((token) => token.id);
-    const eot = metadata.get("tokenizer.ggml.eot_token_id");
-    if (typeof eot === "number") ends.push(eot);
-    return new Tokenizer(description, {
-      bos_token: named("tokenizer.ggml.bos_token_id"),
-      eos_token: named("tokenizer.ggml.eos_token_id"),
-      unk_token: named("tokenizer.ggml.unknown_token_id"),
-      chat_template: metadata.get("tokenizer.chat_template"),
-      end_ids: ends,
-    });
+    const { description, config } = ggufTokenizerFiles(metadata);
+    return new Tokenizer(description, config);
   }
 
   /** Largest token id + 1; a model's vocabulary may be padded beyond it. */

@@ -13,6 +13,7 @@ void export_math_ops(Napi::Env env, Napi::Object exports);
 void export_linear_ops(Napi::Env env, Napi::Object exports);
 void export_attention_ops(Napi::Env env, Napi::Object exports);
 void export_quantize_ops(Napi::Env env, Napi::Object exports);
+void export_quantizer(Napi::Env env, Napi::Object exports);
 
 namespace {
 
@@ -34,6 +35,7 @@ Napi::Object init(Napi::Env env, Napi::Object exports) {
   export_linear_ops(env, exports);
   export_attention_ops(env, exports);
   export_quantize_ops(env, exports);
+  export_quantizer(env, exports);
   return exports;
 }
 

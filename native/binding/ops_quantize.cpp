@@ -6,6 +6,7 @@
 
 #include "base/thread_pool.h"
 #include "binding/args.h"
+#include "quantize/codes.h"
 #include "quantize/solver.h"
 
 namespace outrider::binding {
@@ -16,22 +17,6 @@ constexpr long kMaxWidth = 1L << 20;
 Napi::Value float_array(Napi::Env env, const std::vector<float>& values) {
   auto array = Napi::Float32Array::New(env, values.size());
   std::copy(values.begin(), values.end(), array.Data());
-  return array;
-}
-
-// Unsigned codes, lowest bits first, rows padded to whole bytes; 3 bits take 4. [M, ceil(d * stored / 8)]
-Napi::Value packed_codes(Napi::Env env, const quantize::Shape& s, const std::vector<std::int8_t>& q) {
-  const int stored = s.bits == 3 ? 4 : s.bits;
-  const long row_bytes = (s.d * stored + 7) / 8;
-  auto array = Napi::Uint8Array::New(env, static_cast<std::size_t>(s.M * row_bytes));
-  std::fill_n(array.Data(), s.M * row_bytes, std::uint8_t{0});
-  for (long m = 0; m < s.M; ++m) {
-    std::uint8_t* const row = array.Data() + m * row_bytes;
-    for (long k = 0; k < s.d; ++k) {
-      const int code = q[static_cast<std::size_t>(m * s.d + k)] - s.low();
-      row[k * stored / 8] |= static_cast<std::uint8_t>(code << (k * stored % 8));
-    }
-  }
   return array;
 }
 
@@ -66,9 +51,10 @@ Napi::Value quantize_layer(const Napi::CallbackInfo& info) {
   if (Result solved = quantize::solve_layer(task, effort, &result); !solved.ok())
     throw_error(env, solved.status, solved.message);
   Napi::Object out = Napi::Object::New(env);
-  out.Set("codes", packed_codes(env, s, result.q));
-  for (std::size_t i = 0; i < result.grid.zero.size(); ++i)
-    result.grid.zero[i] = quantize::unsigned_zero(result.grid.scale[i], result.grid.zero[i], s.low());
+  auto codes = Napi::Uint8Array::New(env, static_cast<std::size_t>(s.M * quantize::code_row_bytes(s)));
+  quantize::store_codes(s, result.q.data(), codes.Data());
+  out.Set("codes", codes);
+  quantize::to_unsigned(s, &result.grid);
   out.Set("scale", float_array(env, result.grid.scale));
   out.Set("zero", float_array(env, result.grid.zero));
   auto loss = Napi::Float64Array::New(env, result.loss.size());

@@ -73,6 +73,8 @@ class Loader {
   Result result_;
 };
 
+}  // namespace
+
 Result check_spec(const DecoderSpec& s, std::size_t layers) {
   const auto in = [](long value, long limit) { return value > 0 && value <= limit; };
   const bool ok = in(s.hidden, 1 << 20) && in(s.ffn, 1 << 22) && in(s.vocab, 1 << 24) && in(s.heads, 4096) &&
@@ -91,6 +93,8 @@ Result check_spec(const DecoderSpec& s, std::size_t layers) {
   }
   return {};
 }
+
+namespace {
 
 void load_layer(Loader& load, const DecoderSpec& s, const LayerSources& from, const std::string& name,
                 LayerWeights* to) {

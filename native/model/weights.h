@@ -92,6 +92,9 @@ struct LoadControl {
   std::atomic<std::uint64_t>* done_bytes = nullptr;  // stored bytes packed so far
 };
 
+// Dimensions within outrider's limits, and ropes and windows that fit them.
+Result check_spec(const DecoderSpec& spec, std::size_t layers);
+
 // Reads, checks and packs. A model with the same files (by identity) and the same sources that is already loaded in
 // this process is shared instead. Nothing is left behind on failure.
 Result load_weights(const DecoderSpec& spec, const ModelSources& sources, const std::string& key,

@@ -1,7 +1,9 @@
 #include "quantize/grid.h"
 
 #include <algorithm>
+#include <string>
 
+#include "base/half.h"
 #include "base/thread_pool.h"
 
 namespace outrider::quantize {
@@ -45,6 +47,26 @@ void spanning_grid(const Ranges& ranges, const Shape& s, const std::vector<float
     grid->scale[i] = (high - low) / steps;
     grid->zero[i] = s.symmetric ? 0.0f : low - grid->scale[i] * static_cast<float>(s.low());
   }
+}
+
+Result to_f16(const Shape& s, Grid* grid) {
+  const auto low = static_cast<float>(s.low());
+  for (std::size_t i = 0; i < grid->scale.size(); ++i) {
+    const float scale = f16_to_f32(f32_to_f16(grid->scale[i]));
+    const float zero = f16_to_f32(f32_to_f16(grid->zero[i] + low * scale));
+    if (!std::isfinite(scale) || !std::isfinite(zero)) {
+      return Result::error(
+          Status::kUnsupported,
+          "Expected weights whose scales and zeros fit f16, received a scale of " + std::to_string(grid->scale[i]));
+    }
+    grid->scale[i] = scale;
+    grid->zero[i] = zero - low * scale;
+  }
+  return {};
+}
+
+void to_unsigned(const Shape& s, Grid* grid) {
+  for (std::size_t i = 0; i < grid->zero.size(); ++i) grid->zero[i] += static_cast<float>(s.low()) * grid->scale[i];
 }
 
 void round_to_grid(const float* W, const Shape& s, const Grid& grid, int threads, std::int8_t* q) {

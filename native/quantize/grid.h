@@ -9,6 +9,8 @@
 #include <cstdint>
 #include <vector>
 
+#include "base/status.h"
+
 namespace outrider::quantize {
 
 struct Shape {
@@ -39,6 +41,12 @@ Ranges ranges_of(const float* W, const Shape& shape, int threads);
 
 // The grid that spans part[row] of each range.
 void spanning_grid(const Ranges& ranges, const Shape& shape, const std::vector<float>& part, Grid* grid);
+
+// What files hold: f16 scales, and zeros that are f16 numbers for unsigned codes u = q - low, w = scale u + zero.
+// kUnsupported for numbers beyond f16.
+Result to_f16(const Shape& shape, Grid* grid);
+// Zeros for unsigned codes in place of those for signed ones.
+void to_unsigned(const Shape& shape, Grid* grid);
 
 // Every weight to its nearest level. q: [M, d].
 void round_to_grid(const float* W, const Shape& shape, const Grid& grid, int threads, std::int8_t* q);

@@ -3,9 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <limits>
-#include <string>
 
-#include "base/half.h"
 #include "base/thread_pool.h"
 #include "quantize/float_step.h"
 #include "quantize/integer_step.h"
@@ -29,7 +27,12 @@ struct Candidate {
 class Solver {
  public:
   Solver(const LayerTask& task, const Effort& effort, LayerResult* out)
-      : task_(task), s_(task.shape), out_(*out), product_(effort), threads_(effort.threads) {}
+      : task_(task),
+        s_(task.shape),
+        out_(*out),
+        product_(effort),
+        threads_(effort.threads),
+        integer_(task.integer == nullptr ? own_ : *task.integer) {}
 
   Result run() {
     const auto weights = static_cast<std::size_t>(s_.M * s_.d);
@@ -37,6 +40,7 @@ class Solver {
     image_ = Buffer(weights * sizeof(float));
     if (!lost_ || !image_) return no_memory();
     out_.steps.clear();
+    if (Result done = energy(); !done.ok()) return done;
     const Ranges ranges = ranges_of(task_.W, s_, threads_);
     const std::vector<float> whole(static_cast<std::size_t>(s_.M), 1.0f);
     spanning_grid(ranges, s_, whole, &out_.grid);
@@ -46,7 +50,9 @@ class Solver {
     note("round");
     if (task_.method == Method::kRound) return finish();
 
-    if (Result done = integer_.prepare(task_.H, s_, product_.effort()); !done.ok()) return done;
+    if (task_.integer == nullptr) {
+      if (Result done = own_.prepare(task_.H, s_, product_.effort()); !done.ok()) return done;
+    }
     Candidate next;
     next.q.resize(weights);
     next.grid = out_.grid;
@@ -87,6 +93,15 @@ class Solver {
   [[nodiscard]] bool aborted() const { return task_.abort != nullptr && task_.abort->load(); }
 
   [[nodiscard]] View statistics() const { return {task_.H, s_.d, s_.d, s_.d}; }
+
+  Result energy() {
+    if (Result done = product_.multiply(task_.W, s_.M, s_.d, statistics(), image_.as<float>(), s_.d); !done.ok())
+      return done;
+    double sum = 0;
+    for (long i = 0; i < s_.M * s_.d; ++i) sum += static_cast<double>(task_.W[i]) * image_.as<float>()[i];
+    out_.energy = sum;
+    return {};
+  }
 
   void note(const char* name) {
     double sum = 0;
@@ -198,18 +213,8 @@ class Solver {
 
   Result finish() {
     if (!task_.f16_grid) return {};
-    // What files hold: f16 scales, and f16 zeros of unsigned codes. New codes on that grid where they lose less.
-    for (std::size_t i = 0; i < out_.grid.scale.size(); ++i) {
-      const float scale = f16_to_f32(f32_to_f16(out_.grid.scale[i]));
-      const float zero = f16_to_f32(f32_to_f16(unsigned_zero(scale, out_.grid.zero[i], s_.low())));
-      if (!std::isfinite(scale) || !std::isfinite(zero)) {
-        return Result::error(Status::kUnsupported,
-                             "Expected weights whose scales and zeros fit f16, received a scale of " +
-                                 std::to_string(out_.grid.scale[i]));
-      }
-      out_.grid.scale[i] = scale;
-      out_.grid.zero[i] = zero - static_cast<float>(s_.low()) * scale;
-    }
+    // New codes on the grid that files hold, where they lose less.
+    if (Result done = to_f16(s_, &out_.grid); !done.ok()) return done;
     if (task_.method == Method::kRound) round_to_grid(task_.W, s_, out_.grid, threads_, out_.q.data());
     if (Result done = losses(out_.q, out_.grid, &out_.loss); !done.ok()) return done;
     note("f16");
@@ -226,7 +231,8 @@ class Solver {
   LayerResult& out_;
   Product product_;
   int threads_;
-  IntegerStep integer_;
+  IntegerStep own_;
+  const IntegerStep& integer_;
   Buffer lost_, image_, hw_;  // [M, d] each: w^ - w0, its product with H, W H
 };
 

@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "quantize/grid.h"
+#include "quantize/integer_step.h"
 #include "quantize/product.h"
 
 namespace outrider::quantize {
@@ -30,12 +31,14 @@ struct LayerTask {
   int rounds = 4;         // outer iterations of decoupleQ
   bool f16_grid = false;  // scales and zeros end as f16 numbers, zeros as those of unsigned codes: what files hold
   const std::atomic<bool>* abort = nullptr;
+  const IntegerStep* integer = nullptr;  // prepared for H, where layers share it; null: made here
 };
 
 struct LayerResult {
   std::vector<std::int8_t> q;  // [M, d]
   Grid grid;                   // [M, G]
   std::vector<double> loss;    // [M]
+  double energy = 0;           // tr W H W^T: what losing all of it would cost
   // The summed loss after each half step that the method took.
   struct Step {
     const char* name;
@@ -49,8 +52,5 @@ void damp(float* H, long d, double part);
 
 // kAborted if `abort` was set meanwhile, kArgument for statistics that are not finite or all zero.
 Result solve_layer(const LayerTask& task, const Effort& effort, LayerResult* out);
-
-// The zeros of unsigned codes u = q - low: w^ = scale u + (zero + low scale). One element.
-inline float unsigned_zero(float scale, float zero, int low) { return zero + static_cast<float>(low) * scale; }
 
 }  // namespace outrider::quantize

@@ -17,7 +17,8 @@ const lib: Record<string, string[]> = {
   load: ["tensor", "errors.ts"],
   text: ["errors.ts"],
   generate: ["model", "cache", "ops", "tensor", "load", "text", "native.ts", "load-addon.ts", "errors.ts"],
-  "index.ts": ["generate", "ops", "tensor", "text", "errors.ts"],
+  quantize: ["generate", "model", "load", "text", "tensor", "native.ts", "errors.ts"],
+  "index.ts": ["quantize", "generate", "ops", "tensor", "text", "errors.ts"],
   cli: ["index.ts"],
 };
 
@@ -27,7 +28,7 @@ const native: Record<string, string[]> = {
   formats: ["base"],
   ops: ["formats", "cpu", "base"],
   model: ["ops", "formats", "cpu", "base"],
-  quantize: ["ops", "formats", "cpu", "base"],
+  quantize: ["model", "ops", "formats", "cpu", "base"],
   binding: ["quantize", "model", "ops", "formats", "cpu", "base"],
 };
 

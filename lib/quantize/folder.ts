@@ -1,0 +1,77 @@
+// The files of a quantised model beside its tensors: config, tokenizer, model card.
+
+import { copyFile, stat } from "node:fs/promises";
+import path from "node:path";
+import { OutriderError } from "../errors.ts";
+import type { ModelFiles } from "../load/source.ts";
+import { configFromGguf } from "../model/gguf-config.ts";
+import { ggufTokenizerFiles } from "../text/tokenizer.ts";
+import type { QuantizedModel } from "./quantize-model.ts";
+import { writeText } from "./safetensors-writer.ts";
+
+const json = (value: unknown) => `${JSON.stringify(value, null, 2)}\n`;
+
+/**
+ * The config.json of a source in Hugging Face form.
+ * @throws {OutriderError} OUTRIDER_UNSUPPORTED for GGUF files whose RoPE no config.json key describes.
+ */
+export function sourceConfig(files: ModelFiles): Record<string, unknown> {
+  if (files.kind === "folder") return { ...files.config };
+  if (files.tensors.has("rope_freqs.weight")) {
+    throw new OutriderError(
+      "OUTRIDER_UNSUPPORTED",
+      `Expected a model whose RoPE config.json can describe, received rope_freqs.weight in ${files.path}; quantize the Hugging Face folder it was made from`,
+    );
+  }
+  const config = configFromGguf(files.metadata ?? new Map(), files.tensors);
+  const { description, config: tokens } = ggufTokenizerFiles(files.metadata ?? new Map());
+  const id = (content: unknown) =>
+    description.added_tokens.find((token) => token.content === content)?.id ??
+    (typeof content === "string" ? (description.model.vocab as Record<string, number>)[content] : undefined);
+  const ends = new Set([id(tokens.eos_token), ...(tokens.end_ids as number[])].filter((end) => end !== undefined));
+  return { ...config, bos_token_id: id(tokens.bos_token), eos_token_id: [...ends] };
+}
+
+const tokenizerFiles = ["tokenizer.json", "tokenizer_config.json", "chat_template.jinja", "generation_config.json"];
+
+async function writeTokenizer(files: ModelFiles, out: string): Promise<void> {
+  if (files.kind === "gguf") {
+    const { description, config } = ggufTokenizerFiles(files.metadata ?? new Map());
+    const { end_ids: _, ...rest } = config;
+    await writeText(path.join(out, "tokenizer.json"), JSON.stringify(description));
+    await writeText(path.join(out, "tokenizer_config.json"), json(rest));
+    return;
+  }
+  for (const name of tokenizerFiles) {
+    const from = path.join(files.path, name);
+    if (await stat(from).catch(() => undefined)) await copyFile(from, path.join(out, name));
+  }
+}
+
+function card(model: QuantizedModel, origin: string): string {
+  const { bits, group, method, tokens, calibration } = model.settings;
+  return `# ${path.basename(origin)}, quantised
+
+Made by \`outrider quantize\` from ${path.basename(origin)}: matrices of the blocks in ${bits} bits, groups of ${group}, method ${method}, on
+${tokens} calibration tokens (${calibration.join(", ")}); embeddings in ${model.settings.embeddings} bits. ${model.bitsPerWeight.toFixed(2)} bits for a weight of the blocks, scales and
+zeros counted; ${(model.bytes / 2 ** 20).toFixed(1)} MiB.
+
+Every matrix \`NAME\` is \`NAME.codes\` (u8, rows of unsigned codes, lowest bits first), \`NAME.scale\` and \`NAME.zero\` (f16, one for each row and
+group of inputs): \`weight = scale * code + zero\`. Bits and group size are in \`quantization_config\` of config.json. The licence is that of
+the model it was made from.
+`;
+}
+
+/** Everything but the tensors. */
+export async function writeFolder(
+  files: ModelFiles,
+  out: string,
+  quantization: Record<string, unknown>,
+  model: QuantizedModel,
+): Promise<void> {
+  const { quantization_config: _, ...config } = sourceConfig(files);
+  await writeTokenizer(files, out);
+  await writeText(path.join(out, "README.md"), card(model, files.path));
+  // Last: a folder with a config is a whole one.
+  await writeText(path.join(out, "config.json"), json({ ...config, quantization_config: quantization }));
+}

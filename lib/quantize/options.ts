@@ -1,0 +1,111 @@
+// Options of quantizeModel(): their meaning, defaults and checks.
+
+import { availableParallelism } from "node:os";
+import { badArgument, checkThreads } from "../errors.ts";
+import { checkCallback, checkOptions, checkSignal } from "../generate/arguments.ts";
+
+/** How far {@link quantizeModel} is. */
+export interface QuantizeProgress {
+  phase: "calibration" | "blocks" | "files";
+  done: number;
+  total: number;
+  /** Expected seconds to the end of the phase, once there is something to go by. */
+  secondsLeft?: number;
+}
+
+/** Options of {@link quantizeModel}. */
+export interface QuantizeModelOptions {
+  /** Folder to write; it must not exist, be empty, or hold an unfinished run to resume. */
+  out: string;
+  /** Bits of the matrices of the blocks; 3 are stored in 4. @default 2 */
+  bits?: 2 | 3 | 4 | 8;
+  /** Inputs that share a scale and a zero. @default 64 */
+  group?: number;
+  /**
+   * "rtn" rounds to nearest, "gptq" makes good what earlier columns lost, "decoupleq" takes turns with solving for scales and zeros.
+   * @default "decoupleq"
+   */
+  method?: "rtn" | "gptq" | "decoupleq";
+  /** Most turns of decoupleq. @default 8 */
+  rounds?: number;
+  /** Bits of the embedding and of an output head of its own, rounded to nearest in groups of 32; 16: f16. @default 8 */
+  embeddings?: 4 | 8 | 16;
+  /**
+   * Where calibration tokens come from, in equal parts: text files, .jsonl files of `{"messages": [...]}` or `{"text": ...}`, or "self",
+   * text that the model makes up.
+   * @default ["self"]
+   */
+  calibration?: readonly string[];
+  /** Calibration tokens. @default 16384 */
+  tokens?: number;
+  /** Tokens of a calibration sequence. @default 1024, or the context length if smaller */
+  window?: number;
+  /** Of the text that the model makes up. @default 0 */
+  seed?: number;
+  /** @default what the machine offers this process */
+  threads?: number;
+  /** Go on with an unfinished run in `out`, which must have had the same options. @default false */
+  resume?: boolean;
+  /** Ends the call; finished blocks stay in `out` for `resume`. */
+  signal?: AbortSignal;
+  onProgress?: (progress: QuantizeProgress) => void;
+}
+
+/** Options with every default filled in. */
+export type ResolvedQuantize = Required<Omit<QuantizeModelOptions, "signal" | "onProgress" | "window">> & {
+  window: number | undefined;
+  signal: AbortSignal | undefined;
+  onProgress: ((progress: QuantizeProgress) => void) | undefined;
+};
+
+const known = [
+  ...["out", "bits", "group", "method", "rounds", "embeddings", "calibration", "tokens", "window", "seed", "threads"],
+  ...["resume", "signal", "onProgress"],
+];
+
+function integer(name: string, value: unknown, least: number, most: number): void {
+  if (!Number.isSafeInteger(value) || (value as number) < least || (value as number) > most)
+    throw badArgument(name, `an integer from ${least} to ${most}`, value);
+}
+
+function oneOf(name: string, value: unknown, choices: readonly unknown[]): void {
+  if (!choices.includes(value)) throw badArgument(name, choices.join(", "), value);
+}
+
+/** @throws {OutriderError} OUTRIDER_ARGUMENT naming the option. */
+export function resolveQuantize(options: QuantizeModelOptions): ResolvedQuantize {
+  checkOptions(options, known);
+  const resolved = {
+    bits: 2,
+    group: 64,
+    method: "decoupleq",
+    rounds: 8,
+    embeddings: 8,
+    calibration: ["self"],
+    tokens: 16384,
+    window: undefined,
+    seed: 0,
+    threads: Math.min(256, availableParallelism()),
+    resume: false,
+    signal: undefined,
+    onProgress: undefined,
+    ...options,
+  } satisfies ResolvedQuantize as ResolvedQuantize;
+  if (typeof resolved.out !== "string" || resolved.out === "") throw badArgument("out", "a folder", resolved.out);
+  oneOf("bits", resolved.bits, [2, 3, 4, 8]);
+  integer("group", resolved.group, 1, 2 ** 22);
+  oneOf("method", resolved.method, ["rtn", "gptq", "decoupleq"]);
+  integer("rounds", resolved.rounds, 1, 1000);
+  oneOf("embeddings", resolved.embeddings, [4, 8, 16]);
+  integer("tokens", resolved.tokens, 16, 2 ** 24);
+  if (resolved.window !== undefined) integer("window", resolved.window, 8, 2 ** 20);
+  integer("seed", resolved.seed, 0, 2 ** 31);
+  checkThreads(resolved.threads);
+  if (typeof resolved.resume !== "boolean") throw badArgument("resume", "a boolean", resolved.resume);
+  const { calibration } = resolved;
+  if (!Array.isArray(calibration) || calibration.length === 0 || !calibration.every((x) => typeof x === "string" && x))
+    throw badArgument("calibration", 'a list of files or "self"', calibration);
+  checkSignal(resolved.signal);
+  checkCallback("onProgress", resolved.onProgress);
+  return resolved;
+}

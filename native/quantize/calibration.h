@@ -1,0 +1,71 @@
+// The schedule: blocks in order, and inside a block each set of layers on the outputs of those quantised before it.
+//
+// The hidden states of all calibration tokens are carried from block to block. Statistics are taken anew before each of
+// {q, k, v}, {o}, {gate, up}, {down} ("true sequential"), so later layers can make good what earlier ones lost. Source:
+// GPTQ's schedule, as decoupleQ uses it (arXiv:2404.12759, section 4).
+#pragma once
+
+#include <memory>
+
+#include "quantize/block.h"
+#include "quantize/solver.h"
+
+namespace outrider::quantize {
+
+// What becomes of one matrix.
+struct MatrixPlan {
+  int bits = 16;  // 16: stays as it is
+  long group = 64;
+  Method method = Method::kDecoupleq;
+  int rounds = 4;
+  // From an earlier run; then nothing is solved. [M, d] of -2^(bits-1).., [M, G] each with zeros of unsigned codes
+  std::vector<std::int8_t> q;
+  std::vector<float> scale, zero;
+};
+
+struct MatrixOutcome {
+  Shape shape;
+  std::vector<std::int8_t> q;
+  Grid grid;           // f16 numbers; zeros of unsigned codes
+  double loss = 0;     // tr (w^ - w0) H (w^ - w0)^T over tr w0 H w0^T: the part of the output's energy that is lost
+  double rounded = 0;  // the same after rounding to nearest alone
+};
+
+class Calibration {
+ public:
+  Calibration(DecoderSpec spec, ModelSources sources, const Effort& effort)
+      : spec_(std::move(spec)), sources_(std::move(sources)), effort_(effort) {}
+
+  // Opens the files and embeds the tokens; lengths sum to their number.
+  Result begin(const std::vector<std::int32_t>& tokens, std::vector<long> lengths, const std::atomic<bool>* abort);
+  // Quantises block `layer`; blocks must come in order. Hidden states are as before if it fails.
+  Result block(long layer, std::array<MatrixPlan, kParts>& plans, const std::atomic<bool>* abort,
+               std::array<MatrixOutcome, kParts>* out);
+
+  // The embedding, or a head of its own, rounded to nearest; with 16 bits as f16 values, in `halves` [M, d].
+  Result table(bool head, int bits, long group, const std::atomic<bool>* abort, MatrixOutcome* out,
+               std::vector<std::uint16_t>* halves);
+  [[nodiscard]] bool has_head() const { return sources_.head.has_value(); }
+
+  [[nodiscard]] long next_layer() const { return next_; }
+  [[nodiscard]] const DecoderSpec& spec() const { return spec_; }
+  // [T, hidden]: what goes into the next block.
+  [[nodiscard]] const float* hidden() const { return x_.as<float>(); }
+  [[nodiscard]] long tokens() const { return block_->tokens(); }
+  std::atomic<int> matrices_done{0};  // of the block in work
+
+ private:
+  Result set(const std::array<Part, 3>& parts, int count, const float* inputs, BlockWeights& weights,
+             std::array<MatrixPlan, kParts>& plans, const std::atomic<bool>* abort,
+             std::array<MatrixOutcome, kParts>* out);
+
+  DecoderSpec spec_;
+  ModelSources sources_;
+  Effort effort_;
+  std::vector<ModelFile> files_;
+  std::unique_ptr<Block> block_;
+  Buffer x_, work_;  // [T, hidden] each
+  long next_ = 0;
+};
+
+}  // namespace outrider::quantize
