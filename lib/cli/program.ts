@@ -8,6 +8,7 @@ import { exitCode } from "./exit-codes.ts";
 import { addGenerateCommands } from "./generate.ts";
 import { addInspectCommands } from "./inspect.ts";
 import { reportError } from "./output.ts";
+import { addQuantizeCommand } from "./quantize.ts";
 
 const { version } = createRequire(import.meta.url)("../../package.json") as { version: string };
 
@@ -23,6 +24,7 @@ export async function run(): Promise<void> {
   addChatCommand(program);
   addInspectCommands(program);
   addBenchCommand(program);
+  addQuantizeCommand(program);
   for (const command of program.commands) command.exitOverride();
 
   // A reader that went away (outrider generate | head) is no error.

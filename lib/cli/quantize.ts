@@ -1,0 +1,87 @@
+// outrider quantize.
+
+import type { Command } from "commander";
+import { type QuantizedModel, type QuantizeModelOptions, type QuantizeProgress, quantizeModel } from "../index.ts";
+import { count } from "./arguments.ts";
+import { interruptible } from "./interrupt.ts";
+import { formatBytes, Progress } from "./output.ts";
+
+interface Values {
+  out: string;
+  bits?: number;
+  group?: number;
+  method?: string;
+  rounds?: number;
+  embeddings?: string;
+  calibration?: string[];
+  tokens?: number;
+  window?: number;
+  seed?: number;
+  threads?: number;
+  resume?: boolean;
+  json?: boolean;
+}
+
+const labels = { calibration: "Calibration text", blocks: "Quantising", files: "Writing" };
+
+function left(seconds: number | undefined): string {
+  if (seconds === undefined) return "";
+  return seconds < 90 ? `${Math.round(seconds)} s left` : `${Math.round(seconds / 60)} min left`;
+}
+
+/** What each part of the blocks lost, over all of them. */
+function lossTable({ blocks }: QuantizedModel): string {
+  const names = Object.keys(blocks[0]) as (keyof (typeof blocks)[0])[];
+  const mean = (name: (typeof names)[number], which: "loss" | "rounded") =>
+    (100 * blocks.reduce((sum, block) => sum + block[name][which], 0)) / blocks.length;
+  const lines = names.map(
+    (name) =>
+      `  ${name.padEnd(5)} ${mean(name, "loss").toFixed(3).padStart(8)} ${mean(name, "rounded").toFixed(3).padStart(9)}`,
+  );
+  return ["  part    lost %  rounded %", ...lines].join("\n");
+}
+
+async function quantizeCommand(source: string | undefined, values: Values): Promise<void> {
+  const progress = new Progress();
+  const onProgress = ({ phase, done, total, secondsLeft }: QuantizeProgress) =>
+    progress.update(labels[phase], done, total, left(secondsLeft));
+  const { json, embeddings, ...rest } = values;
+  const options = {
+    ...rest,
+    ...(embeddings === undefined ? {} : { embeddings: embeddings === "f16" ? 16 : count(embeddings) }),
+  };
+  const signal = interruptible();
+  const model = await quantizeModel(source, { ...options, signal, onProgress } as QuantizeModelOptions).finally(() =>
+    progress.end(),
+  );
+  if (json) {
+    process.stdout.write(`${JSON.stringify(model)}\n`);
+    return;
+  }
+  process.stdout.write(
+    `${model.folder}: ${formatBytes(model.bytes)}, ${model.bitsPerWeight.toFixed(2)} bits a weight in the blocks, ${Math.round(model.seconds)} s\n\n` +
+      `energy of the layers' outputs that is lost on the calibration tokens, and what rounding to nearest would have lost\n${lossTable(model)}\n`,
+  );
+}
+
+/** Adds the command. */
+export function addQuantizeCommand(program: Command): void {
+  program
+    .command("quantize")
+    .description("make a model of few bits: a folder that every command opens with -m")
+    .argument("[source]", "folder, .gguf file or hub id (default: the model outrider comes with)")
+    .requiredOption("-o, --out <folder>", "folder to write")
+    .option("--bits <n>", "bits of the blocks: 2, 3, 4 or 8 (default: 2)", count)
+    .option("--group <n>", "inputs that share a scale and a zero (default: 64)", count)
+    .option("--method <name>", "rtn, gptq or decoupleq (default: decoupleq)")
+    .option("--rounds <n>", "most turns of decoupleq (default: 8)", count)
+    .option("--embeddings <bits>", "4, 8 or f16 (default: 8)")
+    .option("--calibration <source...>", 'text or .jsonl files, or "self" for text of the model itself (default: self)')
+    .option("--tokens <n>", "calibration tokens (default: 16384)", count)
+    .option("--window <tokens>", "tokens of a calibration sequence (default: 1024)", count)
+    .option("--seed <n>", "of the model's own calibration text (default: 0)", count)
+    .option("--threads <n>", "threads", count)
+    .option("--resume", "go on with the unfinished run in the folder")
+    .option("--json", "print one JSON object")
+    .action(quantizeCommand);
+}

@@ -1,0 +1,245 @@
+// quantizeModel() end to end: what it writes is what it computed, opens with load(), and survives being stopped anywhere.
+import { spawn, spawnSync } from "node:child_process";
+import { cpSync, existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import path from "node:path";
+import { afterAll, describe, expect, test } from "vitest";
+import { load, OutriderError, quantizeModel } from "../../lib/index.ts";
+import { readSafetensors } from "../../lib/load/safetensors.ts";
+import { openSource } from "../../lib/load/source.ts";
+import { specFromConfig } from "../../lib/model/config.ts";
+import { mapWeights } from "../../lib/model/weights.ts";
+import { type MatrixPlan, native, want } from "../../lib/native.ts";
+import { microTokenizer } from "../support/micro-model.ts";
+import { startRuntime } from "../support/runtime.ts";
+import { describeShared, sharedDir } from "../support/shared.ts";
+import { readTensor, worstDifference } from "../support/tensors.ts";
+
+const folder = mkdtempSync(path.join(tmpdir(), "outrider-quantize-"));
+afterAll(() => rmSync(folder, { recursive: true, force: true }));
+const main = path.resolve(import.meta.dirname, "../../dist/cli/main.js");
+
+let runs = 0;
+const fresh = () => path.join(folder, `run-${runs++}`);
+const text = path.join(folder, "text.txt");
+writeFileSync(text, readFileSync(path.resolve(import.meta.dirname, "../../README.md"), "utf8"));
+const small = { calibration: [text], tokens: 512, window: 128 } as const;
+
+/** Everything that a folder holds. */
+const contents = (at: string) =>
+  Object.fromEntries(readdirSync(at).map((name) => [name, readFileSync(path.join(at, name), "hex")]));
+
+test("8 bits change next to nothing, 2 bits something, and each method less than the one before", async () => {
+  const probe = readFileSync(path.resolve(import.meta.dirname, "../../ARCHITECTURE.md"), "utf8");
+  const original = await load();
+  const { perplexity } = await original.perplexity(probe, { window: 128 });
+  await original.dispose();
+  const of = async (options: Partial<Parameters<typeof quantizeModel>[1]>) => {
+    const out = fresh();
+    const made = await quantizeModel(undefined, { out, ...small, ...options });
+    const model = await load(out);
+    const measured = (await model.perplexity(probe, { window: 128 })).perplexity;
+    await model.dispose();
+    return { ...made, perplexity: measured };
+  };
+  const fine = await of({ bits: 8, group: 32, method: "rtn" });
+  expect(fine.perplexity / perplexity).toBeCloseTo(1, 2);
+  expect(fine.bitsPerWeight).toBe(9);
+  const halves = await of({ bits: 4, group: 32, method: "rtn", embeddings: 16 });
+  expect(halves.perplexity / perplexity).toBeLessThan(1.2);
+  const [rtn, gptq, decoupleq] = [
+    await of({ method: "rtn" }),
+    await of({ method: "gptq" }),
+    await of({ method: "decoupleq" }),
+  ];
+  expect(decoupleq.bitsPerWeight).toBe(2.5);
+  expect(gptq.perplexity).toBeLessThan(rtn.perplexity);
+  expect(decoupleq.perplexity).toBeLessThan(gptq.perplexity);
+  for (const block of decoupleq.blocks)
+    for (const { loss, rounded } of Object.values(block)) expect(loss).toBeLessThan(rounded);
+});
+
+test("3 bits, groups that do not divide, text of the model itself", async () => {
+  const out = fresh();
+  const progress: string[] = [];
+  const made = await quantizeModel(undefined, {
+    ...{ out, bits: 3, group: 48, calibration: ["self", text], tokens: 256, window: 64, seed: 3 },
+    onProgress: ({ phase, done, total }) => progress.push(`${phase} ${done <= total}`),
+  });
+  expect(made.blocks.length).toBeGreaterThan(0);
+  expect(new Set(progress)).toEqual(new Set(["calibration true", "blocks true", "files true"]));
+  const config = JSON.parse(readFileSync(path.join(out, "config.json"), "utf8"));
+  expect(config.quantization_config).toMatchObject({
+    quant_method: "decoupleq",
+    bits: 4,
+    code_bits: 3,
+    group_size: 48,
+  });
+  const { tensors } = await readSafetensors(path.join(out, "model.safetensors"));
+  const name = [...tensors.keys()].find((key) => key.endsWith("q_proj.codes")) ?? "";
+  const entry = tensors.get(name);
+  const codes = readFileSync(entry?.file ?? "").subarray(
+    entry?.offset,
+    (entry?.offset ?? 0) + (entry?.byteLength ?? 0),
+  );
+  for (const byte of codes) expect(byte & 0x88).toBe(0);
+  const model = await load(out);
+  const { text: answer } = await model.generate("The whale", { maxTokens: 8 });
+  expect(answer.length).toBeGreaterThan(0);
+  await model.dispose();
+});
+
+test("the same options give the same files, whatever the threads", async () => {
+  const [a, b] = [fresh(), fresh()];
+  await quantizeModel(undefined, { out: a, ...small, threads: 1 });
+  await quantizeModel(undefined, { out: b, ...small, threads: 2 });
+  expect(contents(b)).toEqual(contents(a));
+});
+
+test("killed at any moment, it resumes to the same files", async () => {
+  const whole = fresh();
+  await quantizeModel(undefined, { out: whole, ...small });
+  const out = fresh();
+  const args = ["quantize", "--out", out, "--calibration", text, "--tokens", "512", "--window", "128"];
+  // The first dies before anything, later ones ever further on.
+  for (let round = 0; round < 12 && !existsSync(path.join(out, "config.json")); round++) {
+    const child = spawn(process.execPath, [main, ...args, ...(existsSync(out) ? ["--resume"] : [])], {
+      stdio: "ignore",
+    });
+    const exited = new Promise((resolve) => child.once("exit", resolve));
+    const timer = setTimeout(() => child.kill("SIGKILL"), 300 + 250 * round);
+    await exited;
+    clearTimeout(timer);
+    expect(readdirSync(folder).filter((name) => name.endsWith(".tmp"))).toEqual([]);
+  }
+  if (!existsSync(path.join(out, "config.json")))
+    expect(spawnSync(process.execPath, [main, ...args, "--resume"]).status).toBe(0);
+  const found = contents(out);
+  for (const [name, bytes] of Object.entries(contents(whole)))
+    expect([name, found[name] === bytes]).toEqual([name, true]);
+  expect(existsSync(path.join(out, ".quantize"))).toBe(false);
+});
+
+test("an abort keeps finished blocks and rejects with its reason", async () => {
+  const out = fresh();
+  const controller = new AbortController();
+  const reason = new Error("enough");
+  const running = quantizeModel(undefined, {
+    ...{ out, ...small, signal: controller.signal },
+    onProgress: ({ phase }) => phase === "blocks" && controller.abort(reason),
+  });
+  await expect(running).rejects.toBe(reason);
+  await quantizeModel(undefined, { out, ...small, resume: true });
+  await (await load(out)).dispose();
+});
+
+describe("refuses", () => {
+  const refused = (options: object, message: RegExp, source?: string) =>
+    expect(quantizeModel(source, { out: fresh(), ...options } as never)).rejects.toThrow(message);
+
+  test("options by name", async () => {
+    await refused({ bits: 5 }, /2, 3, 4, 8 for bits, received 5/);
+    await refused({ group: 0 }, /group/);
+    await refused({ method: "best" }, /rtn, gptq, decoupleq for method/);
+    await refused({ embeddings: 2 }, /embeddings/);
+    await refused({ calibration: [] }, /calibration/);
+    await refused({ tokens: 3 }, /tokens/);
+    await refused({ bit: 2 }, /only out, bits/);
+    await expect(quantizeModel(undefined, { out: "" })).rejects.toThrow(/a folder for out/);
+  });
+
+  test("calibration files that are not there or not what they say", async () => {
+    await refused(
+      { calibration: [path.join(folder, "none.txt")] },
+      /Expected a calibration file at .*none\.txt, found none/,
+    );
+    const bad = path.join(folder, "bad.jsonl");
+    writeFileSync(bad, '{"text": "fine"}\n{"texts": 1}\n');
+    await refused({ calibration: [bad] }, /line 2 of .*bad\.jsonl/);
+    const short = path.join(folder, "short.txt");
+    writeFileSync(short, "a");
+    await refused({ calibration: [short] }, /8 tokens or more/);
+  });
+
+  test("a folder in use, and a run of other options", async () => {
+    const used = fresh();
+    cpSync(path.dirname(text), used, { recursive: true, filter: (name) => !name.startsWith(used) });
+    await expect(quantizeModel(undefined, { out: used, ...small })).rejects.toThrow(/empty or holds an unfinished run/);
+    const out = fresh();
+    const controller = new AbortController();
+    const stopped = quantizeModel(undefined, {
+      ...{ out, ...small, signal: controller.signal },
+      onProgress: ({ phase }) => phase === "blocks" && controller.abort(new OutriderError("OUTRIDER_INTERNAL", "stop")),
+    });
+    await expect(stopped).rejects.toThrow(/stop/);
+    await expect(quantizeModel(undefined, { out, ...small })).rejects.toThrow(/resume/);
+    await expect(quantizeModel(undefined, { out, ...small, bits: 4, resume: true })).rejects.toThrow(/unfinished run/);
+  });
+});
+
+test("a conversation goes through the model's template", async () => {
+  const shared = sharedDir();
+  if (!shared) return;
+  const chats = path.join(folder, "chats.jsonl");
+  const line = JSON.stringify({ messages: [{ role: "user", content: "Hello there, how are you today?" }] });
+  writeFileSync(chats, `${line}\n`.repeat(40));
+  const out = fresh();
+  const source = path.join(shared, "models/tiny-target");
+  const made = await quantizeModel(source, { out, calibration: [chats], tokens: 256, window: 64, method: "rtn" });
+  expect(made.bytes).toBeGreaterThan(0);
+});
+
+describeShared("families", (shared) => {
+  const models = path.join(shared, "golden/families");
+  // The quantiser has a forward pass of its own, on plain weights and whole sequences: with nothing quantised it must give the
+  // residual stream of the runtime's decoder.
+  test.each(readdirSync(models))("%s: blocks left as they are compute what the decoder does", async (name) => {
+    const source = path.join(models, name);
+    const tokens = (await readTensor(path.join(source, "golden.safetensors"), "input_ids")) as Int32Array;
+    const files = await openSource(source);
+    const config = specFromConfig(files.config ?? {});
+    const map = mapWeights(config, files.tensors, files.kind, files.config);
+    const { spec } = config;
+    const lengths = Int32Array.of(40, tokens.length - 40);
+    const job = native.quantizer({ spec, weights: map.weights, files: map.files, tokens, lengths, threads: 2 });
+    const quantizer = await job.promise;
+    const keep: MatrixPlan[] = Array.from({ length: 7 }, () => ({ bits: 16, group: 64, method: "rtn", rounds: 1 }));
+    for (let l = 0; l < spec.layers.length; l++) await quantizer?.block(keep).promise;
+    const hidden = quantizer?.hidden() ?? new Float32Array();
+
+    const runtime = await startRuntime(config, map);
+    const caches = [runtime.newCache(), runtime.newCache()];
+    const wants = new Uint8Array(tokens.length).fill(want.hidden);
+    const sequence = Int32Array.from(tokens, (_, i) => (i < 40 ? 0 : 1));
+    const step = await runtime.step({ caches, tokens, sequence, wants });
+    await runtime.dispose();
+    const expected = step.hidden ?? new Float32Array();
+    expect(expected.length).toBe(tokens.length * spec.hidden);
+    const size = Math.sqrt(expected.reduce((sum, x) => sum + x * x, 0) / expected.length);
+    expect(worstDifference(hidden, expected) / size).toBeLessThan(2e-4);
+  });
+
+  test.each(readdirSync(models))("%s: what is written opens, and is nearly the model at 8 bits", async (name) => {
+    const source = fresh();
+    cpSync(path.join(models, name), source, { recursive: true });
+    writeFileSync(path.join(source, "tokenizer.json"), JSON.stringify(microTokenizer));
+    const out = fresh();
+    const calibration = path.join(folder, "letters.txt");
+    writeFileSync(calibration, "the cat sat on the mat ".repeat(40));
+    await quantizeModel(source, {
+      ...{ out, bits: 8, group: 32, method: "rtn", calibration: [calibration], tokens: 64, window: 32 },
+    });
+    const tokens = (await readTensor(path.join(source, "golden.safetensors"), "input_ids")) as Int32Array;
+    const logits = async (folder: string) => {
+      const model = await load(folder, { activation: "float", kv: "f32" });
+      const { data } = await model.logits(tokens);
+      await model.dispose();
+      return data as Float32Array;
+    };
+    const [before, after] = [await logits(source), await logits(out)];
+    const mean = before.reduce((sum, x) => sum + x, 0) / before.length;
+    const deviation = Math.sqrt(before.reduce((sum, x) => sum + (x - mean) ** 2, 0) / before.length);
+    const error = Math.sqrt(before.reduce((sum, x, i) => sum + (x - after[i]) ** 2, 0) / before.length);
+    expect(error / deviation).toBeLessThan(0.05);
+  });
+});
