@@ -331,6 +331,28 @@ export interface MatrixPlan {
   zero?: Uint16Array;
 }
 
+/** What is done with a block. */
+export interface BlockPlan {
+  /** Of q, k, v, o, gate, up, down. */
+  parts: MatrixPlan[];
+  /** Of block-wise minimisation; 0: none. */
+  epochs: number;
+  /** First learning rate, relative to the size of what is trained. */
+  rate: number;
+  seed: number;
+  /** Of an earlier run: attention norm, MLP norm, and those of queries and keys if heads have them. */
+  norms?: Float32Array[];
+}
+
+/** What became of a block. */
+export interface QuantizedBlock {
+  parts: (QuantizedMatrix | undefined)[];
+  /** Of a block that was minimised: mean relative error of its output before and after, and its norms, as in {@link BlockPlan}. */
+  errorBefore?: number;
+  errorAfter?: number;
+  norms?: Float32Array[];
+}
+
 /** A matrix as files hold it: codes `[rows, ceil(cols * bits / 8)]`, scale and zero f16 `[rows, groups]`. */
 export interface QuantizedMatrix {
   rows: number;
@@ -347,8 +369,8 @@ export interface QuantizedMatrix {
 
 /** A model on its way to few bits, block by block. */
 export interface NativeQuantizer {
-  /** The next block; plans and results of q, k, v, o, gate, up, down. */
-  block(plans: MatrixPlan[]): NativeJob<(QuantizedMatrix | undefined)[]> & { progress(): number };
+  /** The next block. */
+  block(plan: BlockPlan): NativeJob<QuantizedBlock> & { progress(): number };
   /** Embedding or head, rounded to nearest; f16 values `[rows, cols]` for 16 bits. */
   table(which: "embedding" | "head", bits: 4 | 8 | 16, group: number): NativeJob<QuantizedMatrix | Uint16Array>;
   /** Hidden states of all tokens before the next block, `[T, hidden]`. */

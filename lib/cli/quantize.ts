@@ -12,6 +12,7 @@ interface Values {
   group?: number;
   method?: string;
   rounds?: number;
+  blockEpochs?: number;
   embeddings?: string;
   calibration?: string[];
   tokens?: number;
@@ -31,14 +32,17 @@ function left(seconds: number | undefined): string {
 
 /** What each part of the blocks lost, over all of them. */
 function lossTable({ blocks }: QuantizedModel): string {
-  const names = Object.keys(blocks[0]) as (keyof (typeof blocks)[0])[];
+  const names = Object.keys(blocks[0].parts) as (keyof (typeof blocks)[0]["parts"])[];
   const mean = (name: (typeof names)[number], which: "loss" | "rounded") =>
-    (100 * blocks.reduce((sum, block) => sum + block[name][which], 0)) / blocks.length;
+    (100 * blocks.reduce((sum, block) => sum + block.parts[name][which], 0)) / blocks.length;
   const lines = names.map(
     (name) =>
       `  ${name.padEnd(5)} ${mean(name, "loss").toFixed(3).padStart(8)} ${mean(name, "rounded").toFixed(3).padStart(9)}`,
   );
-  return ["  part    lost %  rounded %", ...lines].join("\n");
+  const errors = blocks.flatMap(({ error }) => (error ? [error] : []));
+  const trained = errors.reduce((sum, { before, after }) => sum + after / before / errors.length, 0);
+  const last = errors.length > 0 ? [`  training brought the error of blocks to ${(100 * trained).toFixed(0)} %`] : [];
+  return ["  part    lost %  rounded %", ...lines, ...last].join("\n");
 }
 
 async function quantizeCommand(source: string | undefined, values: Values): Promise<void> {
@@ -75,6 +79,7 @@ export function addQuantizeCommand(program: Command): void {
     .option("--group <n>", "inputs that share a scale and a zero (default: 64)", count)
     .option("--method <name>", "rtn, gptq or decoupleq (default: decoupleq)")
     .option("--rounds <n>", "most turns of decoupleq (default: 8)", count)
+    .option("--block-epochs <n>", "passes that train scales and norms of each block, 0: none (default: 4)", count)
     .option("--embeddings <bits>", "4, 8 or f16 (default: 8)")
     .option("--calibration <source...>", 'text or .jsonl files, or "self" for text of the model itself (default: self)')
     .option("--tokens <n>", "calibration tokens (default: 16384)", count)

@@ -1,7 +1,7 @@
 // The addon's op entry points, and what every op does before it calls one.
 
 import { badArgument, expected } from "../errors.ts";
-import { type GgufBlockFormat, type Level, type NativeAddon, native } from "../native.ts";
+import { type DecoderSpec, type GgufBlockFormat, type Level, type NativeAddon, native } from "../native.ts";
 import { Tensor } from "../tensor/tensor.ts";
 
 type Bits = Uint16Array;
@@ -106,6 +106,19 @@ export interface NativeOps {
   attention(args: NativeAttention, level?: Level): void;
   sample(logits: Float32Array, options: NativeSampleOptions): number;
   sampleUniform(seed: bigint, position: number, token: number): number;
+  /** Gradients of the loss of one decoder block in native/quantize/block_gradient.h, for tests; `spec` has one layer. */
+  blockGradients(
+    options: {
+      spec: DecoderSpec;
+      parts: Float32Array[];
+      biases?: Float32Array[];
+      norms: Float32Array[];
+      T: number;
+      x: Float32Array;
+      target: Float32Array;
+    },
+    level?: Level,
+  ): { loss: number; parts: Float32Array[]; norms: Float32Array[]; x: Float32Array };
   quantizeLayer(
     weights: Float32Array,
     hessian: Float32Array,

@@ -28,6 +28,11 @@ export interface QuantizeModelOptions {
   method?: "rtn" | "gptq" | "decoupleq";
   /** Most turns of decoupleq. @default 8 */
   rounds?: number;
+  /**
+   * Passes over the calibration tokens that train scales, zeros and norms of each block on the error of its output, for families of the
+   * llama kind (llama, mistral, qwen2, qwen3); others go without. 0: none. @default 4
+   */
+  blockEpochs?: number;
   /** Bits of the embedding and of an output head of its own, rounded to nearest in groups of 32; 16: f16. @default 8 */
   embeddings?: 4 | 8 | 16;
   /**
@@ -59,7 +64,20 @@ export type ResolvedQuantize = Required<Omit<QuantizeModelOptions, "signal" | "o
 };
 
 const known = [
-  ...["out", "bits", "group", "method", "rounds", "embeddings", "calibration", "tokens", "window", "seed", "threads"],
+  ...[
+    "out",
+    "bits",
+    "group",
+    "method",
+    "rounds",
+    "blockEpochs",
+    "embeddings",
+    "calibration",
+    "tokens",
+    "window",
+    "seed",
+    "threads",
+  ],
   ...["resume", "signal", "onProgress"],
 ];
 
@@ -80,6 +98,7 @@ export function resolveQuantize(options: QuantizeModelOptions): ResolvedQuantize
     group: 64,
     method: "decoupleq",
     rounds: 8,
+    blockEpochs: 4,
     embeddings: 8,
     calibration: ["self"],
     tokens: 16384,
@@ -96,6 +115,7 @@ export function resolveQuantize(options: QuantizeModelOptions): ResolvedQuantize
   integer("group", resolved.group, 1, 2 ** 22);
   oneOf("method", resolved.method, ["rtn", "gptq", "decoupleq"]);
   integer("rounds", resolved.rounds, 1, 1000);
+  integer("blockEpochs", resolved.blockEpochs, 0, 1000);
   oneOf("embeddings", resolved.embeddings, [4, 8, 16]);
   integer("tokens", resolved.tokens, 16, 2 ** 24);
   if (resolved.window !== undefined) integer("window", resolved.window, 8, 2 ** 20);

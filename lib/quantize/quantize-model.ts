@@ -11,7 +11,7 @@ import { type ModelConfig, specFromConfig } from "../model/config.ts";
 import { specFromGguf } from "../model/gguf-config.ts";
 import { settle } from "../model/runtime.ts";
 import { folderNames, mapWeights, type WeightMap } from "../model/weights.ts";
-import { type MatrixPlan, type NativeQuantizer, native, type QuantizedMatrix } from "../native.ts";
+import { type BlockPlan, type MatrixPlan, type NativeQuantizer, native, type QuantizedMatrix } from "../native.ts";
 import { type CalibrationTokens, calibrationTokens } from "./calibration.ts";
 import { sourceConfig, writeFolder } from "./folder.ts";
 import { type QuantizeModelOptions, type ResolvedQuantize, resolveQuantize } from "./options.ts";
@@ -29,18 +29,22 @@ export interface QuantizedModel {
   seconds: number;
   /**
    * The parts of each block: `loss` is the part of the layer's output energy that is lost on the calibration tokens, `rounded` the same
-   * after rounding to nearest alone.
+   * after rounding to nearest alone. Blocks that were minimised have the relative error of their output before and after.
    */
-  blocks: Record<Part, { loss: number; rounded: number }>[];
+  blocks: {
+    parts: Record<Part, { loss: number; rounded: number }>;
+    error?: { before: number; after: number };
+  }[];
   settings: Pick<
     ResolvedQuantize,
-    "bits" | "group" | "method" | "rounds" | "embeddings" | "calibration" | "tokens" | "seed"
+    "bits" | "group" | "method" | "rounds" | "blockEpochs" | "embeddings" | "calibration" | "tokens" | "seed"
   >;
 }
 
 type Losses = QuantizedModel["blocks"][number];
 
 const embeddingGroup = 32;
+const blockRate = 0.01;
 const workFolder = ".quantize";
 
 /** The source with everything that quantising it needs. */
@@ -99,7 +103,7 @@ class Run {
   }
 
   /** The matrices of a finished block and what they lost; undefined for one that is not. */
-  async finished(name: string, plans: MatrixPlan[]): Promise<{ plans: MatrixPlan[]; losses: Losses } | undefined> {
+  async finished(name: string, plan: BlockPlan): Promise<{ plan: BlockPlan; losses: Losses } | undefined> {
     const file = this.part(name);
     if (!(await stat(file).catch(() => undefined))) return undefined;
     const { tensors, metadata } = await readSafetensors(file);
@@ -109,21 +113,23 @@ class Run {
       if (!entry) throw new OutriderError("OUTRIDER_FORMAT", `Expected ${tensor} in ${file}`);
       return Uint8Array.from(content.subarray(entry.offset, entry.offset + entry.byteLength));
     };
-    const earlier = plans.map((plan, i) => ({
-      ...plan,
+    const earlier = plan.parts.map((part, i) => ({
+      ...part,
       codes: bytes(`${parts[i]}.codes`),
       scale: new Uint16Array(bytes(`${parts[i]}.scale`).buffer),
       zero: new Uint16Array(bytes(`${parts[i]}.zero`).buffer),
     }));
-    return { plans: earlier, losses: JSON.parse(metadata.losses) };
+    const norm = (i: number) => (tensors.has(`norm.${i}`) ? new Float32Array(bytes(`norm.${i}`).buffer) : undefined);
+    const norms = tensors.has("norm.0") ? [0, 1, 2, 3].map((i) => norm(i) ?? new Float32Array()) : undefined;
+    return { plan: { ...plan, parts: earlier, norms }, losses: JSON.parse(metadata.losses) };
   }
 }
 
 /** What a resumed run must agree with: the source's files, the options that change the result, the tokens. */
 async function runKey(source: Source, options: ResolvedQuantize, calibration: CalibrationTokens): Promise<string> {
-  const { bits, group, method, rounds, embeddings } = options;
+  const { bits, group, method, rounds, blockEpochs, embeddings, seed } = options;
   const hash = createHash("sha256");
-  hash.update(JSON.stringify({ bits, group, method, rounds, embeddings, spec: source.config.spec }));
+  hash.update(JSON.stringify({ bits, group, method, rounds, blockEpochs, embeddings, seed, spec: source.config.spec }));
   for (const file of source.weights.files) {
     const { size, mtimeMs } = await stat(file);
     hash.update(`${file} ${size} ${mtimeMs}`);
@@ -185,7 +191,7 @@ export async function quantizeModel(
 ): Promise<QuantizedModel> {
   const started = performance.now();
   const resolved = resolveQuantize(options);
-  const { out, bits, group, method, rounds, threads, signal, onProgress } = resolved;
+  const { out, bits, group, method, rounds, blockEpochs, seed, threads, signal, onProgress } = resolved;
   const model = await openModel(source, signal);
   const { spec, family } = model.config;
   const text = await readTokenizer(model.files, spec.vocab);
@@ -203,7 +209,10 @@ export async function quantizeModel(
 
   const names = folderNames(family.norms, "model.");
   const normAdd = model.files.kind === "gguf" ? -family.normOffset : 0;
-  const plans = parts.map((): MatrixPlan => ({ bits, group, method, rounds }));
+  const plan: BlockPlan = {
+    parts: parts.map((): MatrixPlan => ({ bits, group, method, rounds })),
+    ...{ epochs: blockEpochs, rate: blockRate, seed },
+  };
   const total = spec.layers.length * parts.length;
   const blocks: QuantizedModel["blocks"] = [];
   let solved = 0;
@@ -212,27 +221,39 @@ export async function quantizeModel(
   let count = 0;
   for (let l = 0; l < spec.layers.length; l++) {
     const name = `block-${String(l).padStart(4, "0")}`;
-    const before = await run.finished(`${name}.parts`, plans);
+    const before = await run.finished(`${name}.parts`, plan);
     const start = performance.now();
-    const job = quantizer.block(before?.plans ?? plans);
+    const job = quantizer.block(before?.plan ?? plan);
     const tick = () => {
       const done = l * parts.length + job.progress();
       const secondsLeft = solved > 0 ? (seconds / solved) * (spec.layers.length - l) : undefined;
       onProgress?.({ phase: "blocks", done, total, secondsLeft });
     };
     const timer = onProgress ? setInterval(tick, 200) : undefined;
-    const matrices = (await settle(job, signal, () => false).finally(() => clearInterval(timer))) as QuantizedMatrix[];
+    const block = await settle(job, signal, () => false).finally(() => clearInterval(timer));
+    const matrices = block.parts as QuantizedMatrix[];
     const report = parts.map((part, i) => [part, { loss: matrices[i].loss, rounded: matrices[i].rounded }]);
-    const losses: Losses = before?.losses ?? Object.fromEntries(report);
+    const { errorBefore, errorAfter, norms } = block;
+    const error =
+      errorBefore === undefined || errorAfter === undefined
+        ? {}
+        : { error: { before: errorBefore, after: errorAfter } };
+    const losses: Losses = before?.losses ?? { parts: Object.fromEntries(report), ...error };
     blocks.push(losses);
     if (!before) {
       solved += 1;
       seconds += (performance.now() - start) / 1e3;
-      const tensors = await blockTensors(names.layer(l), weights.layers[l], files, matrices, family.fused, normAdd);
+      const layer = weights.layers[l];
+      const tensors = await blockTensors(names.layer(l), layer, files, matrices, family.fused, normAdd, norms);
       await writeSafetensors(run.part(name), tensors);
       await writeSafetensors(
         run.part(`${name}.parts`),
-        parts.flatMap((part, i) => matrixTensors(part, [matrices[i]])),
+        [
+          ...parts.flatMap((part, i) => matrixTensors(part, [matrices[i]])),
+          ...(norms ?? []).flatMap((data, i): StoredTensor[] =>
+            data.length > 0 ? [{ name: `norm.${i}`, dtype: "F32", shape: [data.length], data }] : [],
+          ),
+        ],
         { losses: JSON.stringify(losses) },
       );
     }
@@ -244,14 +265,14 @@ export async function quantizeModel(
   onProgress?.({ phase: "files", done: 0, total: 1 });
   const pieces = spec.layers.map((_, l) => run.part(`block-${String(l).padStart(4, "0")}`));
   const bytes = await joinSafetensors(path.join(out, "model.safetensors"), [run.part("tables"), ...pieces]);
-  const { embeddings, tokens, seed, calibration: from } = resolved;
+  const { embeddings, tokens, calibration: from } = resolved;
   const result: QuantizedModel = {
     folder: out,
     bytes,
     bitsPerWeight: codeBits / count,
     seconds: (performance.now() - started) / 1e3,
     blocks,
-    settings: { bits, group, method, rounds, embeddings, calibration: from, tokens, seed },
+    settings: { bits, group, method, rounds, blockEpochs, embeddings, calibration: from, tokens, seed },
   };
   await writeFolder(model.files, out, quantizationConfig(model, resolved), result);
   await rm(run.work, { recursive: true, force: true });

@@ -52,7 +52,13 @@ export async function vectorTensor(
   return { name, dtype: "F32", shape: [data.length], data: add === 0 ? data : data.map((value) => value + add) };
 }
 
-/** All tensors of one block. `normAdd` is what its norms lack of those in a Hugging Face folder. */
+/** Norms that block-wise minimisation changes, in the order of BlockPlan.norms. */
+const trainedNorms = ["attentionNorm", "mlpNorm", "qNorm", "kNorm"] as const;
+
+/**
+ * All tensors of one block. `normAdd` is what its norms lack of those in a Hugging Face folder; `trained` norms take the place of the
+ * model's.
+ */
 export async function blockTensors(
   names: Record<LayerModule, string>,
   layer: LayerWeights,
@@ -60,6 +66,7 @@ export async function blockTensors(
   matrices: readonly QuantizedMatrix[],
   fused: boolean,
   normAdd: number,
+  trained?: readonly Float32Array[],
 ): Promise<StoredTensor[]> {
   const of = (part: Part) => matrices[parts.indexOf(part)];
   const modules = new Map(parts.map((part) => [moduleOf(part, fused).module, moduleOf(part, fused)]));
@@ -73,7 +80,10 @@ export async function blockTensors(
   }
   for (const norm of ["attentionNorm", "attentionPostNorm", "mlpNorm", "mlpPostNorm", "qNorm", "kNorm"] as const) {
     const source = layer[norm];
-    if (source) tensors.push(await vectorTensor(`${names[norm]}.weight`, source, files, normAdd));
+    const data = trained?.[trainedNorms.indexOf(norm as (typeof trainedNorms)[number])];
+    const name = `${names[norm]}.weight`;
+    if (data && data.length > 0) tensors.push({ name, dtype: "F32", shape: [data.length], data });
+    else if (source) tensors.push(await vectorTensor(name, source, files, normAdd));
   }
   return tensors;
 }

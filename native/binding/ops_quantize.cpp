@@ -6,6 +6,8 @@
 
 #include "base/thread_pool.h"
 #include "binding/args.h"
+#include "binding/read_model.h"
+#include "quantize/block_gradient.h"
 #include "quantize/codes.h"
 #include "quantize/solver.h"
 
@@ -71,9 +73,76 @@ Napi::Value quantize_layer(const Napi::CallbackInfo& info) {
   return out;
 }
 
+// ({ spec (of one layer), parts: q, k, v, o, gate, up, down [rows, cols], biases: of q, k, v or absent, norms:
+// attention, MLP and those of heads, x [T, hidden], target [T, hidden] }) => { loss, parts, norms, x }: gradients of
+// the block's loss, for tests.
+Napi::Value block_gradients(const Napi::CallbackInfo& info) {
+  const Napi::Env env = info.Env();
+  const Napi::Object from = read_object(info[0], "options");
+  const DecoderSpec spec = read_spec(read_object(from.Get("spec"), "spec"));
+  throw_if(env, check_spec(spec, 1));
+  const long q = spec.heads * spec.head_dim, kv = spec.kv_heads * spec.head_dim;
+  const long shapes[quantize::kParts][2] = {{q, spec.hidden},       {kv, spec.hidden},       {kv, spec.hidden},
+                                            {spec.hidden, q},       {spec.ffn, spec.hidden}, {spec.ffn, spec.hidden},
+                                            {spec.hidden, spec.ffn}};
+  const Napi::Array parts = read_array(from, "parts"), norms = read_array(from, "norms");
+  quantize::BlockWeights weights;
+  for (std::uint32_t part = 0; part < quantize::kParts; ++part) {
+    quantize::Linear& linear = weights.parts[part];
+    linear.rows = shapes[part][0];
+    linear.cols = shapes[part][1];
+    const auto values = copy_array<float>(parts.Get(part), linear.rows * linear.cols, "parts");
+    linear.w = Buffer(values.size() * sizeof(float));
+    if (!linear.w) throw_error(env, Status::kMemory, "Cannot allocate a matrix");
+    std::copy(values.begin(), values.end(), linear.w.as<float>());
+    if (part < 3 && !absent(from.Get("biases")))
+      linear.bias = copy_array<float>(read_array(from, "biases").Get(part), linear.rows, "biases");
+  }
+  const bool heads = spec.qk_norm == QkNorm::kHead;
+  weights.attention_norm = copy_array<float>(norms.Get(0u), spec.hidden, "norms");
+  weights.mlp_norm = copy_array<float>(norms.Get(1u), spec.hidden, "norms");
+  if (heads) {
+    weights.q_norm = copy_array<float>(norms.Get(2u), spec.head_dim, "norms");
+    weights.k_norm = copy_array<float>(norms.Get(3u), spec.head_dim, "norms");
+  }
+  if (!quantize::differentiable(spec, weights))
+    throw_error(env, Status::kUnsupported, "Expected a block of the llama, mistral, qwen2 or qwen3 kind");
+  const long T = take_integer(from.Get("T"), "T", 1, kMaxWidth);
+  const auto x = copy_array<float>(from.Get("x"), take_product(env, T, spec.hidden, "x"), "x");
+  const auto target = copy_array<float>(from.Get("target"), T * spec.hidden, "target");
+  const quantize::Effort effort{2, read_level(info[1])};
+  quantize::BlockGradient block(spec, T, effort);
+  if (!block.allocate(weights)) throw_error(env, Status::kMemory, "Cannot allocate the gradients of a block");
+  double loss = 0;
+  throw_if(env, block.forward(weights, 0, x.data(), T));
+  throw_if(env, block.backward(weights, target.data(), true, &loss));
+  const auto floats = [&](const float* values, std::size_t count) {
+    auto array = Napi::Float32Array::New(env, count);
+    std::copy_n(values, count, array.Data());
+    return array;
+  };
+  const quantize::BlockGradients& found = block.gradients();
+  Napi::Object out = Napi::Object::New(env);
+  Napi::Array d_parts = Napi::Array::New(env), d_norms = Napi::Array::New(env);
+  for (std::uint32_t part = 0; part < quantize::kParts; ++part) {
+    d_parts.Set(part,
+                floats(found.parts[part].as<float>(), static_cast<std::size_t>(shapes[part][0] * shapes[part][1])));
+  }
+  std::uint32_t at = 0;
+  for (const auto* norm : {&found.attention_norm, &found.mlp_norm, &found.q_norm, &found.k_norm}) {
+    if (!norm->empty()) d_norms.Set(at++, float_array(env, *norm));
+  }
+  out.Set("loss", loss);
+  out.Set("parts", d_parts);
+  out.Set("norms", d_norms);
+  out.Set("x", floats(found.x.as<float>(), x.size()));
+  return out;
+}
+
 }  // namespace
 
 void export_quantize_ops(Napi::Env env, Napi::Object exports) {
+  exports.Set("blockGradients", Napi::Function::New(env, block_gradients, "blockGradients"));
   exports.Set("quantizeLayer", Napi::Function::New(env, quantize_layer, "quantizeLayer"));
 }
 

@@ -122,38 +122,46 @@ class TableJob final : public PromiseJob {
 
 class BlockJob final : public PromiseJob {
  public:
-  BlockJob(Napi::Env env, Shared calibration, long layer, std::array<quantize::MatrixPlan, kParts> plans,
-           std::shared_ptr<bool> busy)
+  BlockJob(Napi::Env env, Shared calibration, long layer, quantize::BlockPlan plan, std::shared_ptr<bool> busy)
       : PromiseJob(env),
         calibration_(std::move(calibration)),
         layer_(layer),
-        plans_(std::move(plans)),
+        plan_(std::move(plan)),
         busy_(std::move(busy)) {}
 
  private:
   void claim() override { *busy_ = true; }
-  Result work(Workspace&, bool*) override { return calibration_->block(layer_, plans_, &abort, &outcomes_); }
+  Result work(Workspace&, bool*) override { return calibration_->block(layer_, plan_, &abort, &outcome_); }
   void release(bool) override { *busy_ = false; }
   Napi::Value value(Napi::Env env) override {
-    Napi::Array out = Napi::Array::New(env, kParts);
+    Napi::Array parts = Napi::Array::New(env, kParts);
     for (int part = 0; part < kParts; ++part) {
-      const quantize::MatrixOutcome& from = outcomes_[static_cast<std::size_t>(part)];
-      if (!from.q.empty()) out.Set(static_cast<std::uint32_t>(part), matrix_object(env, from));
+      const quantize::MatrixOutcome& from = outcome_.parts[static_cast<std::size_t>(part)];
+      if (!from.q.empty()) parts.Set(static_cast<std::uint32_t>(part), matrix_object(env, from));
     }
+    Napi::Object out = Napi::Object::New(env);
+    out.Set("parts", parts);
+    if (!outcome_.minimised) return out;
+    out.Set("errorBefore", outcome_.error.before);
+    out.Set("errorAfter", outcome_.error.after);
+    Napi::Array norms = Napi::Array::New(env, outcome_.norms.size());
+    for (std::size_t i = 0; i < outcome_.norms.size(); ++i)
+      norms.Set(static_cast<std::uint32_t>(i), copy_to<float, Napi::Float32Array>(env, outcome_.norms[i]));
+    out.Set("norms", norms);
     return out;
   }
 
   Shared calibration_;
   long layer_;
-  std::array<quantize::MatrixPlan, kParts> plans_;
-  std::array<quantize::MatrixOutcome, kParts> outcomes_;
+  quantize::BlockPlan plan_;
+  quantize::BlockOutcome outcome_;
   std::shared_ptr<bool> busy_;
 };
 
 Napi::Value wrap(Napi::Env env, const Shared& calibration) {
   Napi::Object out = Napi::Object::New(env);
   auto busy = std::make_shared<bool>(false);
-  // (plans of q, k, v, o, gate, up, down) => { promise, abort(), progress(): matrices done }
+  // ({ parts: plans of q, k, v, o, gate, up, down; epochs, rate, seed, norms }) => { promise, abort(), progress() }
   out.Set("block", Napi::Function::New(env, [calibration, busy](const Napi::CallbackInfo& info) -> Napi::Value {
             const Napi::Env env = info.Env();
             const DecoderSpec& spec = calibration->spec();
@@ -161,21 +169,33 @@ Napi::Value wrap(Napi::Env env, const Shared& calibration) {
             if (*busy) throw_error(env, Status::kBusy, "Expected one block at a time");
             if (layer >= static_cast<long>(spec.layers.size()))
               throw_error(env, Status::kArgument, "Expected no more blocks than the model has");
-            if (!info[0].IsArray()) wrong(env, "an array", "plans");
-            const auto from = info[0].As<Napi::Array>();
-            std::array<quantize::MatrixPlan, kParts> plans;
+            const Napi::Object from = read_object(info[0], "plan");
+            const Napi::Array parts = read_array(from, "parts");
+            quantize::BlockPlan block;
+            block.epochs = static_cast<int>(take_integer(from.Get("epochs"), "epochs", 0, 1000));
+            block.rate = static_cast<double>(take_float(from.Get("rate"), "rate"));
+            block.seed = static_cast<std::uint64_t>(take_integer(from.Get("seed"), "seed"));
             const long q = spec.heads * spec.head_dim, kv = spec.kv_heads * spec.head_dim;
             const long shapes[kParts][2] = {{q, spec.hidden},       {kv, spec.hidden},       {kv, spec.hidden},
                                             {spec.hidden, q},       {spec.ffn, spec.hidden}, {spec.ffn, spec.hidden},
                                             {spec.hidden, spec.ffn}};
             for (std::uint32_t part = 0; part < kParts; ++part) {
-              const Napi::Value plan = from.Get(part);
-              plans[part] = read_plan(plan);
+              const Napi::Value plan = parts.Get(part);
+              block.parts[part] = read_plan(plan);
               const Napi::Object object = read_object(plan, "plans");
-              if (plans[part].bits != 16 && !absent(object.Get("codes")))
-                read_earlier(object, shapes[part][0], shapes[part][1], &plans[part]);
+              if (block.parts[part].bits != 16 && !absent(object.Get("codes")))
+                read_earlier(object, shapes[part][0], shapes[part][1], &block.parts[part]);
             }
-            auto job = std::make_shared<BlockJob>(env, calibration, layer, std::move(plans), busy);
+            if (!absent(from.Get("norms"))) {
+              const Napi::Array norms = read_array(from, "norms");
+              const std::size_t head = spec.qk_norm == QkNorm::kHead ? static_cast<std::size_t>(spec.head_dim) : 0;
+              const std::size_t sizes[] = {static_cast<std::size_t>(spec.hidden), static_cast<std::size_t>(spec.hidden),
+                                           head, head};
+              for (std::uint32_t i = 0; i < 4; ++i) {
+                block.norms.push_back(copy_array<float>(norms.Get(i), static_cast<long>(sizes[i]), "norms"));
+              }
+            }
+            auto job = std::make_shared<BlockJob>(env, calibration, layer, std::move(block), busy);
             Napi::Object handle = PromiseJob::start(env, Engine::loading(), job);
             handle.Set("progress", Napi::Function::New(env, [calibration](const Napi::CallbackInfo& call) {
                          return Napi::Number::New(call.Env(), calibration->matrices_done.load());

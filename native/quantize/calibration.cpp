@@ -18,19 +18,9 @@ Result no_memory() { return Result::error(Status::kMemory, "Cannot allocate memo
 
 Result aborted() { return Result::error(Status::kAborted, "aborted"); }
 
-// The image of codes in place of the weights, so that later layers see it.
-void replace(const MatrixOutcome& from, int threads, Linear* linear) {
-  const Shape& s = from.shape;
-  parallel(threads, [&](int index, int count) {
-    const Share rows = share_of(s.M, index, count);
-    for (long m = rows.begin; m < rows.end; ++m) {
-      for (long k = 0; k < s.d; ++k) {
-        const auto at = static_cast<std::size_t>(m * s.G + k / s.group);
-        const int code = from.q[static_cast<std::size_t>(m * s.d + k)] - s.low();
-        linear->w.as<float>()[m * s.d + k] = from.grid.scale[at] * static_cast<float>(code) + from.grid.zero[at];
-      }
-    }
-  });
+// The norms that training changes.
+std::array<std::vector<float>*, 4> norms_of(BlockWeights& weights) {
+  return {&weights.attention_norm, &weights.mlp_norm, &weights.q_norm, &weights.k_norm};
 }
 
 }  // namespace
@@ -41,7 +31,8 @@ Result Calibration::begin(const std::vector<std::int32_t>& tokens, std::vector<l
   for (std::size_t i = 0; i < files_.size(); ++i) {
     if (Result opened = files_[i].open(sources_.files[i]); !opened.ok()) return opened;
   }
-  block_ = std::make_unique<Block>(spec_, std::move(lengths), effort_);
+  lengths_ = std::move(lengths);
+  block_ = std::make_unique<Block>(spec_, lengths_, effort_);
   const long T = block_->tokens(), hidden = spec_.hidden;
   x_ = Buffer(static_cast<std::size_t>(T * hidden) * sizeof(float));
   work_ = Buffer(static_cast<std::size_t>(T * hidden) * sizeof(float));
@@ -105,7 +96,7 @@ Result Calibration::set(const std::array<Part, 3>& parts, int count, const float
       outcome.grid = std::move(result.grid);
       to_unsigned(s, &outcome.grid);
     }
-    replace(outcome, effort_.threads, &linear);
+    image_of(s, outcome.q.data(), outcome.grid, effort_.threads, linear.w.as<float>());
   }
   return {};
 }
@@ -138,18 +129,56 @@ Result Calibration::table(bool head, int bits, long group, const std::atomic<boo
   return {};
 }
 
-Result Calibration::block(long layer, std::array<MatrixPlan, kParts>& plans, const std::atomic<bool>* abort,
-                          std::array<MatrixOutcome, kParts>* out) {
+Result Calibration::forward(const BlockWeights& weights, long layer, float* x) {
+  block_->attention_input(weights, x);
+  if (Result done = block_->attention(weights, layer); !done.ok()) return done;
+  if (Result done = block_->attention_output(weights, x); !done.ok()) return done;
+  block_->mlp_input(weights, x);
+  if (Result done = block_->mlp(weights); !done.ok()) return done;
+  return block_->mlp_output(weights, x);
+}
+
+Result Calibration::train(long layer, const BlockPlan& plan, const std::atomic<bool>* abort, BlockWeights& weights,
+                          BlockOutcome* out) {
+  MinimiseTask task;
+  task.layer = layer;
+  task.x = x_.as<float>();
+  task.target = target_.as<float>();
+  task.lengths = lengths_;
+  task.epochs = plan.epochs;
+  task.rate = plan.rate;
+  task.seed = plan.seed + static_cast<std::uint64_t>(layer);
+  task.abort = abort;
+  std::array<Trainable, kParts> parts;
+  for (std::size_t part = 0; part < parts.size(); ++part) {
+    MatrixOutcome& from = out->parts[part];
+    if (!from.q.empty()) parts[part] = {&from.shape, from.q.data(), &from.grid};
+  }
+  if (Result done = minimise(spec_, task, parts, effort_, &weights, &out->error); !done.ok()) return done;
+  out->minimised = true;
+  for (const std::vector<float>* norm : norms_of(weights)) out->norms.push_back(*norm);
+  return {};
+}
+
+Result Calibration::block(long layer, BlockPlan& plan, const std::atomic<bool>* abort, BlockOutcome* out) {
   matrices_done = 0;
   BlockWeights weights;
   const auto at = static_cast<std::size_t>(layer);
   if (Result read = read_block(files_, spec_, sources_.layers[at], layer, effort_, abort, &weights); !read.ok())
     return read;
+  for (std::size_t i = 0; i < plan.norms.size(); ++i) *norms_of(weights)[i] = plan.norms[i];
   float* const x = work_.as<float>();
+  const bool trains = plan.epochs > 0 && plan.norms.empty() && differentiable(spec_, weights);
+  if (trains) {
+    if (!target_) target_ = Buffer(x_.size());
+    if (!target_) return no_memory();
+    std::memcpy(target_.data(), x_.data(), x_.size());
+    if (Result done = forward(weights, layer, target_.as<float>()); !done.ok()) return done;
+  }
   std::memcpy(x, x_.data(), x_.size());
   Block& block = *block_;
   const auto solve = [&](std::array<Part, 3> parts, int count, const float* inputs) {
-    return set(parts, count, inputs, weights, plans, abort, out);
+    return set(parts, count, inputs, weights, plan.parts, abort, &out->parts);
   };
   block.attention_input(weights, x);
   if (Result done = solve({kQ, kK, kV}, 3, block.normed()); !done.ok()) return done;
@@ -160,7 +189,13 @@ Result Calibration::block(long layer, std::array<MatrixPlan, kParts>& plans, con
   if (Result done = solve({kGate, kUp}, 2, block.normed()); !done.ok()) return done;
   if (Result done = block.mlp(weights); !done.ok()) return done;
   if (Result done = solve({kDown}, 1, block.gated()); !done.ok()) return done;
-  if (Result done = block.mlp_output(weights, x); !done.ok()) return done;
+  if (trains) {
+    if (Result done = train(layer, plan, abort, weights, out); !done.ok()) return done;
+    std::memcpy(x, x_.data(), x_.size());
+    if (Result done = forward(weights, layer, x); !done.ok()) return done;
+  } else {
+    if (Result done = block.mlp_output(weights, x); !done.ok()) return done;
+  }
   std::swap(x_, work_);
   ++next_;
   return {};

@@ -8,6 +8,7 @@
 #include <memory>
 
 #include "quantize/block.h"
+#include "quantize/minimise.h"
 #include "quantize/solver.h"
 
 namespace outrider::quantize {
@@ -31,6 +32,23 @@ struct MatrixOutcome {
   double rounded = 0;  // the same after rounding to nearest alone
 };
 
+// What is done with a whole block.
+struct BlockPlan {
+  std::array<MatrixPlan, kParts> parts;
+  int epochs = 0;      // of block-wise minimisation; 0: none
+  double rate = 0.01;  // see MinimiseTask
+  std::uint64_t seed = 0;
+  // From an earlier run; empty: those of the model. The order of norms_of().
+  std::vector<std::vector<float>> norms;
+};
+
+struct BlockOutcome {
+  std::array<MatrixOutcome, kParts> parts;
+  bool minimised = false;  // asked for and built for this family
+  MinimiseOutcome error;
+  std::vector<std::vector<float>> norms;  // of a minimised block
+};
+
 class Calibration {
  public:
   Calibration(DecoderSpec spec, ModelSources sources, const Effort& effort)
@@ -39,8 +57,7 @@ class Calibration {
   // Opens the files and embeds the tokens; lengths sum to their number.
   Result begin(const std::vector<std::int32_t>& tokens, std::vector<long> lengths, const std::atomic<bool>* abort);
   // Quantises block `layer`; blocks must come in order. Hidden states are as before if it fails.
-  Result block(long layer, std::array<MatrixPlan, kParts>& plans, const std::atomic<bool>* abort,
-               std::array<MatrixOutcome, kParts>* out);
+  Result block(long layer, BlockPlan& plan, const std::atomic<bool>* abort, BlockOutcome* out);
 
   // The embedding, or a head of its own, rounded to nearest; with 16 bits as f16 values, in `halves` [M, d].
   Result table(bool head, int bits, long group, const std::atomic<bool>* abort, MatrixOutcome* out,
@@ -55,6 +72,9 @@ class Calibration {
   std::atomic<int> matrices_done{0};  // of the block in work
 
  private:
+  Result forward(const BlockWeights& weights, long layer, float* x);
+  Result train(long layer, const BlockPlan& plan, const std::atomic<bool>* abort, BlockWeights& weights,
+               BlockOutcome* out);
   Result set(const std::array<Part, 3>& parts, int count, const float* inputs, BlockWeights& weights,
              std::array<MatrixPlan, kParts>& plans, const std::atomic<bool>* abort,
              std::array<MatrixOutcome, kParts>* out);
@@ -64,7 +84,8 @@ class Calibration {
   Effort effort_;
   std::vector<ModelFile> files_;
   std::unique_ptr<Block> block_;
-  Buffer x_, work_;  // [T, hidden] each
+  std::vector<long> lengths_;
+  Buffer x_, work_, target_;  // [T, hidden] each
   long next_ = 0;
 };
 

@@ -56,7 +56,7 @@ test("8 bits change next to nothing, 2 bits something, and each method less than
   expect(gptq.perplexity).toBeLessThan(rtn.perplexity);
   expect(decoupleq.perplexity).toBeLessThan(gptq.perplexity);
   for (const block of decoupleq.blocks)
-    for (const { loss, rounded } of Object.values(block)) expect(loss).toBeLessThan(rounded);
+    for (const { loss, rounded } of Object.values(block.parts)) expect(loss).toBeLessThan(rounded);
 });
 
 test("3 bits, groups that do not divide, text of the model itself", async () => {
@@ -204,7 +204,8 @@ describeShared("families", (shared) => {
     const job = native.quantizer({ spec, weights: map.weights, files: map.files, tokens, lengths, threads: 2 });
     const quantizer = await job.promise;
     const keep: MatrixPlan[] = Array.from({ length: 7 }, () => ({ bits: 16, group: 64, method: "rtn", rounds: 1 }));
-    for (let l = 0; l < spec.layers.length; l++) await quantizer?.block(keep).promise;
+    for (let l = 0; l < spec.layers.length; l++)
+      await quantizer?.block({ parts: keep, epochs: 0, rate: 0, seed: 0 }).promise;
     const hidden = quantizer?.hidden() ?? new Float32Array();
 
     const runtime = await startRuntime(config, map);

@@ -1,0 +1,338 @@
+#include "quantize/block_gradient.h"
+
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+#include <numeric>
+
+#include "base/thread_pool.h"
+#include "ops/rmsnorm/rmsnorm.h"
+#include "ops/rope/rope.h"
+#include "ops/softmax/softmax.h"
+
+namespace outrider::quantize {
+namespace {
+
+Buffer floats(long count) { return Buffer(static_cast<std::size_t>(count) * sizeof(float)); }
+
+template <typename Body>
+void over(long items, const Effort& effort, const Body& body) {
+  parallel(effort.threads, [&](int index, int count) {
+    const Share mine = share_of(items, index, count);
+    for (long i = mine.begin; i < mine.end; ++i) body(i);
+  });
+}
+
+// y = x r w with r = 1 / sqrt(mean(x^2) + eps), rows of K:  dx = r (w dy - x r^2 mean(w dy x)),  dw = sum over rows dy
+// x r. dx is added to or replaced; it may be dy.
+void norm_back(const float* x, const std::vector<float>& w, const float* dy, long rows, long K, float eps, bool add,
+               const Effort& effort, float* dx, std::vector<float>* dw) {
+  constexpr int kSlices = 16;  // whatever the threads, so that sums have the same bits
+  std::vector<std::vector<double>> sums(kSlices);
+  over(kSlices, effort, [&](long slice) {
+    const Share mine = share_of(rows, static_cast<int>(slice), kSlices);
+    std::vector<double>& own = sums[static_cast<std::size_t>(slice)];
+    own.assign(static_cast<std::size_t>(K), 0.0);
+    for (long n = mine.begin; n < mine.end; ++n) {
+      const float *const xs = x + n * K, *const d = dy + n * K;
+      float* const out = dx + n * K;
+      double square = 0, dot = 0;
+      for (long i = 0; i < K; ++i) {
+        square += static_cast<double>(xs[i]) * xs[i];
+        dot += static_cast<double>(d[i]) * w[static_cast<std::size_t>(i)] * xs[i];
+      }
+      const double r = 1 / std::sqrt(square / static_cast<double>(K) + static_cast<double>(eps));
+      const double pull = r * r * dot / static_cast<double>(K);
+      for (long i = 0; i < K; ++i) {
+        const auto at = static_cast<std::size_t>(i);
+        own[at] += d[i] * xs[i] * r;
+        const auto value = static_cast<float>(r * (static_cast<double>(w[at]) * d[i] - xs[i] * pull));
+        out[i] = add ? out[i] + value : value;
+      }
+    }
+  });
+  dw->assign(static_cast<std::size_t>(K), 0.0f);
+  for (std::size_t i = 0; i < dw->size(); ++i) {
+    double sum = 0;
+    for (const auto& own : sums) sum += own[i];
+    (*dw)[i] = static_cast<float>(sum);
+  }
+}
+
+}  // namespace
+
+bool differentiable(const DecoderSpec& spec, const BlockWeights& w) {
+  return spec.activation == ops::Activation::kSilu && spec.attention_soft_cap == 0 && !w.attention_norm.empty() &&
+         !w.mlp_norm.empty() && w.attention_post_norm.empty() && w.mlp_post_norm.empty() &&
+         spec.qk_norm != QkNorm::kFull;
+}
+
+BlockGradient::BlockGradient(const DecoderSpec& spec, long longest, const Effort& effort)
+    : spec_(spec), longest_(longest), effort_(effort), product_(effort) {}
+
+bool BlockGradient::allocate(const BlockWeights& w) {
+  const long L = longest_, hidden = spec_.hidden, q = spec_.heads * spec_.head_dim,
+             kv = spec_.kv_heads * spec_.head_dim, ffn = spec_.ffn;
+  const std::pair<Buffer*, long> sizes[] = {{&a_, L * hidden},
+                                            {&q_raw_, L * q},
+                                            {&k_raw_, L * kv},
+                                            {&q_, L * q},
+                                            {&k_, L * kv},
+                                            {&v_, L * kv},
+                                            {&c_, L * q},
+                                            {&h_, L * hidden},
+                                            {&m_, L * hidden},
+                                            {&gate_, L * ffn},
+                                            {&up_, L * ffn},
+                                            {&gated_, L * ffn},
+                                            {&branch_, L * hidden},
+                                            {&y_, L * hidden},
+                                            {&da_, L * hidden},
+                                            {&dq_, L * q},
+                                            {&dk_, L * kv},
+                                            {&dv_, L * kv},
+                                            {&dc_, L * q},
+                                            {&dh_, L * hidden},
+                                            {&dgate_, L * ffn},
+                                            {&dup_, L * ffn},
+                                            {&dgated_, L * ffn},
+                                            {&dscores_, L * L},
+                                            {&scores_, spec_.heads * L * L},
+                                            {&turned_, L * std::max({L, hidden, q, ffn})},
+                                            {&gradients_.x, L * hidden}};
+  for (const auto& [buffer, count] : sizes) {
+    *buffer = floats(count);
+    if (!*buffer) return false;
+  }
+  for (int part = 0; part < kParts; ++part) {
+    const auto at = static_cast<std::size_t>(part);
+    gradients_.parts[at] = floats(w.parts[at].rows * w.parts[at].cols);
+    if (!gradients_.parts[at]) return false;
+  }
+  std::vector<std::int32_t> positions(static_cast<std::size_t>(L));
+  std::iota(positions.begin(), positions.end(), 0);
+  for (const RopeSpec& rope : spec_.ropes) {
+    const auto half = static_cast<long>(rope.inv_freq.size());
+    for (std::vector<Buffer>* table : {&cos_, &sin_, &back_sin_}) {
+      table->push_back(floats(L * half));
+      if (!table->back()) return false;
+    }
+    ops::rope_table(positions.data(), L, rope.inv_freq.data(), half, rope.magnitude, cos_.back().as<float>(),
+                    sin_.back().as<float>());
+    for (long i = 0; i < L * half; ++i) back_sin_.back().as<float>()[i] = -sin_.back().as<float>()[i];
+  }
+  return true;
+}
+
+Result BlockGradient::project(const Linear& linear, const float* in, float* out) {
+  const View w{linear.w.as<float>(), linear.rows, linear.cols, linear.cols};
+  if (Result done = product_.multiply(in, T_, linear.cols, w, out, linear.rows); !done.ok()) return done;
+  if (linear.bias.empty()) return {};
+  over(T_, effort_, [&](long t) {
+    for (long m = 0; m < linear.rows; ++m) out[t * linear.rows + m] += linear.bias[static_cast<std::size_t>(m)];
+  });
+  return {};
+}
+
+void BlockGradient::transpose(const float* from, long rows, long cols, long stride, float* to) const {
+  parallel(effort_.threads, [&](int index, int count) {
+    const Share mine = share_of(cols, index, count, 16);
+    for (long r = 0; r < rows; ++r) {
+      for (long c = mine.begin; c < mine.end; ++c) to[c * rows + r] = from[r * stride + c];
+    }
+  });
+}
+
+Result BlockGradient::project_back(const Linear& linear, Part part, const float* in, const float* d_out, float* d_in,
+                                   bool add) {
+  // dW = d_out^T in
+  transpose(d_out, T_, linear.rows, linear.rows, turned_.as<float>());
+  const View inputs{in, linear.cols, T_, linear.cols, true};
+  float* const dW = gradients_.parts[static_cast<std::size_t>(part)].as<float>();
+  if (Result done = product_.multiply(turned_.as<float>(), linear.rows, T_, inputs, dW, linear.cols); !done.ok())
+    return done;
+  if (d_in == nullptr) return {};
+  // d_in = d_out W
+  const View back{linear.w.as<float>(), linear.cols, linear.rows, linear.cols, true};
+  float* const to = add ? branch_.as<float>() : d_in;
+  if (Result done = product_.multiply(d_out, T_, linear.rows, back, to, linear.cols); !done.ok()) return done;
+  if (add) over(T_ * linear.cols, effort_, [&](long i) { d_in[i] += to[i]; });
+  return {};
+}
+
+void BlockGradient::rotate(float* x, long heads, bool back) const {
+  const int own = spec_.layers[static_cast<std::size_t>(layer_)].rope;
+  if (own < 0) return;
+  const auto which = static_cast<std::size_t>(own);
+  const RopeSpec& rope = spec_.ropes[which];
+  const long D = spec_.head_dim;
+  ops::rope({x, T_, heads, D, heads * D, cos_[which].as<float>(), (back ? back_sin_ : sin_)[which].as<float>(),
+             static_cast<long>(rope.inv_freq.size()), rope.interleaved},
+            effort_.level);
+}
+
+Result BlockGradient::attend(long head) {
+  const long D = spec_.head_dim, H = spec_.heads, G = spec_.kv_heads, kv = head / (H / G),
+             window = spec_.layers[static_cast<std::size_t>(layer_)].window;
+  float* const P = scores_.as<float>() + head * T_ * T_;
+  const View keys{k_.as<float>() + kv * D, T_, D, G * D};
+  if (Result done = product_.multiply(q_.as<float>() + head * D, T_, H * D, keys, P, T_); !done.ok()) return done;
+  over(T_, effort_, [&](long t) {
+    float* const row = P + t * T_;
+    const long from = window > 0 ? std::max(0L, t - window + 1) : 0;
+    ops::softmax({row + from, row + from, 1, t + 1 - from, spec_.attention_scale, 0.0f}, effort_.level);
+    std::fill(row, row + from, 0.0f);
+    std::fill(row + t + 1, row + T_, 0.0f);
+  });
+  const View values{v_.as<float>() + kv * D, D, T_, G * D, true};
+  return product_.multiply(P, T_, T_, values, c_.as<float>() + head * D, H * D);
+}
+
+// dP = dc v^T, dS = P (dP - sum dP P) scale, dq = dS k, dk += dS^T q, dv += P^T dc; heads of a group share k and v.
+Result BlockGradient::attend_back(long head) {
+  const long D = spec_.head_dim, H = spec_.heads, G = spec_.kv_heads, kv = head / (H / G);
+  const float* const P = scores_.as<float>() + head * T_ * T_;
+  float* const S = dscores_.as<float>();
+  const float* const dc = dc_.as<float>() + head * D;
+  const View values{v_.as<float>() + kv * D, T_, D, G * D};
+  if (Result done = product_.multiply(dc, T_, H * D, values, S, T_); !done.ok()) return done;
+  over(T_, effort_, [&](long t) {
+    float* const row = S + t * T_;
+    const float* const p = P + t * T_;
+    double sum = 0;
+    for (long j = 0; j <= t; ++j) sum += static_cast<double>(row[j]) * p[j];
+    for (long j = 0; j < T_; ++j) row[j] = p[j] * (row[j] - static_cast<float>(sum)) * spec_.attention_scale;
+  });
+  const View keys{k_.as<float>() + kv * D, D, T_, G * D, true};
+  if (Result done = product_.multiply(S, T_, T_, keys, dq_.as<float>() + head * D, H * D); !done.ok()) return done;
+  const auto gather = [&](const float* matrix, const float* from, float* to) -> Result {
+    transpose(matrix, T_, T_, T_, turned_.as<float>());
+    const View rows{from, D, T_, H * D, true};
+    float* const part = branch_.as<float>();
+    if (Result done = product_.multiply(turned_.as<float>(), T_, T_, rows, part, D); !done.ok()) return done;
+    over(T_, effort_, [&](long t) {
+      for (long i = 0; i < D; ++i) to[(t * G + kv) * D + i] += part[t * D + i];
+    });
+    return {};
+  };
+  if (Result done = gather(S, q_.as<float>() + head * D, dk_.as<float>()); !done.ok()) return done;
+  return gather(P, dc, dv_.as<float>());
+}
+
+Result BlockGradient::forward(const BlockWeights& w, long layer, const float* x, long T) {
+  T_ = T;
+  layer_ = layer;
+  x_ = x;
+  const long hidden = spec_.hidden, D = spec_.head_dim, H = spec_.heads, G = spec_.kv_heads;
+  const auto norm = [&](const float* in, const std::vector<float>& weight, float* out, long rows, long K) {
+    parallel(effort_.threads, [&](int index, int count) {
+      const Share mine = share_of(rows, index, count);
+      if (mine.begin < mine.end)
+        ops::rmsnorm(
+            {in + mine.begin * K, weight.data(), out + mine.begin * K, mine.end - mine.begin, K, K, K, spec_.norm_eps},
+            effort_.level);
+    });
+  };
+  norm(x, w.attention_norm, a_.as<float>(), T, hidden);
+  const bool normed = spec_.qk_norm == QkNorm::kHead;
+  if (Result done = project(w.parts[kQ], a_.as<float>(), q_raw_.as<float>()); !done.ok()) return done;
+  if (Result done = project(w.parts[kK], a_.as<float>(), k_raw_.as<float>()); !done.ok()) return done;
+  if (Result done = project(w.parts[kV], a_.as<float>(), v_.as<float>()); !done.ok()) return done;
+  if (normed) {
+    norm(q_raw_.as<float>(), w.q_norm, q_.as<float>(), T * H, D);
+    norm(k_raw_.as<float>(), w.k_norm, k_.as<float>(), T * G, D);
+  } else {
+    std::memcpy(q_.data(), q_raw_.data(), static_cast<std::size_t>(T * H * D) * sizeof(float));
+    std::memcpy(k_.data(), k_raw_.data(), static_cast<std::size_t>(T * G * D) * sizeof(float));
+  }
+  rotate(q_.as<float>(), H, false);
+  rotate(k_.as<float>(), G, false);
+  for (long head = 0; head < H; ++head) {
+    if (Result done = attend(head); !done.ok()) return done;
+  }
+  const float r = spec_.residual_scale;
+  float *const h = h_.as<float>(), *const y = y_.as<float>(), *const branch = branch_.as<float>();
+  if (Result done = project(w.parts[kO], c_.as<float>(), branch); !done.ok()) return done;
+  over(T * hidden, effort_, [&](long i) { h[i] = x[i] + r * branch[i]; });
+  norm(h, w.mlp_norm, m_.as<float>(), T, hidden);
+  if (Result done = project(w.parts[kGate], m_.as<float>(), gate_.as<float>()); !done.ok()) return done;
+  if (Result done = project(w.parts[kUp], m_.as<float>(), up_.as<float>()); !done.ok()) return done;
+  parallel(effort_.threads, [&](int index, int count) {
+    const Share mine = share_of(T * spec_.ffn, index, count, 16);
+    if (mine.begin < mine.end)
+      ops::activation({ops::Activation::kSilu, gate_.as<float>() + mine.begin, up_.as<float>() + mine.begin,
+                       gated_.as<float>() + mine.begin, mine.end - mine.begin},
+                      effort_.level);
+  });
+  if (Result done = project(w.parts[kDown], gated_.as<float>(), branch); !done.ok()) return done;
+  over(T * hidden, effort_, [&](long i) { y[i] = h[i] + r * branch[i]; });
+  return {};
+}
+
+double BlockGradient::loss(const float* target) const {
+  const long hidden = spec_.hidden;
+  std::vector<double> errors(static_cast<std::size_t>(T_));
+  over(T_, effort_, [&](long t) {
+    double size = 0, error = 0;
+    for (long i = t * hidden; i < (t + 1) * hidden; ++i) {
+      const double lost = static_cast<double>(y_.as<float>()[i]) - target[i];
+      size += static_cast<double>(target[i]) * target[i];
+      error += lost * lost;
+    }
+    errors[static_cast<std::size_t>(t)] = error / std::max(size, 1e-30) / static_cast<double>(T_);
+  });
+  return std::accumulate(errors.begin(), errors.end(), 0.0);
+}
+
+Result BlockGradient::backward(const BlockWeights& w, const float* target, bool want_x, double* loss) {
+  const long hidden = spec_.hidden, D = spec_.head_dim, H = spec_.heads, G = spec_.kv_heads, T = T_;
+  const float r = spec_.residual_scale;
+  float *const dh = dh_.as<float>(), *const y = y_.as<float>();
+  *loss = this->loss(target);
+  // dh is dy until the MLP adds to it; y becomes r dy.
+  over(T, effort_, [&](long t) {
+    double size = 0;
+    for (long i = t * hidden; i < (t + 1) * hidden; ++i) size += static_cast<double>(target[i]) * target[i];
+    size = std::max(size, 1e-30);
+    const auto factor = static_cast<float>(2 / size / static_cast<double>(T));
+    for (long i = t * hidden; i < (t + 1) * hidden; ++i) {
+      dh[i] = (y[i] - target[i]) * factor;
+      y[i] = r * dh[i];
+    }
+  });
+  float *const dgated = dgated_.as<float>(), *const dgate = dgate_.as<float>(), *const dup = dup_.as<float>();
+  if (Result done = project_back(w.parts[kDown], kDown, gated_.as<float>(), y, dgated, false); !done.ok()) return done;
+  over(T * spec_.ffn, effort_, [&](long i) {
+    const float gate = gate_.as<float>()[i], sigmoid = 1 / (1 + std::exp(-gate));
+    dup[i] = dgated[i] * gate * sigmoid;
+    dgate[i] = dgated[i] * up_.as<float>()[i] * sigmoid * (1 + gate * (1 - sigmoid));
+  });
+  float* const da = da_.as<float>();
+  if (Result done = project_back(w.parts[kGate], kGate, m_.as<float>(), dgate, da, false); !done.ok()) return done;
+  if (Result done = project_back(w.parts[kUp], kUp, m_.as<float>(), dup, da, true); !done.ok()) return done;
+  norm_back(h_.as<float>(), w.mlp_norm, da, T, hidden, spec_.norm_eps, true, effort_, dh, &gradients_.mlp_norm);
+
+  over(T * hidden, effort_, [&](long i) { y[i] = r * dh[i]; });
+  if (Result done = project_back(w.parts[kO], kO, c_.as<float>(), y, dc_.as<float>(), false); !done.ok()) return done;
+  std::memset(dk_.data(), 0, static_cast<std::size_t>(T * G * D) * sizeof(float));
+  std::memset(dv_.data(), 0, static_cast<std::size_t>(T * G * D) * sizeof(float));
+  for (long head = 0; head < H; ++head) {
+    if (Result done = attend_back(head); !done.ok()) return done;
+  }
+  float *const dq = dq_.as<float>(), *const dk = dk_.as<float>();
+  rotate(dq, H, true);
+  rotate(dk, G, true);
+  if (spec_.qk_norm == QkNorm::kHead) {
+    norm_back(q_raw_.as<float>(), w.q_norm, dq, T * H, D, spec_.norm_eps, false, effort_, dq, &gradients_.q_norm);
+    norm_back(k_raw_.as<float>(), w.k_norm, dk, T * G, D, spec_.norm_eps, false, effort_, dk, &gradients_.k_norm);
+  }
+  if (Result done = project_back(w.parts[kQ], kQ, a_.as<float>(), dq, da, false); !done.ok()) return done;
+  if (Result done = project_back(w.parts[kK], kK, a_.as<float>(), dk, da, true); !done.ok()) return done;
+  if (Result done = project_back(w.parts[kV], kV, a_.as<float>(), dv_.as<float>(), da, true); !done.ok()) return done;
+  float* const dx = want_x ? gradients_.x.as<float>() : da;
+  if (want_x) std::memcpy(dx, dh, static_cast<std::size_t>(T * hidden) * sizeof(float));
+  norm_back(x_, w.attention_norm, da, T, hidden, spec_.norm_eps, want_x, effort_, dx, &gradients_.attention_norm);
+  return {};
+}
+
+}  // namespace outrider::quantize

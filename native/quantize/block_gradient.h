@@ -1,0 +1,63 @@
+// One decoder block on one sequence, forwards and backwards: gradients of every weight, norm and input in f32.
+//
+//   a = norm1(x)   q, k, v = W a + b   [q, k = norm(q), norm(k) per head]   rope(q, k)   c = attention(q, k, v)
+//   h = x + r Wo c   m = norm2(h)   y = h + r Wdown (silu(Wgate m) * (Wup m))                    r: the residual scale
+//
+// The loss is the error of y relative to the size of what it should be, token by token, so that the few tokens and
+// channels of huge size that decoders have do not drown the others:
+//
+//   loss = 1/T sum_t |y_t - y*_t|^2 / |y*_t|^2
+#pragma once
+
+#include <array>
+#include <vector>
+
+#include "quantize/block.h"
+
+namespace outrider::quantize {
+
+// Whether a model's blocks are of the form above: llama, mistral, qwen2, qwen3 and what is built like them.
+bool differentiable(const DecoderSpec& spec, const BlockWeights& weights);
+
+struct BlockGradients {
+  std::array<Buffer, kParts> parts;  // [rows, cols] each
+  std::vector<float> attention_norm, mlp_norm, q_norm, k_norm;
+  Buffer x;  // [T, hidden]; filled if asked for
+};
+
+class BlockGradient {
+ public:
+  // For sequences of at most `longest` tokens.
+  BlockGradient(const DecoderSpec& spec, long longest, const Effort& effort);
+  bool allocate(const BlockWeights& weights);
+
+  // y of x [T, hidden] into y() and what backward() needs.
+  Result forward(const BlockWeights& w, long layer, const float* x, long T);
+  // The loss against `target` [T, hidden], and the gradients of it.
+  Result backward(const BlockWeights& w, const float* target, bool want_x, double* loss);
+  // The loss of y(), without gradients.
+  [[nodiscard]] double loss(const float* target) const;
+  [[nodiscard]] const float* y() const { return y_.as<float>(); }
+  [[nodiscard]] const BlockGradients& gradients() const { return gradients_; }
+
+ private:
+  Result project(const Linear& linear, const float* in, float* out);
+  // Gradient of the matrix, and of its input if d_in is not null.
+  Result project_back(const Linear& linear, Part part, const float* in, const float* d_out, float* d_in, bool add);
+  void rotate(float* x, long heads, bool back) const;
+  Result attend(long head);
+  Result attend_back(long head);
+  void transpose(const float* from, long rows, long cols, long stride, float* to) const;
+
+  const DecoderSpec& spec_;
+  long longest_, T_ = 0, layer_ = 0;
+  Effort effort_;
+  Product product_;
+  BlockGradients gradients_;
+  const float* x_ = nullptr;
+  Buffer a_, q_raw_, k_raw_, q_, k_, v_, scores_, c_, h_, m_, gate_, up_, gated_, branch_, y_;
+  Buffer da_, dq_, dk_, dv_, dc_, dh_, dgate_, dup_, dgated_, dscores_, turned_;
+  std::vector<Buffer> cos_, sin_, back_sin_;
+};
+
+}  // namespace outrider::quantize
