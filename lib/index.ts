@@ -10,6 +10,7 @@ export { Model, type ModelInfo, type Prompt } from "./generate/model.ts";
 export { type LoadOptions, type LoadProgress, load } from "./generate/open.ts";
 export type { GenerateOptions, SamplingOptions } from "./generate/options.ts";
 export type { Perplexity, PerplexityOptions } from "./generate/score.ts";
+export { type CompareOptions, type Comparison, compareModels } from "./quantize/compare.ts";
 export type { QuantizeModelOptions, QuantizeProgress } from "./quantize/options.ts";
 export { type QuantizedModel, quantizeModel } from "./quantize/quantize-model.ts";
 export type { DType } from "./tensor/dtype.ts";

@@ -4,6 +4,7 @@ import { createRequire } from "node:module";
 import { Command, CommanderError } from "commander";
 import { addBenchCommand } from "./bench.ts";
 import { addChatCommand } from "./chat.ts";
+import { addCompareCommand } from "./compare.ts";
 import { exitCode } from "./exit-codes.ts";
 import { addGenerateCommands } from "./generate.ts";
 import { addInspectCommands } from "./inspect.ts";
@@ -25,6 +26,7 @@ export async function run(): Promise<void> {
   addInspectCommands(program);
   addBenchCommand(program);
   addQuantizeCommand(program);
+  addCompareCommand(program);
   for (const command of program.commands) command.exitOverride();
 
   // A reader that went away (outrider generate | head) is no error.

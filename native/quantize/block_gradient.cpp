@@ -13,6 +13,9 @@
 namespace outrider::quantize {
 namespace {
 
+// Queries of a head that are multiplied with keys at a time: later keys than the last of them are left out.
+constexpr long kQueries = 256;
+
 Buffer floats(long count) { return Buffer(static_cast<std::size_t>(count) * sizeof(float)); }
 
 template <typename Body>
@@ -85,7 +88,7 @@ bool BlockGradient::allocate(const BlockWeights& w) {
                                             {&gate_, L * ffn},
                                             {&up_, L * ffn},
                                             {&gated_, L * ffn},
-                                            {&branch_, L * hidden},
+                                            {&branch_, L * std::max(hidden, spec_.head_dim)},
                                             {&y_, L * hidden},
                                             {&da_, L * hidden},
                                             {&dq_, L * q},
@@ -96,7 +99,7 @@ bool BlockGradient::allocate(const BlockWeights& w) {
                                             {&dgate_, L * ffn},
                                             {&dup_, L * ffn},
                                             {&dgated_, L * ffn},
-                                            {&dscores_, L * L},
+                                            {&dscores_, kQueries * L},
                                             {&scores_, spec_.heads * L * L},
                                             {&turned_, L * std::max({L, hidden, q, ffn})},
                                             {&gradients_.x, L * hidden}};
@@ -174,49 +177,60 @@ void BlockGradient::rotate(float* x, long heads, bool back) const {
 Result BlockGradient::attend(long head) {
   const long D = spec_.head_dim, H = spec_.heads, G = spec_.kv_heads, kv = head / (H / G),
              window = spec_.layers[static_cast<std::size_t>(layer_)].window;
-  float* const P = scores_.as<float>() + head * T_ * T_;
-  const View keys{k_.as<float>() + kv * D, T_, D, G * D};
-  if (Result done = product_.multiply(q_.as<float>() + head * D, T_, H * D, keys, P, T_); !done.ok()) return done;
-  over(T_, effort_, [&](long t) {
-    float* const row = P + t * T_;
-    const long from = window > 0 ? std::max(0L, t - window + 1) : 0;
-    ops::softmax({row + from, row + from, 1, t + 1 - from, spec_.attention_scale, 0.0f}, effort_.level);
-    std::fill(row, row + from, 0.0f);
-    std::fill(row + t + 1, row + T_, 0.0f);
-  });
-  const View values{v_.as<float>() + kv * D, D, T_, G * D, true};
-  return product_.multiply(P, T_, T_, values, c_.as<float>() + head * D, H * D);
+  for (long begin = 0; begin < T_; begin += kQueries) {
+    const long end = std::min(begin + kQueries, T_), rows = end - begin;
+    float* const P = scores_.as<float>() + (head * T_ + begin) * T_;
+    const View keys{k_.as<float>() + kv * D, end, D, G * D};
+    const float* const q = q_.as<float>() + (begin * H + head) * D;
+    if (Result done = product_.multiply(q, rows, H * D, keys, P, T_); !done.ok()) return done;
+    over(rows, effort_, [&](long i) {
+      float* const row = P + i * T_;
+      const long last = begin + i, from = window > 0 ? std::max(0L, last - window + 1) : 0;
+      ops::softmax({row + from, row + from, 1, last + 1 - from, spec_.attention_scale, 0.0f}, effort_.level);
+      std::fill(row, row + from, 0.0f);
+      std::fill(row + last + 1, row + end, 0.0f);
+    });
+    const View values{v_.as<float>() + kv * D, D, end, G * D, true};
+    float* const out = c_.as<float>() + (begin * H + head) * D;
+    if (Result done = product_.multiply(P, rows, T_, values, out, H * D); !done.ok()) return done;
+  }
+  return {};
 }
 
 // dP = dc v^T, dS = P (dP - sum dP P) scale, dq = dS k, dk += dS^T q, dv += P^T dc; heads of a group share k and v.
 Result BlockGradient::attend_back(long head) {
   const long D = spec_.head_dim, H = spec_.heads, G = spec_.kv_heads, kv = head / (H / G);
-  const float* const P = scores_.as<float>() + head * T_ * T_;
   float* const S = dscores_.as<float>();
-  const float* const dc = dc_.as<float>() + head * D;
-  const View values{v_.as<float>() + kv * D, T_, D, G * D};
-  if (Result done = product_.multiply(dc, T_, H * D, values, S, T_); !done.ok()) return done;
-  over(T_, effort_, [&](long t) {
-    float* const row = S + t * T_;
-    const float* const p = P + t * T_;
-    double sum = 0;
-    for (long j = 0; j <= t; ++j) sum += static_cast<double>(row[j]) * p[j];
-    for (long j = 0; j < T_; ++j) row[j] = p[j] * (row[j] - static_cast<float>(sum)) * spec_.attention_scale;
-  });
-  const View keys{k_.as<float>() + kv * D, D, T_, G * D, true};
-  if (Result done = product_.multiply(S, T_, T_, keys, dq_.as<float>() + head * D, H * D); !done.ok()) return done;
-  const auto gather = [&](const float* matrix, const float* from, float* to) -> Result {
-    transpose(matrix, T_, T_, T_, turned_.as<float>());
-    const View rows{from, D, T_, H * D, true};
-    float* const part = branch_.as<float>();
-    if (Result done = product_.multiply(turned_.as<float>(), T_, T_, rows, part, D); !done.ok()) return done;
-    over(T_, effort_, [&](long t) {
-      for (long i = 0; i < D; ++i) to[(t * G + kv) * D + i] += part[t * D + i];
+  for (long begin = 0; begin < T_; begin += kQueries) {
+    const long end = std::min(begin + kQueries, T_), rows = end - begin, at = (begin * H + head) * D;
+    const float* const P = scores_.as<float>() + (head * T_ + begin) * T_;
+    const float* const dc = dc_.as<float>() + at;
+    const View values{v_.as<float>() + kv * D, end, D, G * D};
+    if (Result done = product_.multiply(dc, rows, H * D, values, S, end); !done.ok()) return done;
+    over(rows, effort_, [&](long i) {
+      float* const row = S + i * end;
+      const float* const p = P + i * T_;
+      double sum = 0;
+      for (long j = 0; j <= begin + i; ++j) sum += static_cast<double>(row[j]) * p[j];
+      for (long j = 0; j < end; ++j) row[j] = p[j] * (row[j] - static_cast<float>(sum)) * spec_.attention_scale;
     });
-    return {};
-  };
-  if (Result done = gather(S, q_.as<float>() + head * D, dk_.as<float>()); !done.ok()) return done;
-  return gather(P, dc, dv_.as<float>());
+    const View keys{k_.as<float>() + kv * D, D, end, G * D, true};
+    if (Result done = product_.multiply(S, rows, end, keys, dq_.as<float>() + at, H * D); !done.ok()) return done;
+    // to[key] += sum over the queries of matrix[query][key] from[query]
+    const auto gather = [&](const float* matrix, long stride, const float* from, float* to) -> Result {
+      transpose(matrix, rows, end, stride, turned_.as<float>());
+      const View queries{from, D, rows, H * D, true};
+      float* const part = branch_.as<float>();
+      if (Result done = product_.multiply(turned_.as<float>(), end, rows, queries, part, D); !done.ok()) return done;
+      over(end, effort_, [&](long t) {
+        for (long i = 0; i < D; ++i) to[(t * G + kv) * D + i] += part[t * D + i];
+      });
+      return {};
+    };
+    if (Result done = gather(S, end, q_.as<float>() + at, dk_.as<float>()); !done.ok()) return done;
+    if (Result done = gather(P, T_, dc, dv_.as<float>()); !done.ok()) return done;
+  }
+  return {};
 }
 
 Result BlockGradient::forward(const BlockWeights& w, long layer, const float* x, long T) {

@@ -75,6 +75,32 @@ describe("generate", () => {
   });
 });
 
+describe("quantize and compare", () => {
+  test("a folder of few bits, and what it lost", () => {
+    const out = path.join(folder, "small");
+    const text = path.resolve(import.meta.dirname, "../../README.md");
+    const sizes = ["--tokens", "128", "--window", "64", "--method", "rtn", "--block-epochs", "0", "--bits", "4"];
+    const args = ["quantize", "--out", out, "--calibration", text, ...sizes];
+    const made = outrider(args);
+    expect(made.status, made.stderr).toBe(0);
+    expect(made.stdout).toMatch(/small: [\d.]+ MiB, 4\.50 bits a weight.*\n.*part +lost %/s);
+    expect(made.stderr).toContain("Quantising...");
+    expect(outrider(args)).toMatchObject({ status: 2, stdout: "", stderr: expect.stringMatching(/empty or holds/) });
+    const compare = ["compare", out, out, "--text", text, "--max-windows", "1", "--window", "32"];
+    expect(outrider(compare).stdout).toMatch(/perplexity .*same likeliest token 100\.00 % of 31/s);
+    expect(JSON.parse(outrider([...compare, "--json"]).stdout)).toMatchObject({ kl: { mean: 0 }, top1: 1, tokens: 31 });
+  });
+
+  test("usage errors", () => {
+    expect(outrider(["quantize"])).toMatchObject({ status: 2, stdout: "" });
+    expect(outrider(["quantize", "--out", path.join(folder, "x"), "--bits", "5"]).stderr).toMatch(
+      /2, 3, 4, 8 for bits/,
+    );
+    const missing = outrider(["compare", "a", "b", "--text", path.join(folder, "none.txt")]);
+    expect(missing).toMatchObject({ status: 1, stderr: expect.stringMatching(/Expected a text file/) });
+  });
+});
+
 describe("chat", () => {
   test("answers each line of a pipe", () => {
     const { status, stdout, stderr } = outrider(["chat", "--max-tokens", "8"], "Hello\n\nAgain\n");

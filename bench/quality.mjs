@@ -1,0 +1,127 @@
+#!/usr/bin/env node
+// npm run quality [-- --only ID] [--json] [--keep FOLDER]
+//
+// What SmolLM2-135M-Instruct loses at few bits, by method: quantised from its GGUF with 16384 calibration tokens, half of them text of the
+// model itself, half foreign text, and measured against the GGUF on the windows of the golden perplexity. Embeddings stay f16: the table is
+// about the 210 matrices of the blocks. Float activations; `perplexityInt8` is what the integer kernels make of the same weights. Rows:
+// { id, bytes, bitsPerWeight, perplexity, perplexityInt8, kl, top1, seconds }. Finished rows are kept in bench/results/quality.json with
+// date and commit, and docs/quality.md shows them all. Needs the folder of shared models.
+import { execFileSync } from "node:child_process";
+import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import os from "node:os";
+import path from "node:path";
+import { parseArgs } from "node:util";
+import { compareModels, load, quantizeModel } from "outrider";
+
+const root = path.resolve(import.meta.dirname, "..");
+const shared = path.resolve(process.env.OUTRIDER_SHARED ?? path.join(root, "../shared"));
+const resultsFile = path.join(root, "bench/results/quality.json");
+
+const steps = {
+  rtn: { method: "rtn", blockEpochs: 0 },
+  gptq: { method: "gptq", blockEpochs: 0 },
+  decoupleq: { method: "decoupleq", blockEpochs: 0 },
+  block: { method: "decoupleq", blockEpochs: 2 },
+};
+const shapes = { "w2-g64": [2, 64], "w2-g32": [2, 32], "w2-g16": [2, 16], "w3-g64": [3, 64], "w4-g64": [4, 64] };
+const plans = Object.entries(shapes).flatMap(([shape, [bits, group]]) =>
+  Object.entries(steps).map(([step, options]) => ({ id: `${shape}/${step}`, options: { bits, group, ...options } })),
+);
+
+// llama.cpp's quantisers on the same weights, windows and protocol, with an importance matrix: their figures.
+const theirs = [
+  ["IQ2_XS", 2.36, 200.4, 1.47],
+  ["IQ2_M", 2.69, 129.0, 1.03],
+  ["Q2_K", 2.93, 94.8, 0.77],
+  ["IQ3_XXS", 3.05, 80.2, 0.56],
+  ["Q3_K_S", 3.44, 65.7, 0.39],
+  ["IQ3_S", 3.47, 62.8, 0.28],
+  ["Q4_K_S", 4.53, 48.6, 0.006],
+];
+
+const { values } = parseArgs({
+  options: { only: { type: "string" }, json: { type: "boolean", default: false }, keep: { type: "string" } },
+});
+const wanted = plans.filter(
+  ({ id }) => values.only === undefined || id === values.only || id.startsWith(`${values.only}/`),
+);
+if (wanted.length === 0) throw new Error(`Expected one of ${plans.map(({ id }) => id).join(", ")} for --only`);
+
+const source = path.join(shared, "models/smollm2-135m-instruct");
+const golden = JSON.parse(readFileSync(path.join(shared, "golden/smollm2-135m-instruct/perplexity.json"), "utf8"));
+const text = readFileSync(path.join(shared, "text", golden.text), "utf8");
+const calibration = ["self", path.join(shared, "text/sotu-calibration.txt")];
+const say = (line) => process.stderr.write(`${line}\n`);
+const round = (value) => Number(value.toPrecision(5));
+
+const saved = existsSync(resultsFile) ? JSON.parse(readFileSync(resultsFile, "utf8")) : { rows: [] };
+const commit = execFileSync("git", ["rev-parse", "--short", "HEAD"], { cwd: root, encoding: "utf8" }).trim();
+const date = new Date().toISOString().slice(0, 10);
+const scoring = { window: golden.window, maxWindows: golden.windows };
+
+const original = await load(source, { activation: "float" });
+const made = [];
+for (const { id, options } of wanted) {
+  const out = values.keep
+    ? path.join(values.keep, id.replace("/", "-"))
+    : mkdtempSync(path.join(os.tmpdir(), "outrider-quality-"));
+  let last = -1;
+  const onProgress = ({ phase, done, total, secondsLeft }) => {
+    const percent = Math.floor((10 * done) / total);
+    if (phase === "blocks" && percent !== last) say(`${id}: ${10 * percent} %, ${Math.round(secondsLeft ?? 0)} s left`);
+    last = percent;
+  };
+  const result = await quantizeModel(source, { out, embeddings: 16, calibration, ...options, onProgress });
+  const exact = await load(out, { activation: "float" });
+  const found = await compareModels(original, exact, text, scoring);
+  await exact.dispose();
+  const rounded = await load(out);
+  const { perplexity: perplexityInt8 } = await rounded.perplexity(text, scoring);
+  await rounded.dispose();
+  const weights = 106_168_320; // of the 210 matrices
+  const row = {
+    id,
+    bytes: Math.round((result.bitsPerWeight * weights) / 8),
+    bitsPerWeight: result.bitsPerWeight,
+    perplexity: round(found.perplexity[1]),
+    perplexityInt8: round(perplexityInt8),
+    kl: round(found.kl.mean),
+    top1: round(found.top1),
+    seconds: Math.round(result.seconds),
+  };
+  made.push(row);
+  const kept = { ...row, date, commit, cpu: os.cpus()[0].model };
+  saved.float = round(found.perplexity[0]);
+  saved.rows = [...saved.rows.filter((other) => other.id !== id), kept];
+  saved.rows.sort((a, b) => plans.findIndex((plan) => plan.id === a.id) - plans.findIndex((plan) => plan.id === b.id));
+  writeFileSync(resultsFile, `${JSON.stringify(saved, null, 2)}\n`);
+  if (!values.keep) rmSync(out, { recursive: true, force: true });
+}
+await original.dispose();
+
+const table = saved.rows.map(
+  (row) =>
+    `| ${row.id} | ${(row.bytes / 2 ** 20).toFixed(1)} | ${row.bitsPerWeight.toFixed(2)} | ${row.perplexity} | ${row.perplexityInt8} | ${row.kl} | ${(100 * row.top1).toFixed(1)} | ${row.seconds} | ${row.date}, ${row.commit} |`,
+);
+writeFileSync(
+  path.join(root, "docs/quality.md"),
+  `# Quality
+
+What SmolLM2-135M-Instruct loses at few bits. Made by \`npm run quality\`, which says how it measures; finished rows are in
+\`bench/results/quality.json\`. Perplexity on ${golden.windows} windows of ${golden.window} tokens of Moby-Dick; of the weights quantised from, ${saved.float}. KL divergence
+from them in nats, and how often the likeliest token is the same. Bytes are those of the 210 matrices of the blocks, scales and zeros
+counted; seconds those of quantising, on 2 cores.
+
+| id | MiB | bits a weight | perplexity | with int8 activations | KL | top-1 % | seconds | measured |
+|---|---|---|---|---|---|---|---|---|
+${table.join("\n")}
+
+llama.cpp's quantisers on the same weights, windows and protocol, with an importance matrix (their figures, not ours):
+
+| type | bits a weight | perplexity | KL |
+|---|---|---|---|
+${theirs.map(([name, bits, perplexity, kl]) => `| ${name} | ${bits} | ${perplexity} | ${kl} |`).join("\n")}
+`,
+);
+if (values.json) console.log(JSON.stringify(made, null, 2));
+else console.table(Object.fromEntries(made.map(({ id, ...rest }) => [id, rest])));
