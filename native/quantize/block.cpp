@@ -8,17 +8,10 @@
 
 #include "base/thread_pool.h"
 #include "model/weights_pack.h"
-#include "ops/rmsnorm/rmsnorm.h"
 #include "ops/rope/rope.h"
-#include "ops/softmax/softmax.h"
 
 namespace outrider::quantize {
 namespace {
-
-// Queries of a head that are multiplied with keys at a time: later keys than the last of them are left out.
-constexpr long kQueries = 256;
-
-Buffer floats(long count) { return Buffer(static_cast<std::size_t>(count) * sizeof(float)); }
 
 Result no_memory() { return Result::error(Status::kMemory, "Cannot allocate memory for the calibration tokens"); }
 
@@ -129,27 +122,7 @@ bool Block::allocate() {
 }
 
 void Block::norm(const float* x, const std::vector<float>& weight, float* out, long rows, long K) const {
-  parallel(effort_.threads, [&](int index, int count) {
-    const Share mine = share_of(rows, index, count);
-    if (mine.begin < mine.end) {
-      ops::rmsnorm(
-          {x + mine.begin * K, weight.data(), out + mine.begin * K, mine.end - mine.begin, K, K, K, spec_.norm_eps},
-          effort_.level);
-    }
-  });
-}
-
-Result Block::project(const Linear& linear, const float* in, float* out) {
-  const View w{linear.w.as<float>(), linear.rows, linear.cols, linear.cols};
-  if (Result done = product_.multiply(in, T_, linear.cols, w, out, linear.rows); !done.ok()) return done;
-  if (linear.bias.empty()) return {};
-  parallel(effort_.threads, [&](int index, int count) {
-    const Share rows = share_of(T_, index, count);
-    for (long t = rows.begin; t < rows.end; ++t) {
-      for (long m = 0; m < linear.rows; ++m) out[t * linear.rows + m] += linear.bias[static_cast<std::size_t>(m)];
-    }
-  });
-  return {};
+  norm_rows(x, weight, out, rows, K, spec_.norm_eps, effort_);
 }
 
 void Block::attention_input(const BlockWeights& w, const float* x) {
@@ -169,9 +142,9 @@ void Block::mlp_input(const BlockWeights& w, const float* x) {
 Result Block::attention(const BlockWeights& w, long layer) {
   const long D = spec_.head_dim, H = spec_.heads, G = spec_.kv_heads;
   float *const q = q_.as<float>(), *const k = k_.as<float>(), *const v = v_.as<float>();
-  if (Result done = project(w.parts[kQ], normed(), q); !done.ok()) return done;
-  if (Result done = project(w.parts[kK], normed(), k); !done.ok()) return done;
-  if (Result done = project(w.parts[kV], normed(), v); !done.ok()) return done;
+  if (Result done = project(w.parts[kQ], normed(), T_, product_, q); !done.ok()) return done;
+  if (Result done = project(w.parts[kK], normed(), T_, product_, k); !done.ok()) return done;
+  if (Result done = project(w.parts[kV], normed(), T_, product_, v); !done.ok()) return done;
   if (spec_.qk_norm == QkNorm::kFull) {
     norm(q, w.q_norm, q, T_, H * D);
     norm(k, w.k_norm, k, T_, G * D);
@@ -194,49 +167,24 @@ Result Block::attention(const BlockWeights& w, long layer) {
       rotate(q, H);
       rotate(k, G);
     }
+    const Heads heads{length, D, H, G, own.window, spec_.attention_scale, spec_.attention_soft_cap};
     for (long head = 0; head < H; ++head) {
-      if (Result done = attend(first, length, head, own.window); !done.ok()) return done;
+      if (Result done = attend(heads, head, q + first * H * D, k + first * G * D, v + first * G * D, false,
+                               scores_.as<float>(), product_, attended_.as<float>() + first * H * D);
+          !done.ok()) {
+        return done;
+      }
     }
     first += length;
   }
   return {};
 }
 
-// One head of one sequence: softmax(q k^T) v with later keys, and keys outside the window, at -infinity.
-Result Block::attend(long first, long length, long head, long window) {
-  const long D = spec_.head_dim, H = spec_.heads, G = spec_.kv_heads, kv = head / (H / G);
-  float* const scores = scores_.as<float>();
-  for (long begin = 0; begin < length; begin += kQueries) {
-    const long end = std::min(begin + kQueries, length), rows = end - begin;
-    const View keys{k_.as<float>() + (first * G + kv) * D, end, D, G * D};
-    const float* const q = q_.as<float>() + ((first + begin) * H + head) * D;
-    if (Result done = product_.multiply(q, rows, H * D, keys, scores, end); !done.ok()) return done;
-    parallel(effort_.threads, [&](int index, int count) {
-      const Share mine = share_of(rows, index, count);
-      for (long i = mine.begin; i < mine.end; ++i) {
-        float* const row = scores + i * end;
-        const long last = begin + i, from = window > 0 ? std::max(0L, last - window + 1) : 0;
-        ops::softmax({row + from, row + from, 1, last + 1 - from, spec_.attention_scale, spec_.attention_soft_cap},
-                     effort_.level);
-        std::fill(row, row + from, 0.0f);
-        std::fill(row + last + 1, row + end, 0.0f);
-      }
-    });
-    const View values{v_.as<float>() + (first * G + kv) * D, D, end, G * D, true};
-    float* const out = attended_.as<float>() + ((first + begin) * H + head) * D;
-    if (Result done = product_.multiply(scores, rows, end, values, out, H * D); !done.ok()) return done;
-  }
-  return {};
-}
-
 Result Block::add(const Linear& linear, const float* in, const std::vector<float>& post_norm, float* x) {
   float* const branch = branch_.as<float>();
-  if (Result done = project(linear, in, branch); !done.ok()) return done;
+  if (Result done = project(linear, in, T_, product_, branch); !done.ok()) return done;
   if (!post_norm.empty()) norm(branch, post_norm, branch, T_, spec_.hidden);
-  parallel(effort_.threads, [&](int index, int count) {
-    const Share mine = share_of(T_ * spec_.hidden, index, count);
-    for (long i = mine.begin; i < mine.end; ++i) x[i] += branch[i] * spec_.residual_scale;
-  });
+  over(T_ * spec_.hidden, effort_, [&](long i) { x[i] += branch[i] * spec_.residual_scale; });
   return {};
 }
 
@@ -246,8 +194,8 @@ Result Block::attention_output(const BlockWeights& w, float* x) {
 
 Result Block::mlp(const BlockWeights& w) {
   float *const gate = gate_.as<float>(), *const up = up_.as<float>();
-  if (Result done = project(w.parts[kGate], normed(), gate); !done.ok()) return done;
-  if (Result done = project(w.parts[kUp], normed(), up); !done.ok()) return done;
+  if (Result done = project(w.parts[kGate], normed(), T_, product_, gate); !done.ok()) return done;
+  if (Result done = project(w.parts[kUp], normed(), T_, product_, up); !done.ok()) return done;
   parallel(effort_.threads, [&](int index, int count) {
     const Share mine = share_of(T_ * spec_.ffn, index, count, 16);
     if (mine.begin < mine.end) {

@@ -7,17 +7,11 @@
 
 #include "model/spec.h"
 #include "model/weights.h"
-#include "quantize/product.h"
+#include "quantize/dense_steps.h"
 
 namespace outrider::quantize {
 
 enum Part : int { kQ, kK, kV, kO, kGate, kUp, kDown, kParts };
-
-struct Linear {
-  long rows = 0, cols = 0;
-  Buffer w;                 // [rows, cols]
-  std::vector<float> bias;  // [rows] or empty
-};
 
 struct BlockWeights {
   std::array<Linear, kParts> parts;
@@ -54,10 +48,8 @@ class Block {
   [[nodiscard]] long tokens() const { return T_; }
 
  private:
-  Result project(const Linear& linear, const float* in, float* out);
   void norm(const float* x, const std::vector<float>& weight, float* out, long rows, long K) const;
   Result add(const Linear& linear, const float* in, const std::vector<float>& post_norm, float* x);
-  Result attend(long first, long length, long head, long window);
 
   const DecoderSpec& spec_;
   std::vector<long> lengths_;

@@ -6,25 +6,10 @@
 #include <numeric>
 
 #include "base/thread_pool.h"
-#include "ops/rmsnorm/rmsnorm.h"
 #include "ops/rope/rope.h"
-#include "ops/softmax/softmax.h"
 
 namespace outrider::quantize {
 namespace {
-
-// Queries of a head that are multiplied with keys at a time: later keys than the last of them are left out.
-constexpr long kQueries = 256;
-
-Buffer floats(long count) { return Buffer(static_cast<std::size_t>(count) * sizeof(float)); }
-
-template <typename Body>
-void over(long items, const Effort& effort, const Body& body) {
-  parallel(effort.threads, [&](int index, int count) {
-    const Share mine = share_of(items, index, count);
-    for (long i = mine.begin; i < mine.end; ++i) body(i);
-  });
-}
 
 // y = x r w with r = 1 / sqrt(mean(x^2) + eps), rows of K:  dx = r (w dy - x r^2 mean(w dy x)),  dw = sum over rows dy
 // x r. dx is added to or replaced; it may be dy.
@@ -127,16 +112,6 @@ bool BlockGradient::allocate(const BlockWeights& w) {
   return true;
 }
 
-Result BlockGradient::project(const Linear& linear, const float* in, float* out) {
-  const View w{linear.w.as<float>(), linear.rows, linear.cols, linear.cols};
-  if (Result done = product_.multiply(in, T_, linear.cols, w, out, linear.rows); !done.ok()) return done;
-  if (linear.bias.empty()) return {};
-  over(T_, effort_, [&](long t) {
-    for (long m = 0; m < linear.rows; ++m) out[t * linear.rows + m] += linear.bias[static_cast<std::size_t>(m)];
-  });
-  return {};
-}
-
 void BlockGradient::transpose(const float* from, long rows, long cols, long stride, float* to) const {
   parallel(effort_.threads, [&](int index, int count) {
     const Share mine = share_of(cols, index, count, 16);
@@ -172,29 +147,6 @@ void BlockGradient::rotate(float* x, long heads, bool back) const {
   ops::rope({x, T_, heads, D, heads * D, cos_[which].as<float>(), (back ? back_sin_ : sin_)[which].as<float>(),
              static_cast<long>(rope.inv_freq.size()), rope.interleaved},
             effort_.level);
-}
-
-Result BlockGradient::attend(long head) {
-  const long D = spec_.head_dim, H = spec_.heads, G = spec_.kv_heads, kv = head / (H / G),
-             window = spec_.layers[static_cast<std::size_t>(layer_)].window;
-  for (long begin = 0; begin < T_; begin += kQueries) {
-    const long end = std::min(begin + kQueries, T_), rows = end - begin;
-    float* const P = scores_.as<float>() + (head * T_ + begin) * T_;
-    const View keys{k_.as<float>() + kv * D, end, D, G * D};
-    const float* const q = q_.as<float>() + (begin * H + head) * D;
-    if (Result done = product_.multiply(q, rows, H * D, keys, P, T_); !done.ok()) return done;
-    over(rows, effort_, [&](long i) {
-      float* const row = P + i * T_;
-      const long last = begin + i, from = window > 0 ? std::max(0L, last - window + 1) : 0;
-      ops::softmax({row + from, row + from, 1, last + 1 - from, spec_.attention_scale, 0.0f}, effort_.level);
-      std::fill(row, row + from, 0.0f);
-      std::fill(row + last + 1, row + end, 0.0f);
-    });
-    const View values{v_.as<float>() + kv * D, D, end, G * D, true};
-    float* const out = c_.as<float>() + (begin * H + head) * D;
-    if (Result done = product_.multiply(P, rows, T_, values, out, H * D); !done.ok()) return done;
-  }
-  return {};
 }
 
 // dP = dc v^T, dS = P (dP - sum dP P) scale, dq = dS k, dk += dS^T q, dv += P^T dc; heads of a group share k and v.
@@ -239,19 +191,13 @@ Result BlockGradient::forward(const BlockWeights& w, long layer, const float* x,
   x_ = x;
   const long hidden = spec_.hidden, D = spec_.head_dim, H = spec_.heads, G = spec_.kv_heads;
   const auto norm = [&](const float* in, const std::vector<float>& weight, float* out, long rows, long K) {
-    parallel(effort_.threads, [&](int index, int count) {
-      const Share mine = share_of(rows, index, count);
-      if (mine.begin < mine.end)
-        ops::rmsnorm(
-            {in + mine.begin * K, weight.data(), out + mine.begin * K, mine.end - mine.begin, K, K, K, spec_.norm_eps},
-            effort_.level);
-    });
+    norm_rows(in, weight, out, rows, K, spec_.norm_eps, effort_);
   };
   norm(x, w.attention_norm, a_.as<float>(), T, hidden);
   const bool normed = spec_.qk_norm == QkNorm::kHead;
-  if (Result done = project(w.parts[kQ], a_.as<float>(), q_raw_.as<float>()); !done.ok()) return done;
-  if (Result done = project(w.parts[kK], a_.as<float>(), k_raw_.as<float>()); !done.ok()) return done;
-  if (Result done = project(w.parts[kV], a_.as<float>(), v_.as<float>()); !done.ok()) return done;
+  if (Result done = project(w.parts[kQ], a_.as<float>(), T, product_, q_raw_.as<float>()); !done.ok()) return done;
+  if (Result done = project(w.parts[kK], a_.as<float>(), T, product_, k_raw_.as<float>()); !done.ok()) return done;
+  if (Result done = project(w.parts[kV], a_.as<float>(), T, product_, v_.as<float>()); !done.ok()) return done;
   if (normed) {
     norm(q_raw_.as<float>(), w.q_norm, q_.as<float>(), T * H, D);
     norm(k_raw_.as<float>(), w.k_norm, k_.as<float>(), T * G, D);
@@ -261,16 +207,21 @@ Result BlockGradient::forward(const BlockWeights& w, long layer, const float* x,
   }
   rotate(q_.as<float>(), H, false);
   rotate(k_.as<float>(), G, false);
+  const Heads heads{T, D, H, G, spec_.layers[static_cast<std::size_t>(layer)].window, spec_.attention_scale, 0.0f};
   for (long head = 0; head < H; ++head) {
-    if (Result done = attend(head); !done.ok()) return done;
+    if (Result done = attend(heads, head, q_.as<float>(), k_.as<float>(), v_.as<float>(), true,
+                             scores_.as<float>() + head * T * T, product_, c_.as<float>());
+        !done.ok()) {
+      return done;
+    }
   }
   const float r = spec_.residual_scale;
   float *const h = h_.as<float>(), *const y = y_.as<float>(), *const branch = branch_.as<float>();
-  if (Result done = project(w.parts[kO], c_.as<float>(), branch); !done.ok()) return done;
+  if (Result done = project(w.parts[kO], c_.as<float>(), T, product_, branch); !done.ok()) return done;
   over(T * hidden, effort_, [&](long i) { h[i] = x[i] + r * branch[i]; });
   norm(h, w.mlp_norm, m_.as<float>(), T, hidden);
-  if (Result done = project(w.parts[kGate], m_.as<float>(), gate_.as<float>()); !done.ok()) return done;
-  if (Result done = project(w.parts[kUp], m_.as<float>(), up_.as<float>()); !done.ok()) return done;
+  if (Result done = project(w.parts[kGate], m_.as<float>(), T, product_, gate_.as<float>()); !done.ok()) return done;
+  if (Result done = project(w.parts[kUp], m_.as<float>(), T, product_, up_.as<float>()); !done.ok()) return done;
   parallel(effort_.threads, [&](int index, int count) {
     const Share mine = share_of(T * spec_.ffn, index, count, 16);
     if (mine.begin < mine.end)
@@ -278,7 +229,7 @@ Result BlockGradient::forward(const BlockWeights& w, long layer, const float* x,
                        gated_.as<float>() + mine.begin, mine.end - mine.begin},
                       effort_.level);
   });
-  if (Result done = project(w.parts[kDown], gated_.as<float>(), branch); !done.ok()) return done;
+  if (Result done = project(w.parts[kDown], gated_.as<float>(), T, product_, branch); !done.ok()) return done;
   over(T * hidden, effort_, [&](long i) { y[i] = h[i] + r * branch[i]; });
   return {};
 }

@@ -41,11 +41,9 @@ class BlockGradient {
   [[nodiscard]] const BlockGradients& gradients() const { return gradients_; }
 
  private:
-  Result project(const Linear& linear, const float* in, float* out);
   // Gradient of the matrix, and of its input if d_in is not null.
   Result project_back(const Linear& linear, Part part, const float* in, const float* d_out, float* d_in, bool add);
   void rotate(float* x, long heads, bool back) const;
-  Result attend(long head);
   Result attend_back(long head);
   void transpose(const float* from, long rows, long cols, long stride, float* to) const;
 
