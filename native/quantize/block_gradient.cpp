@@ -112,19 +112,10 @@ bool BlockGradient::allocate(const BlockWeights& w) {
   return true;
 }
 
-void BlockGradient::transpose(const float* from, long rows, long cols, long stride, float* to) const {
-  parallel(effort_.threads, [&](int index, int count) {
-    const Share mine = share_of(cols, index, count, 16);
-    for (long r = 0; r < rows; ++r) {
-      for (long c = mine.begin; c < mine.end; ++c) to[c * rows + r] = from[r * stride + c];
-    }
-  });
-}
-
 Result BlockGradient::project_back(const Linear& linear, Part part, const float* in, const float* d_out, float* d_in,
                                    bool add) {
   // dW = d_out^T in
-  transpose(d_out, T_, linear.rows, linear.rows, turned_.as<float>());
+  transpose(d_out, T_, linear.rows, linear.rows, effort_, turned_.as<float>());
   const View inputs{in, linear.cols, T_, linear.cols, true};
   float* const dW = gradients_.parts[static_cast<std::size_t>(part)].as<float>();
   if (Result done = product_.multiply(turned_.as<float>(), linear.rows, T_, inputs, dW, linear.cols); !done.ok())
@@ -170,7 +161,7 @@ Result BlockGradient::attend_back(long head) {
     if (Result done = product_.multiply(S, rows, end, keys, dq_.as<float>() + at, H * D); !done.ok()) return done;
     // to[key] += sum over the queries of matrix[query][key] from[query]
     const auto gather = [&](const float* matrix, long stride, const float* from, float* to) -> Result {
-      transpose(matrix, rows, end, stride, turned_.as<float>());
+      transpose(matrix, rows, end, stride, effort_, turned_.as<float>());
       const View queries{from, D, rows, H * D, true};
       float* const part = branch_.as<float>();
       if (Result done = product_.multiply(turned_.as<float>(), end, rows, queries, part, D); !done.ok()) return done;

@@ -45,7 +45,6 @@ class BlockGradient {
   Result project_back(const Linear& linear, Part part, const float* in, const float* d_out, float* d_in, bool add);
   void rotate(float* x, long heads, bool back) const;
   Result attend_back(long head);
-  void transpose(const float* from, long rows, long cols, long stride, float* to) const;
 
   const DecoderSpec& spec_;
   long longest_, T_ = 0, layer_ = 0;

@@ -17,6 +17,20 @@ Result project(const Linear& linear, const float* in, long T, Product& product, 
   return {};
 }
 
+void transpose(const float* from, long rows, long cols, long stride, const Effort& effort, float* to) {
+  // Tiles whose lines stay in the first-level cache: columns of it are read from them, rows written whole.
+  constexpr long kTile = 64, kColumns = 16;
+  over((cols + kColumns - 1) / kColumns, effort, [&](long tile) {
+    const long first = tile * kColumns, end = std::min(first + kColumns, cols);
+    for (long r = 0; r < rows; r += kTile) {
+      const long last = std::min(r + kTile, rows);
+      for (long c = first; c < end; ++c) {
+        for (long i = r; i < last; ++i) to[c * rows + i] = from[i * stride + c];
+      }
+    }
+  });
+}
+
 void norm_rows(const float* x, const std::vector<float>& weight, float* out, long rows, long K, float eps,
                const Effort& effort) {
   parallel(effort.threads, [&](int index, int count) {

@@ -28,6 +28,9 @@ struct Linear {
 // out [T, rows] = in [T, cols] w^T + bias
 Result project(const Linear& linear, const float* in, long T, Product& product, float* out);
 
+// to [cols, rows] = from [rows, cols], rows of it `stride` apart.
+void transpose(const float* from, long rows, long cols, long stride, const Effort& effort, float* to);
+
 // Root-mean-square normalisation of rows of K; see ops/rmsnorm.
 void norm_rows(const float* x, const std::vector<float>& weight, float* out, long rows, long K, float eps,
                const Effort& effort);

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "base/thread_pool.h"
+#include "quantize/dense_steps.h"
 
 namespace outrider::quantize {
 namespace {
@@ -22,12 +23,7 @@ Result second_moments(const float* X, long n, long d, Product& product, Buffer* 
   for (long first = 0; first < n; first += kRows) {
     const long rows = std::min(kRows, n - first);
     const float* const chunk = X + first * d;
-    parallel(threads, [&](int index, int count) {
-      const Share mine = share_of(d, index, count, 16);
-      for (long t = 0; t < rows; ++t) {
-        for (long k = mine.begin; k < mine.end; ++k) turned.as<float>()[k * rows + t] = chunk[t * d + k];
-      }
-    });
+    transpose(chunk, rows, d, d, product.effort(), turned.as<float>());
     const View columns{chunk, d, rows, d, true};
     if (Result done = product.multiply(turned.as<float>(), d, rows, columns, part.as<float>(), d); !done.ok())
       return done;

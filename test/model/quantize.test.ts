@@ -10,10 +10,11 @@ import { openSource } from "../../lib/load/source.ts";
 import { specFromConfig } from "../../lib/model/config.ts";
 import { mapWeights } from "../../lib/model/weights.ts";
 import { type MatrixPlan, native, want } from "../../lib/native.ts";
+import { affine } from "../../lib/ops/index.ts";
 import { microTokenizer } from "../support/micro-model.ts";
 import { startRuntime } from "../support/runtime.ts";
 import { describeShared, sharedDir } from "../support/shared.ts";
-import { readTensor, worstDifference } from "../support/tensors.ts";
+import { entryBytes, readTensor, worstDifference } from "../support/tensors.ts";
 
 const folder = mkdtempSync(path.join(tmpdir(), "outrider-quantize-"));
 afterAll(() => rmSync(folder, { recursive: true, force: true }));
@@ -157,6 +158,42 @@ test("killed at any moment, it resumes to the same files", async () => {
   for (const [name, bytes] of Object.entries(contents(whole)))
     expect([name, found[name] === bytes]).toEqual([name, true]);
   expect(existsSync(path.join(out, ".quantize"))).toBe(false);
+});
+
+const numpy = spawnSync("python3", ["-c", "import numpy"]).status === 0;
+test.skipIf(!numpy)("numpy reads the format", async () => {
+  const out = fresh();
+  await quantizeModel(undefined, { out, ...small, bits: 2, group: 48, method: "rtn", blockEpochs: 0 });
+  const script = path.resolve(import.meta.dirname, "../../examples/read_quantized.py");
+  const listed = spawnSync("python3", [script, out], { encoding: "utf8" });
+  expect(listed.stdout).toMatch(/layers\.0\.self_attn\.q_proj {2}2 bits, groups of 48/);
+  const { tensors } = await readSafetensors(path.join(out, "model.safetensors"));
+  const bytes = (name: string) => {
+    const entry = tensors.get(name);
+    if (!entry) throw new Error(`no ${name}`);
+    return { data: entryBytes(entry), shape: entry.shape };
+  };
+  for (const [module, bits, group] of [
+    ["model.layers.0.mlp.down_proj", 2, 48],
+    ["model.embed_tokens", 8, 32],
+  ] as const) {
+    const file = path.join(folder, "matrix.npy");
+    expect(spawnSync("python3", [script, out, module, file]).status).toBe(0);
+    const found = readFileSync(file);
+    const values = new Float32Array(Uint8Array.from(found.subarray(10 + found.readUInt16LE(8))).buffer);
+    const codes = bytes(`${module}.codes`);
+    const shape = [codes.shape[0], (codes.shape[1] * 8) / bits] as const;
+    const halves = (name: string) => new Uint16Array(bytes(`${module}.${name}`).data.buffer);
+    const own = affine({
+      bits,
+      group,
+      codes: codes.data,
+      scale: halves("scale"),
+      zero: halves("zero"),
+      shape,
+    }).toFloat32();
+    expect(worstDifference(values, own)).toBeLessThan(1e-6);
+  }
 });
 
 test("an abort keeps finished blocks and rejects with its reason", async () => {
