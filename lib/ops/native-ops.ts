@@ -130,6 +130,7 @@ export interface NativeOps {
       symmetric: boolean;
       method: string;
       rounds: number;
+      projected: boolean;
       damping: number;
       f16Grid: boolean;
       threads: number;

@@ -28,6 +28,12 @@ export interface QuantizeInput extends OpOptions {
   symmetric?: boolean;
   /** Most turns of decoupleQ, the first being GPTQ's pass. @default 4 */
   rounds?: number;
+  /**
+   * How later columns make good what rounding one lost: "recursion" in closed form, "projected" by Adam within the range of their levels,
+   * which costs d^3 a row and is for at most 512 inputs.
+   * @default "recursion"
+   */
+  integers?: "recursion" | "projected";
   /** Part of the mean diagonal of `hessian` that is added to its diagonal. @default 0.01 */
   damping?: number;
   /** Format of scales and zeros; codes are fitted to what f16 can hold. @default "f16" */
@@ -58,7 +64,7 @@ const methods = ["rtn", "gptq", "decoupleq"];
  */
 export function quantize(input: QuantizeInput): QuantizeOutput {
   const { weights, hessian, bits, group = 64, method = "decoupleq", level } = opInput(input, "weights");
-  const { symmetric = false, rounds = 4, scales = "f16", threads = 1 } = input;
+  const { symmetric = false, rounds = 4, integers = "recursion", scales = "f16", threads = 1 } = input;
   const { M, d } = bindDims<"M" | "d">({ weights: [weights, "f32|f16|bf16[M, d]"], hessian: [hessian, "f32[d, d]"] });
   if (M < 1 || d < 1) throw expected("OUTRIDER_SHAPE", "weights", "at least one row and column", `[${M}, ${d}]`);
   if (![2, 3, 4, 8].includes(bits)) throw badArgument("bits", "2, 3, 4 or 8", bits);
@@ -66,6 +72,11 @@ export function quantize(input: QuantizeInput): QuantizeOutput {
   if (!methods.includes(method)) throw badArgument("method", methods.join(", "), method);
   if (typeof symmetric !== "boolean") throw badArgument("symmetric", "a boolean", symmetric);
   if (!Number.isInteger(rounds) || rounds < 1 || rounds > 1000) throw badArgument("rounds", "1 to 1000", rounds);
+  if (integers !== "recursion" && integers !== "projected")
+    throw badArgument("integers", '"recursion" or "projected"', integers);
+  const projected = integers === "projected";
+  if (projected && d > 512)
+    throw expected("OUTRIDER_UNSUPPORTED", "weights", 'at most 512 inputs for integers "projected"', d);
   if (scales !== "f16" && scales !== "f32") throw badArgument("scales", '"f16" or "f32"', scales);
   checkThreads(threads);
   const damping = finiteOr(input.damping, 0.01, "damping", (value) => value >= 0, "a number from 0 on");
@@ -74,7 +85,17 @@ export function quantize(input: QuantizeInput): QuantizeOutput {
     hessian ? asFloat32(hessian) : identity(d),
     M,
     d,
-    { bits, group, symmetric, method, rounds, damping: hessian ? damping : 0, f16Grid: scales === "f16", threads },
+    {
+      bits,
+      group,
+      symmetric,
+      method,
+      rounds,
+      projected,
+      damping: hessian ? damping : 0,
+      f16Grid: scales === "f16",
+      threads,
+    },
     level,
   );
   const half = (values: Float32Array) => (scales === "f16" ? Uint16Array.from(values, toF16) : values);

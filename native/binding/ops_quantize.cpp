@@ -22,8 +22,8 @@ Napi::Value float_array(Napi::Env env, const std::vector<float>& values) {
   return array;
 }
 
-// (W [M, d], H [d, d], M, d, { bits, group, symmetric, method, rounds, damping, f16Grid, threads }, level?) =>
-// { codes, scale, zero, loss, steps }
+// (W [M, d], H [d, d], M, d, { bits, group, symmetric, method, rounds, projected, damping, f16Grid, threads }, level?)
+// => { codes, scale, zero, loss, steps }
 Napi::Value quantize_layer(const Napi::CallbackInfo& info) {
   const Napi::Env env = info.Env();
   quantize::LayerTask task;
@@ -39,6 +39,7 @@ Napi::Value quantize_layer(const Napi::CallbackInfo& info) {
   constexpr const char* kMethods[] = {"rtn", "gptq", "decoupleq"};
   task.method = static_cast<quantize::Method>(take_choice(options.Get("method"), kMethods, "method"));
   task.rounds = static_cast<int>(take_integer(options.Get("rounds"), "rounds", 1, 1000));
+  task.projected = read_flag(options, "projected");
   task.f16_grid = read_flag(options, "f16Grid");
   const float damping = take_float(options.Get("damping"), "damping");
   const auto threads = static_cast<int>(take_integer(options.Get("threads"), "threads", 1, kMaxThreads));

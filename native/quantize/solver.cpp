@@ -8,6 +8,7 @@
 #include "quantize/float_step.h"
 #include "quantize/integer_step.h"
 #include "quantize/local_search.h"
+#include "quantize/projected_step.h"
 
 namespace outrider::quantize {
 namespace {
@@ -164,7 +165,12 @@ class Solver {
   // New codes on the grid of `next`, taken where they lose less.
   Result integer_step(Candidate* next, double* taken) {
     if (aborted()) return Result::error(Status::kAborted, "aborted");
-    if (Result done = integer_.run(task_.W, s_, next->grid, product_, next->q.data()); !done.ok()) return done;
+    if (Result done = task_.projected ? projected_step(task_.H, task_.W, s_, next->grid, integer_.order(),
+                                                       product_.effort(), next->q.data())
+                                      : integer_.run(task_.W, s_, next->grid, product_, next->q.data());
+        !done.ok()) {
+      return done;
+    }
     if (task_.method == Method::kDecoupleq) {
       if (Result done = losses(next->q, next->grid, &next->loss); !done.ok()) return done;
       local_search(task_.H, s_, next->grid, integer_.order(), threads_, image_.as<float>(), next->q.data());

@@ -28,8 +28,9 @@ struct LayerTask {
   const float* H = nullptr;  // [d, d], damped: damp() below
   Shape shape;
   Method method = Method::kDecoupleq;
-  int rounds = 4;         // outer iterations of decoupleQ
-  bool f16_grid = false;  // scales and zeros end as f16 numbers, zeros as those of unsigned codes: what files hold
+  int rounds = 4;          // outer iterations of decoupleQ
+  bool projected = false;  // integer steps by projected Adam instead of the recursion; for small d
+  bool f16_grid = false;   // scales and zeros end as f16 numbers, zeros as those of unsigned codes: what files hold
   const std::atomic<bool>* abort = nullptr;
   const IntegerStep* integer = nullptr;  // prepared for H, where layers share it; null: made here
 };

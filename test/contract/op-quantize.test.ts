@@ -265,6 +265,23 @@ test("codes are near the best of all for few inputs", () => {
   expect(ratio).toBeLessThan(1.5);
 });
 
+test("projected integers keep to the box and are about as good as the recursion", () => {
+  const layer = randomLayer(10, 48, 17);
+  const options = { bits: 2, group: 16, method: "gptq" } as const;
+  const rtn = run(layer, { ...options, method: "rtn" });
+  const recursion = run(layer, options);
+  const projected = run(layer, { ...options, integers: "projected", threads: 2 });
+  expect(total(projected.loss)).toBeLessThan(0.9 * total(rtn.loss));
+  expect(total(projected.loss) / total(recursion.loss)).toBeLessThan(1.15);
+  const exact = lossOf(projected.weights.toFloat32(), layer);
+  for (let m = 0; m < 10; m++) expect(projected.loss[m] / exact[m]).toBeCloseTo(1, 4);
+  const whole = run(layer, { bits: 2, group: 16, integers: "projected" });
+  expect(total(whole.loss)).toBeLessThan(total(projected.loss));
+  expect(() => quantize({ weights: f32(new Float32Array(513), [1, 513]), bits: 2, integers: "projected" })).toThrow(
+    /512/,
+  );
+});
+
 test("weights that lie on a grid are found exactly", () => {
   const [M, d, group] = [8, 64, 32];
   const { H } = randomLayer(M, d, 2);
