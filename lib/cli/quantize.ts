@@ -79,7 +79,7 @@ export function addQuantizeCommand(program: Command): void {
     .option("--group <n>", "inputs that share a scale and a zero (default: 64)", count)
     .option("--method <name>", "rtn, gptq or decoupleq (default: decoupleq)")
     .option("--rounds <n>", "most turns of decoupleq (default: 8)", count)
-    .option("--block-epochs <n>", "passes that train scales and norms of each block, 0: none (default: 4)", count)
+    .option("--block-epochs <n>", "passes that train scales and norms of each block, 0: none (default: 2)", count)
     .option("--embeddings <bits>", "4, 8 or f16 (default: 8)")
     .option("--calibration <source...>", 'text or .jsonl files, or "self" for text of the model itself (default: self)')
     .option("--tokens <n>", "calibration tokens (default: 16384)", count)

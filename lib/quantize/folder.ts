@@ -1,6 +1,6 @@
 // The files of a quantised model beside its tensors: config, tokenizer, model card.
 
-import { copyFile, stat } from "node:fs/promises";
+import { readFile, stat } from "node:fs/promises";
 import path from "node:path";
 import { OutriderError } from "../errors.ts";
 import type { ModelFiles } from "../load/source.ts";
@@ -44,7 +44,7 @@ async function writeTokenizer(files: ModelFiles, out: string): Promise<void> {
   }
   for (const name of tokenizerFiles) {
     const from = path.join(files.path, name);
-    if (await stat(from).catch(() => undefined)) await copyFile(from, path.join(out, name));
+    if (await stat(from).catch(() => undefined)) await writeText(path.join(out, name), await readFile(from, "utf8"));
   }
 }
 

@@ -30,7 +30,7 @@ export interface QuantizeModelOptions {
   rounds?: number;
   /**
    * Passes over the calibration tokens that train scales, zeros and norms of each block on the error of its output, for families of the
-   * llama kind (llama, mistral, qwen2, qwen3); others go without. 0: none. @default 4
+   * llama kind (llama, mistral, qwen2, qwen3); others go without. 0: none. @default 2
    */
   blockEpochs?: number;
   /** Bits of the embedding and of an output head of its own, rounded to nearest in groups of 32; 16: f16. @default 8 */
@@ -98,7 +98,7 @@ export function resolveQuantize(options: QuantizeModelOptions): ResolvedQuantize
     group: 64,
     method: "decoupleq",
     rounds: 8,
-    blockEpochs: 4,
+    blockEpochs: 2,
     embeddings: 8,
     calibration: ["self"],
     tokens: 16384,

@@ -44,7 +44,7 @@ export interface QuantizedModel {
 type Losses = QuantizedModel["blocks"][number];
 
 const embeddingGroup = 32;
-const blockRate = 0.01;
+const blockRate = 0.005;
 const workFolder = ".quantize";
 
 /** The source with everything that quantising it needs. */
@@ -63,6 +63,8 @@ async function openModel(source: string | undefined, signal: AbortSignal | undef
   sourceConfig(files); // refuses what no config.json can say before hours of work
   return { files, config, weights: mapWeights(config, files.tensors, files.kind, files.config) };
 }
+
+const runText = (key: string) => `${JSON.stringify({ key })}\n`;
 
 /** A run in `out`, finished block by block. */
 class Run {
@@ -90,8 +92,10 @@ class Run {
       const before = await readFile(file, "utf8").catch(() => undefined);
       if (before === undefined) throw badArgument("out", "a folder that is empty or holds an unfinished run", out);
       if (!resume) throw badArgument("resume", "true for a folder with an unfinished run", resume);
-      if (JSON.parse(before).key !== key)
+      if (before !== runText(key))
         throw badArgument("resume", "the model, options and calibration tokens of the unfinished run", out);
+      // What a killed run was writing.
+      for (const name of found) if (name.endsWith(".tmp")) await rm(path.join(out, name), { force: true });
       return;
     }
     try {
@@ -99,7 +103,7 @@ class Run {
     } catch (error) {
       throw new OutriderError("OUTRIDER_IO", `Cannot make ${this.work}: ${(error as Error).message}`, { cause: error });
     }
-    await writeText(file, `${JSON.stringify({ key })}\n`);
+    await writeText(file, runText(key));
   }
 
   /** The matrices of a finished block and what they lost; undefined for one that is not. */
@@ -229,6 +233,7 @@ export async function quantizeModel(
       const secondsLeft = solved > 0 ? (seconds / solved) * (spec.layers.length - l) : undefined;
       onProgress?.({ phase: "blocks", done, total, secondsLeft });
     };
+    tick();
     const timer = onProgress ? setInterval(tick, 200) : undefined;
     const block = await settle(job, signal, () => false).finally(() => clearInterval(timer));
     const matrices = block.parts as QuantizedMatrix[];

@@ -35,8 +35,8 @@ struct MatrixOutcome {
 // What is done with a whole block.
 struct BlockPlan {
   std::array<MatrixPlan, kParts> parts;
-  int epochs = 0;      // of block-wise minimisation; 0: none
-  double rate = 0.01;  // see MinimiseTask
+  int epochs = 0;       // of block-wise minimisation; 0: none
+  double rate = 0.005;  // see MinimiseTask
   std::uint64_t seed = 0;
   // From an earlier run; empty: those of the model. The order of norms_of().
   std::vector<std::vector<float>> norms;

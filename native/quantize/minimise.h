@@ -14,7 +14,8 @@ struct MinimiseTask {
   const float* target = nullptr;  // [T, hidden]: what the original block makes of it
   std::vector<long> lengths;      // of the sequences in x
   int epochs = 0;
-  double rate = 0.01;  // of the first step, as a part of the root mean square of a tensor; falls to a tenth by a cosine
+  double rate =
+      0.005;  // of the first step, as a part of the root mean square of a tensor; falls to a tenth by a cosine
   std::uint64_t seed = 0;  // of the order of the sequences
   const std::atomic<bool>* abort = nullptr;
 };
