@@ -138,7 +138,7 @@ async function runKey(source: Source, options: ResolvedQuantize, calibration: Ca
     const { size, mtimeMs } = await stat(file);
     hash.update(`${file} ${size} ${mtimeMs}`);
   }
-  for (const { tokens, lengths } of [calibration]) hash.update(tokens).update(lengths);
+  hash.update(calibration.tokens).update(calibration.lengths);
   return hash.digest("hex");
 }
 

@@ -4,7 +4,6 @@
 #include <string>
 
 #include "base/half.h"
-#include "base/thread_pool.h"
 
 namespace outrider::quantize {
 
@@ -70,16 +69,11 @@ void to_unsigned(const Shape& s, Grid* grid) {
 }
 
 void round_to_grid(const float* W, const Shape& s, const Grid& grid, int threads, std::int8_t* q) {
-  parallel(threads, [&](int index, int count) {
-    const Share rows = share_of(s.M, index, count);
-    for (long m = rows.begin; m < rows.end; ++m) {
-      for (long g = 0; g < s.G; ++g) {
-        const auto at = static_cast<std::size_t>(m * s.G + g);
-        const float scale = grid.scale[at], zero = grid.zero[at];
-        for (long k = g * s.group; k < s.group_end(g); ++k) {
-          q[m * s.d + k] = static_cast<std::int8_t>(nearest(W[m * s.d + k], scale, zero, s.low(), s.high()));
-        }
-      }
+  over_groups(s, threads, [&](long m, long g) {
+    const auto at = static_cast<std::size_t>(m * s.G + g);
+    const float scale = grid.scale[at], zero = grid.zero[at];
+    for (long k = g * s.group; k < s.group_end(g); ++k) {
+      q[m * s.d + k] = static_cast<std::int8_t>(nearest(W[m * s.d + k], scale, zero, s.low(), s.high()));
     }
   });
 }

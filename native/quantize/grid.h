@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "base/status.h"
+#include "base/thread_pool.h"
 
 namespace outrider::quantize {
 
@@ -25,6 +26,17 @@ struct Shape {
 struct Grid {
   std::vector<float> scale, zero;  // [M, G]
 };
+
+// body(m, g) for every group of every row, rows split over threads.
+template <typename Body>
+void over_groups(const Shape& shape, int threads, const Body& body) {
+  parallel(threads, [&](int index, int count) {
+    const Share rows = share_of(shape.M, index, count);
+    for (long m = rows.begin; m < rows.end; ++m) {
+      for (long g = 0; g < shape.G; ++g) body(m, g);
+    }
+  });
+}
 
 // The nearest level, ties upwards; a scale too small to divide by counts as 1e-15 with its sign.
 inline int nearest(float w, float scale, float zero, int low, int high) {

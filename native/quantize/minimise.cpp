@@ -236,16 +236,11 @@ class Minimiser {
 }  // namespace
 
 void image_of(const Shape& s, const std::int8_t* q, const Grid& grid, int threads, float* w) {
-  parallel(threads, [&](int index, int count) {
-    const Share rows = share_of(s.M, index, count);
-    for (long m = rows.begin; m < rows.end; ++m) {
-      for (long g = 0; g < s.G; ++g) {
-        const auto at = static_cast<std::size_t>(m * s.G + g);
-        const float scale = grid.scale[at], zero = grid.zero[at];
-        for (long k = g * s.group; k < s.group_end(g); ++k)
-          w[m * s.d + k] = scale * static_cast<float>(q[m * s.d + k] - s.low()) + zero;
-      }
-    }
+  over_groups(s, threads, [&](long m, long g) {
+    const auto at = static_cast<std::size_t>(m * s.G + g);
+    const float scale = grid.scale[at], zero = grid.zero[at];
+    for (long k = g * s.group; k < s.group_end(g); ++k)
+      w[m * s.d + k] = scale * static_cast<float>(q[m * s.d + k] - s.low()) + zero;
   });
 }
 

@@ -114,18 +114,11 @@ class Solver {
   Result losses(const std::vector<std::int8_t>& q, const Grid& grid, std::vector<double>* loss) {
     if (aborted()) return Result::error(Status::kAborted, "aborted");
     float* const lost = lost_.as<float>();
-    parallel(threads_, [&](int index, int count) {
-      const Share rows = share_of(s_.M, index, count);
-      for (long m = rows.begin; m < rows.end; ++m) {
-        for (long g = 0; g < s_.G; ++g) {
-          const auto at = static_cast<std::size_t>(m * s_.G + g);
-          const float scale = grid.scale[at], zero = grid.zero[at];
-          for (long k = g * s_.group; k < s_.group_end(g); ++k) {
-            const long i = m * s_.d + k;
-            lost[i] = scale * static_cast<float>(q[static_cast<std::size_t>(i)]) + zero - task_.W[i];
-          }
-        }
-      }
+    over_groups(s_, threads_, [&](long m, long g) {
+      const auto at = static_cast<std::size_t>(m * s_.G + g);
+      const float scale = grid.scale[at], zero = grid.zero[at];
+      for (long i = m * s_.d + g * s_.group; i < m * s_.d + s_.group_end(g); ++i)
+        lost[i] = scale * static_cast<float>(q[static_cast<std::size_t>(i)]) + zero - task_.W[i];
     });
     if (Result done = product_.multiply(lost, s_.M, s_.d, statistics(), image_.as<float>(), s_.d); !done.ok())
       return done;
