@@ -1,8 +1,8 @@
 #!/usr/bin/env node
 // npm run quality [-- --only ID] [--json] [--keep FOLDER]
 //
-// What SmolLM2-135M-Instruct loses at few bits, by method: quantised from its GGUF with 16384 calibration tokens, half of them text of the
-// model itself, half foreign text, and measured against the GGUF on the windows of the golden perplexity. Embeddings stay f16: the table is
+// What SmolLM2-135M-Instruct loses at few bits, by method: quantised from its GGUF with calibration text half of which is
+// the model's own and half foreign, by the defaults of quantizeModel(), and measured against the GGUF on the windows of the golden perplexity. Embeddings stay f16: the table is
 // about the 210 matrices of the blocks. Float activations; `perplexityInt8` is what the integer kernels make of the same weights. Rows:
 // { id, bytes, bitsPerWeight, perplexity, perplexityInt8, kl, top1, seconds }. Finished rows are kept in bench/results/quality.json with
 // date and commit, and docs/quality.md shows them all. Needs the folder of shared models.
@@ -18,15 +18,23 @@ const shared = path.resolve(process.env.OUTRIDER_SHARED ?? path.join(root, "../s
 const resultsFile = path.join(root, "bench/results/quality.json");
 
 const steps = {
-  rtn: { method: "rtn", blockEpochs: 0 },
-  gptq: { method: "gptq", blockEpochs: 0 },
-  decoupleq: { method: "decoupleq", blockEpochs: 0 },
-  block: { method: "decoupleq", blockEpochs: 2 },
+  rtn: { method: "rtn", blockEpochs: 0, distillSteps: 0 },
+  gptq: { method: "gptq", blockEpochs: 0, distillSteps: 0 },
+  decoupleq: { method: "decoupleq", blockEpochs: 0, distillSteps: 0 },
+  block: { method: "decoupleq", distillSteps: 0 },
+  distilled: { method: "decoupleq" },
 };
 const shapes = { "w2-g64": [2, 64], "w2-g32": [2, 32], "w2-g16": [2, 16], "w3-g64": [3, 64], "w4-g64": [4, 64] };
-const plans = Object.entries(shapes).flatMap(([shape, [bits, group]]) =>
-  Object.entries(steps).map(([step, options]) => ({ id: `${shape}/${step}`, options: { bits, group, ...options } })),
-);
+const tables = 49152 * 576 * 2; // f16 embeddings
+const plans = [
+  ...Object.entries(shapes).flatMap(([shape, [bits, group]]) =>
+    Object.entries(steps).map(([step, options]) => ({ id: `${shape}/${step}`, options: { bits, group, ...options } })),
+  ),
+  ...[32, 40, 51].map((mebibytes) => ({
+    id: `mixed-${mebibytes}MiB`,
+    options: { budget: mebibytes * 2 ** 20 + tables },
+  })),
+];
 
 // llama.cpp's quantisers on the same weights, windows and protocol, with an importance matrix: their figures.
 const theirs = [
@@ -65,11 +73,11 @@ for (const { id, options } of wanted) {
   const out = values.keep
     ? path.join(values.keep, id.replace("/", "-"))
     : mkdtempSync(path.join(os.tmpdir(), "outrider-quality-"));
-  let last = -1;
+  let last = "";
   const onProgress = ({ phase, done, total, secondsLeft }) => {
-    const percent = Math.floor((10 * done) / total);
-    if (phase === "blocks" && percent !== last) say(`${id}: ${10 * percent} %, ${Math.round(secondsLeft ?? 0)} s left`);
-    last = percent;
+    const step = `${phase} ${10 * Math.floor((10 * done) / total)} %`;
+    if (step !== last) say(`${id}: ${step}, ${Math.round(secondsLeft ?? 0)} s left`);
+    last = step;
   };
   const result = await quantizeModel(source, { out, embeddings: 16, calibration, ...options, onProgress });
   const exact = await load(out, { activation: "float" });

@@ -2,7 +2,7 @@
 // npm run bench:report: renders the tables of bench/results/ into docs/performance.md and its plots.
 import { existsSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import path from "node:path";
-import { barPlot, linePlot } from "./plot.mjs";
+import { barPlot, linePlot } from "../dist/cli/svg-plot.js";
 
 const root = path.resolve(import.meta.dirname, "..");
 const docs = path.join(root, "docs");

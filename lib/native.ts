@@ -313,6 +313,32 @@ export interface NativeAddon {
     lengths: Int32Array;
     threads: number;
   }): NativeJob<NativeQuantizer>;
+  /** Runs the model on the tokens, and backwards from tokens that it draws. */
+  surveyor(options: {
+    spec: DecoderSpec;
+    weights: ModelWeights;
+    files: string[];
+    tokens: Int32Array;
+    lengths: Int32Array;
+    threads: number;
+    seed: number;
+  }): NativeJob<NativeSurveyor>;
+  /** Opens the files; blocks are then added in order, and {@link NativeDistiller.ready} called. */
+  distiller(options: {
+    spec: DecoderSpec;
+    weights: ModelWeights;
+    files: string[];
+    tokens: Int32Array;
+    lengths: Int32Array;
+    threads: number;
+    /** How embedding and head are rounded. */
+    tableBits: 4 | 8 | 16;
+    tableGroup: number;
+    seed: number;
+    /** Of the first step, relative to the size of what is trained. */
+    rate: number;
+    steps: number;
+  }): NativeJob<NativeDistiller>;
   /** That many bytes of native memory, 0. */
   snapshotBytes(length: number): SnapshotBytes;
   writeSnapshotBytes(bytes: SnapshotBytes, offset: number, piece: Uint8Array): void;
@@ -375,6 +401,48 @@ export interface NativeQuantizer {
   table(which: "embedding" | "head", bits: 4 | 8 | 16, group: number): NativeJob<QuantizedMatrix | Uint16Array>;
   /** Hidden states of all tokens before the next block, `[T, hidden]`. */
   hidden(): Float32Array;
+}
+
+/** What each matrix costs at each number of bits. */
+export interface NativeSurveyor {
+  /**
+   * Of the last block that is left: costs of q, k, v, o, gate, up, down at each option, in nats a token; in parts of the output's energy
+   * for families that have no backward pass.
+   */
+  block(options: readonly Pick<MatrixPlan, "bits" | "group">[]): NativeJob<Float64Array[]>;
+}
+
+/** Scales and zeros (f16) of q, k, v, o, gate, up, down, and norms as in {@link BlockPlan}. */
+export interface TrainedBlock {
+  parts: { scale: Uint16Array; zero: Uint16Array }[];
+  norms: Float32Array[];
+}
+
+/** A quantised model in end-to-end distillation. Losses are KL divergences from the original, in nats a token. */
+export interface NativeDistiller {
+  /** The next block; norms are the model's if absent. */
+  block(block: {
+    parts: (Pick<MatrixPlan, "bits" | "group"> & Pick<QuantizedMatrix, "codes" | "scale" | "zero">)[];
+    norms?: Float32Array[];
+  }): NativeJob<true>;
+  ready(): NativeJob<true>;
+  /** Trains on the next sequence; its loss before that. */
+  step(): NativeJob<number>;
+  /** Mean loss of the first sequences, `most` of them. */
+  divergence(most: number): NativeJob<number>;
+  /** Gradients of one sequence's loss by scales, by the weight in the middle of the codes, and by norms. */
+  gradients(sequence: number): NativeJob<{
+    loss: number;
+    blocks: { scale: Float32Array[]; middle: Float32Array[]; norms: Float32Array[] }[];
+    finalNorm: Float32Array;
+  }>;
+  /** Scales and zeros to f16. */
+  round(): void;
+  take(layer: number): TrainedBlock;
+  finalNorm(): Float32Array;
+  /** Everything that {@link restore} needs to go on with the same bits. */
+  state(): Float32Array;
+  restore(state: Float32Array, steps: number): void;
 }
 
 /** The loaded addon. Every other module reaches native code through this one value. */

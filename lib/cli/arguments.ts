@@ -17,6 +17,24 @@ export function count(text: string): number {
   return value;
 }
 
+const units: Readonly<Record<string, number>> = {
+  "": 1,
+  kib: 2 ** 10,
+  mib: 2 ** 20,
+  gib: 2 ** 30,
+  kb: 1e3,
+  mb: 1e6,
+  gb: 1e9,
+};
+
+/** Bytes such as 40MiB, 1.5GB or 1000000, or a usage error. */
+export function bytes(text: string): number {
+  const [, value, unit] = /^(\d+(?:\.\d+)?)\s*([a-z]*)$/i.exec(text.trim()) ?? [];
+  const size = units[(unit ?? "?").toLowerCase()];
+  if (size === undefined) throw new InvalidArgumentError("Expected bytes such as 40MiB.");
+  return Math.floor(Number(value) * size);
+}
+
 /** An integer of either sign, as its digits: it may be larger than a number holds. */
 function integer(text: string): string {
   if (!/^-?\d+$/.test(text)) throw new InvalidArgumentError("Expected an integer.");

@@ -1,16 +1,20 @@
 // outrider compare.
 
 import { readFile } from "node:fs/promises";
+import path from "node:path";
 import type { Command } from "commander";
 import { type Comparison, compareModels, type Model, OutriderError } from "../index.ts";
+import { writeText } from "../quantize/safetensors-writer.ts";
 import { count, loadOptions, withLoadOptions } from "./arguments.ts";
 import { interruptible } from "./interrupt.ts";
 import { formatBytes, loadWithProgress, Progress } from "./output.ts";
+import { linePlot } from "./svg-plot.ts";
 
 interface Values {
   text: string;
   window?: number;
   maxWindows?: number;
+  plot?: string;
   json?: boolean;
 }
 
@@ -29,6 +33,21 @@ function print(names: string[], found: Comparison, speeds: Speed[]): void {
   process.stdout.write(
     `\nKL divergence ${found.kl.mean.toFixed(4)} nats, 99th percentile ${found.kl.p99.toFixed(4)}\n` +
       `same likeliest token ${(100 * found.top1).toFixed(2)} % of ${found.tokens} positions\n`,
+  );
+}
+
+/** Percentiles of the divergence and the two models' perplexities. */
+function plotOf([first, second]: string[], { kl, perplexity, tokens }: Comparison): string {
+  const points = kl.percentiles.map((value, p) => [p, value] as const);
+  const mean = kl.percentiles.map((_, p) => [p, kl.mean] as const);
+  return linePlot(
+    `KL divergence of ${second} from ${first}: perplexity ${perplexity[0].toFixed(2)} and ${perplexity[1].toFixed(2)}`,
+    `percentile of ${tokens} positions`,
+    "nats",
+    [
+      { name: "positions, sorted", points: points.slice(0, 100) },
+      { name: `mean, ${kl.mean.toFixed(4)}`, points: mean.slice(0, 100) },
+    ],
   );
 }
 
@@ -52,6 +71,8 @@ async function compareCommand(first: string, second: string, values: Values & Re
     progress.end(),
   );
   const speeds = [await speedOf(a, signal), await speedOf(b, signal)];
+  const names = [first, second].map((source) => path.basename(source));
+  if (values.plot) await writeText(values.plot, plotOf(names, found));
   if (values.json) process.stdout.write(`${JSON.stringify({ models: [first, second], ...found, speeds })}\n`);
   else print([first, second], found, speeds);
 }
@@ -65,6 +86,7 @@ export function addCompareCommand(program: Command): void {
     .requiredOption("--text <file>", "text to compare on")
     .option("--window <tokens>", "tokens per window", count)
     .option("--max-windows <n>", "windows to compare", count)
+    .option("--plot <file>", "write the percentiles of the divergence as an SVG")
     .option("--json", "print JSON")
     .action(compareCommand);
 }

@@ -25,6 +25,13 @@ async function inspectCommand(source: string | undefined, values: { json?: boole
   for (const [format, bytes] of Object.entries(found.bytesByFormat))
     process.stdout.write(`  ${format.padEnd(5)} ${formatBytes(bytes)}\n`);
   process.stdout.write(`  total ${formatBytes(total)}\n`);
+  if (!found.quantization) return;
+  const { method, shapes } = found.quantization;
+  process.stdout.write(
+    `\nquantised by ${method}: rows of codes, lowest bits first, weight = scale * code + zero by row and group of inputs\n`,
+  );
+  for (const { bits, group, matrices, bytes } of shapes)
+    process.stdout.write(`  ${bits} bits in groups of ${group}: ${matrices} matrices, ${formatBytes(bytes)}\n`);
 }
 
 async function doctorCommand(values: { json?: boolean }): Promise<void> {

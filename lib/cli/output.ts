@@ -48,12 +48,13 @@ export class Progress {
 /** Loads a model with a progress bar. */
 export async function loadWithProgress(source: string | undefined, options: LoadOptions): Promise<Model> {
   const progress = new Progress();
+  const labels = { download: "Downloading", quantization: "Quantising", weights: "Loading" };
   const onProgress = ({ phase, loaded, total, file }: LoadProgress) =>
     progress.update(
-      phase === "download" ? `Downloading ${file ?? ""}` : "Loading",
+      file ? `${labels[phase]} ${file}` : labels[phase],
       loaded,
       total,
-      `${formatBytes(loaded)} of ${formatBytes(total)}`,
+      phase === "quantization" ? `${loaded} of ${total}` : `${formatBytes(loaded)} of ${formatBytes(total)}`,
     );
   try {
     return await load(source, { ...options, onProgress });

@@ -1,8 +1,14 @@
 // outrider quantize.
 
 import type { Command } from "commander";
-import { type QuantizedModel, type QuantizeModelOptions, type QuantizeProgress, quantizeModel } from "../index.ts";
-import { count } from "./arguments.ts";
+import {
+  type QuantizedModel,
+  type QuantizeModelOptions,
+  type QuantizePlan,
+  type QuantizeProgress,
+  quantizeModel,
+} from "../index.ts";
+import { bytes, count } from "./arguments.ts";
 import { interruptible } from "./interrupt.ts";
 import { formatBytes, Progress } from "./output.ts";
 
@@ -10,9 +16,12 @@ interface Values {
   out: string;
   bits?: number;
   group?: number;
+  budget?: number;
   method?: string;
   rounds?: number;
   blockEpochs?: number;
+  distillSteps?: number;
+  distillTokens?: number;
   embeddings?: string;
   calibration?: string[];
   tokens?: number;
@@ -23,7 +32,13 @@ interface Values {
   json?: boolean;
 }
 
-const labels = { calibration: "Calibration text", blocks: "Quantising", files: "Writing" };
+const labels = {
+  calibration: "Calibration text",
+  plan: "Survey",
+  blocks: "Quantising",
+  distillation: "Distilling",
+  files: "Writing",
+};
 
 function left(seconds: number | undefined): string {
   if (seconds === undefined) return "";
@@ -45,26 +60,56 @@ function lossTable({ blocks }: QuantizedModel): string {
   return ["  part    lost %  rounded %", ...lines, ...last].join("\n");
 }
 
+const mebibytes = (bytes: number) => (bytes / 2 ** 20).toFixed(1);
+
+/** How many matrices of each part are stored in each way, and what they take. */
+function planTable({ blocks, bitsPerWeight, bytes }: QuantizePlan): string {
+  const names = Object.keys(blocks[0]) as (keyof (typeof blocks)[0])[];
+  const all = blocks.flatMap((block) => Object.values(block));
+  const key = ({ bits, group }: (typeof all)[number]) => `${bits} bits g${group}`;
+  const kinds = [...new Set(all.toSorted((a, b) => a.bits - b.bits || b.group - a.group).map(key))];
+  const width = Math.max(...kinds.map((kind) => kind.length)) + 2;
+  const count = (name: (typeof names)[number], kind: string) =>
+    String(blocks.filter((block) => key(block[name]) === kind).length).padStart(width);
+  const lines = names.map(
+    (name) =>
+      `  ${name.padEnd(5)}${kinds.map((kind) => count(name, kind)).join("")}${mebibytes(blocks.reduce((sum, block) => sum + block[name].bytes, 0)).padStart(8)}`,
+  );
+  return [
+    `  part ${kinds.map((kind) => kind.padStart(width)).join("")}     MiB`,
+    ...lines,
+    `  blocks ${mebibytes(bytes.blocks)} MiB (${bitsPerWeight.toFixed(2)} bits a weight), embeddings ${mebibytes(bytes.tables)} MiB`,
+  ].join("\n");
+}
+
 async function quantizeCommand(source: string | undefined, values: Values): Promise<void> {
   const progress = new Progress();
   const onProgress = ({ phase, done, total, secondsLeft }: QuantizeProgress) =>
     progress.update(labels[phase], done, total, left(secondsLeft));
+  const onPlan = (plan: QuantizePlan) => {
+    progress.end();
+    process.stderr.write(`${planTable(plan)}\n`);
+  };
   const { json, embeddings, ...rest } = values;
   const options = {
     ...rest,
     ...(embeddings === undefined ? {} : { embeddings: embeddings === "f16" ? 16 : count(embeddings) }),
   };
   const signal = interruptible();
-  const model = await quantizeModel(source, { ...options, signal, onProgress } as QuantizeModelOptions).finally(() =>
-    progress.end(),
+  const model = await quantizeModel(source, { ...options, signal, onProgress, onPlan } as QuantizeModelOptions).finally(
+    () => progress.end(),
   );
   if (json) {
     process.stdout.write(`${JSON.stringify(model)}\n`);
     return;
   }
+  const { divergence } = model;
+  const distilled = divergence
+    ? `\ndistillation brought the KL divergence from ${divergence.before.toFixed(4)} to ${divergence.after.toFixed(4)} nats a token\n`
+    : "";
   process.stdout.write(
     `${model.folder}: ${formatBytes(model.bytes)}, ${model.bitsPerWeight.toFixed(2)} bits a weight in the blocks, ${Math.round(model.seconds)} s\n\n` +
-      `energy of the layers' outputs that is lost on the calibration tokens, and what rounding to nearest would have lost\n${lossTable(model)}\n`,
+      `energy of the layers' outputs that is lost on the calibration tokens, and what rounding to nearest would have lost\n${lossTable(model)}\n${distilled}`,
   );
 }
 
@@ -77,9 +122,12 @@ export function addQuantizeCommand(program: Command): void {
     .requiredOption("-o, --out <folder>", "folder to write")
     .option("--bits <n>", "bits of the blocks: 2, 3, 4 or 8 (default: 2)", count)
     .option("--group <n>", "inputs that share a scale and a zero (default: 64)", count)
+    .option("--budget <bytes>", "bytes of all matrices, such as 40MiB: bits of each by what it is worth", bytes)
     .option("--method <name>", "rtn, gptq or decoupleq (default: decoupleq)")
     .option("--rounds <n>", "most turns of decoupleq (default: 8)", count)
     .option("--block-epochs <n>", "passes that train scales and norms of each block, 0: none (default: 2)", count)
+    .option("--distill-steps <n>", "steps that train all scales and norms at once, 0: none (default: 200)", count)
+    .option("--distill-tokens <n>", "calibration tokens for these steps (default: 65536)", count)
     .option("--embeddings <bits>", "4, 8 or f16 (default: 8)")
     .option("--calibration <source...>", 'text or .jsonl files, or "self" for text of the model itself (default: self)')
     .option("--tokens <n>", "calibration tokens (default: 16384)", count)

@@ -51,10 +51,10 @@ export function checkIds(name: string, what: string, ids: unknown, vocab: number
 }
 
 /** @throws {OutriderError} OUTRIDER_ARGUMENT unless `options` is an object of known members. */
-export function checkOptions(options: unknown, known: readonly string[]): void {
-  if (typeof options !== "object" || options === null) throw badArgument("options", "an object", options);
+export function checkOptions(options: unknown, known: readonly string[], name = "options"): void {
+  if (typeof options !== "object" || options === null) throw badArgument(name, "an object", options);
   for (const key of Object.keys(options))
-    if (!known.includes(key)) throw badArgument("options", `only ${known.join(", ")}`, key);
+    if (!known.includes(key)) throw badArgument(name, `only ${known.join(", ")}`, key);
 }
 
 /** @throws {OutriderError} OUTRIDER_ARGUMENT unless `signal` is an AbortSignal or undefined. */

@@ -4,6 +4,7 @@ import { badArgument } from "../errors.ts";
 import { readGguf } from "../load/gguf.ts";
 import { readSafetensors } from "../load/safetensors.ts";
 import { openSource } from "../load/source.ts";
+import { affineConfig } from "../model/affine-config.ts";
 import type { TensorTable } from "../tensor/entry.ts";
 
 /** Result of {@link inspect}. */
@@ -14,6 +15,8 @@ export interface Inspection {
   metadata: Record<string, unknown>;
   tensors: { name: string; format: string; shape: number[]; bytes: number }[];
   bytesByFormat: Record<string, number>;
+  /** How the matrices of a quantised folder are stored: codes, and an f16 scale and zero for each row and group of inputs. */
+  quantization?: { method: string; shapes: { bits: number; group: number; matrices: number; bytes: number }[] };
 }
 
 function short(value: unknown): unknown {
@@ -33,6 +36,30 @@ function describeTensors(tensors: TensorTable): Pick<Inspection, "tensors" | "by
     return { name, format, shape: [...shape], bytes: byteLength };
   });
   return { tensors: list, bytesByFormat };
+}
+
+function describeQuantization(
+  config: Record<string, unknown>,
+  tensors: TensorTable,
+): Pick<Inspection, "quantization"> | undefined {
+  const affine = affineConfig(config);
+  if (!affine) return undefined;
+  const shapes = new Map<string, { bits: number; group: number; matrices: number; bytes: number }>();
+  for (const name of tensors.keys()) {
+    if (!name.endsWith(".codes")) continue;
+    const module = name.slice(0, -".codes".length);
+    const { bits, group } = affine.of(module);
+    const key = `${bits} ${group}`;
+    const before = shapes.get(key) ?? { bits, group, matrices: 0, bytes: 0 };
+    const bytes = ["codes", "scale", "zero"].reduce(
+      (sum, part) => sum + (tensors.get(`${module}.${part}`)?.byteLength ?? 0),
+      before.bytes,
+    );
+    shapes.set(key, { ...before, matrices: before.matrices + 1, bytes });
+  }
+  const { quant_method: method } = config.quantization_config as { quant_method: string };
+  const sorted = [...shapes.values()].sort((a, b) => a.bits - b.bits || b.group - a.group);
+  return { quantization: { method, shapes: sorted } };
 }
 
 /**
@@ -58,5 +85,6 @@ export async function inspect(source?: string): Promise<Inspection> {
   const files = await openSource(source);
   const metadata =
     files.config ?? Object.fromEntries([...(files.metadata ?? [])].map(([key, value]) => [key, short(value)]));
-  return { path: files.path, kind: files.kind, metadata, ...describeTensors(files.tensors) };
+  const quantization = files.config && describeQuantization(files.config, files.tensors);
+  return { path: files.path, kind: files.kind, metadata, ...describeTensors(files.tensors), ...quantization };
 }

@@ -119,6 +119,21 @@ export interface NativeOps {
     },
     level?: Level,
   ): { loss: number; parts: Float32Array[]; norms: Float32Array[]; x: Float32Array };
+  headGradients(
+    options: {
+      T: number;
+      hidden: number;
+      vocab: number;
+      eps: number;
+      logitScale: number;
+      x: Float32Array;
+      teacher: Float32Array;
+      norm: Float32Array;
+      head: Float32Array;
+      teacherHead: Float32Array;
+    },
+    level?: Level,
+  ): { loss: number; x: Float32Array; norm: Float32Array };
   quantizeLayer(
     weights: Float32Array,
     hessian: Float32Array,

@@ -105,7 +105,7 @@ async function fromModel(
 }
 
 /**
- * The tokens that `options.calibration` names, an equal part from each.
+ * The tokens that `options.calibration` names, an equal part from each, enough for statistics and for distillation.
  * @throws {OutriderError} OUTRIDER_NOT_FOUND, OUTRIDER_IO or OUTRIDER_FORMAT naming the file.
  */
 export async function calibrationTokens(
@@ -116,7 +116,7 @@ export async function calibrationTokens(
 ): Promise<CalibrationTokens> {
   const { calibration, onProgress, signal } = options;
   const window = Math.min(options.window ?? 1024, contextLength);
-  const total = Math.max(1, Math.round(options.tokens / window));
+  const total = Math.max(1, Math.round(Math.max(options.tokens, options.distillTokens) / window));
   const windows: Int32Array[] = [];
   for (const [i, from] of calibration.entries()) {
     signal?.throwIfAborted();
@@ -128,6 +128,10 @@ export async function calibrationTokens(
     if (from === "self") windows.push(...(await fromModel(source, count, window, text, options, report)));
     else windows.push(...(await fromFile(from, count, window, text)));
   }
+  return joined(windows);
+}
+
+function joined(windows: readonly Int32Array[]): CalibrationTokens {
   const lengths = Int32Array.from(windows, (ids) => ids.length);
   const tokens = new Int32Array(lengths.reduce((sum, length) => sum + length, 0));
   let at = 0;
@@ -136,4 +140,16 @@ export async function calibrationTokens(
     at += ids.length;
   }
   return { tokens, lengths };
+}
+
+/** Sequences of about that many tokens, spread evenly over all of them, so that each source keeps its part. */
+export function someOf({ tokens, lengths }: CalibrationTokens, most: number): CalibrationTokens {
+  const take = Math.max(1, Math.min(lengths.length, Math.round((most * lengths.length) / tokens.length)));
+  const windows: Int32Array[] = [];
+  let at = 0;
+  for (const length of lengths) {
+    windows.push(tokens.subarray(at, at + length));
+    at += length;
+  }
+  return joined(Array.from({ length: take }, (_, i) => windows[Math.floor((i * lengths.length) / take)]));
 }

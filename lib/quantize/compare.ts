@@ -20,8 +20,8 @@ export interface CompareOptions {
 export interface Comparison {
   /** exp of the mean negative log-likelihood per predicted token, of each model. */
   perplexity: [number, number];
-  /** Kullback-Leibler divergence of the second model's next-token law from the first one's, in nats: mean and 99th percentile. */
-  kl: { mean: number; p99: number };
+  /** Kullback-Leibler divergence of the second model's next-token law from the first one's, in nats: mean, 99th percentile, and all percentiles from 0 to 100. */
+  kl: { mean: number; p99: number; percentiles: number[] };
   /** Part of the positions where both have the same likeliest token. */
   top1: number;
   /** Predicted tokens. */
@@ -100,11 +100,13 @@ export async function compareModels(
   }
   const tokens = divergences.length;
   const sorted = divergences.toSorted((x, y) => x - y);
+  const percentile = (p: number) => sorted[Math.min(tokens - 1, Math.floor((p / 100) * tokens))];
   return {
     perplexity: [Math.exp(nll[0] / tokens), Math.exp(nll[1] / tokens)],
     kl: {
       mean: divergences.reduce((sum, value) => sum + value, 0) / tokens,
-      p99: sorted[Math.min(tokens - 1, Math.floor(0.99 * tokens))],
+      p99: percentile(99),
+      percentiles: Array.from({ length: 101 }, (_, p) => percentile(p)),
     },
     top1: same / tokens,
     tokens,

@@ -49,12 +49,22 @@ async function writeTokenizer(files: ModelFiles, out: string): Promise<void> {
 }
 
 function card(model: QuantizedModel, origin: string): string {
-  const { bits, group, method, tokens, calibration } = model.settings;
-  return `# ${path.basename(origin)}, quantised
+  const { bits, group, budget, method, blockEpochs, distillSteps, tokens, distillTokens, calibration } = model.settings;
+  const name = path.basename(origin);
+  const shapes =
+    budget === undefined
+      ? `${bits} bits, groups of ${group}`
+      : `as many bits each as pay most within ${(budget / 2 ** 20).toFixed(1)} MiB`;
+  const trained = [
+    `scales, zeros and norms trained block by block for ${blockEpochs} passes`,
+    `then all together for ${distillSteps} steps on ${distillTokens} tokens, from ${model.divergence?.before.toFixed(3)} to ${model.divergence?.after.toFixed(3)} nats of KL divergence a token`,
+  ].filter((_, i) => (i === 0 ? model.blocks.some(({ error }) => error) : model.divergence));
+  return `# ${name}, quantised
 
-Made by \`outrider quantize\` from ${path.basename(origin)}: matrices of the blocks in ${bits} bits, groups of ${group}, method ${method}, on
-${tokens} calibration tokens (${calibration.join(", ")}); embeddings in ${model.settings.embeddings} bits. ${model.bitsPerWeight.toFixed(2)} bits for a weight of the blocks, scales and
-zeros counted; ${(model.bytes / 2 ** 20).toFixed(1)} MiB.
+Made by \`outrider quantize\` from ${name}: matrices of the blocks in ${shapes}, method ${method}, on ${tokens} calibration
+tokens (${calibration.map((from) => path.basename(from)).join(", ")})${trained.map((what) => `; ${what}`).join("")}. Embeddings in ${model.settings.embeddings} bits.
+
+${model.bitsPerWeight.toFixed(2)} bits for a weight of the blocks, scales and zeros counted; ${(model.bytes / 2 ** 20).toFixed(1)} MiB.
 
 Every matrix \`NAME\` is \`NAME.codes\` (u8, rows of unsigned codes, lowest bits first), \`NAME.scale\` and \`NAME.zero\` (f16, one for each row and
 group of inputs): \`weight = scale * code + zero\`. Bits and group size are in \`quantization_config\` of config.json. The licence is that of

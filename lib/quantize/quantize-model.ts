@@ -1,22 +1,33 @@
 // quantizeModel(): any model that outrider runs, as a folder of few bits.
 
-import { createHash } from "node:crypto";
-import { mkdir, readdir, readFile, rm, stat } from "node:fs/promises";
+import { stat } from "node:fs/promises";
 import path from "node:path";
-import { badArgument, OutriderError } from "../errors.ts";
 import { readTokenizer } from "../generate/open.ts";
-import { readSafetensors } from "../load/safetensors.ts";
-import { type ModelFiles, openSource } from "../load/source.ts";
-import { type ModelConfig, specFromConfig } from "../model/config.ts";
-import { specFromGguf } from "../model/gguf-config.ts";
 import { settle } from "../model/runtime.ts";
-import { folderNames, mapWeights, type WeightMap } from "../model/weights.ts";
-import { type BlockPlan, type MatrixPlan, type NativeQuantizer, native, type QuantizedMatrix } from "../native.ts";
-import { type CalibrationTokens, calibrationTokens } from "./calibration.ts";
-import { sourceConfig, writeFolder } from "./folder.ts";
-import { type QuantizeModelOptions, type ResolvedQuantize, resolveQuantize } from "./options.ts";
-import { joinSafetensors, type StoredTensor, writeSafetensors, writeText } from "./safetensors-writer.ts";
-import { blockTensors, matrixTensors, type Part, parts, vectorTensor } from "./tensors.ts";
+import { type BlockPlan, type NativeQuantizer, native, type QuantizedMatrix } from "../native.ts";
+import { budgetPlan, surveyTokens } from "./budget.ts";
+import { type CalibrationTokens, calibrationTokens, someOf } from "./calibration.ts";
+import { distil } from "./distill.ts";
+import { writeFolder } from "./folder.ts";
+import { openModel, type Source } from "./model.ts";
+import { type QuantizeModelOptions, type QuantizePlan, type ResolvedQuantize, resolveQuantize } from "./options.ts";
+import { describePlan, type MatrixShape, uniformPlan } from "./plan.ts";
+import { quantizationConfig } from "./quantization-config.ts";
+import { type FinishedBlock, Run } from "./run.ts";
+import { joinSafetensors, writeSafetensors } from "./safetensors-writer.ts";
+import { tableBytes, tableModules, writeFinalNorm, writeTables } from "./tables.ts";
+import { blockTensors, type Part, parts } from "./tensors.ts";
+
+/** What became of a block. */
+export interface BlockReport {
+  /**
+   * `loss` is the part of the layer's output energy that is lost on the calibration tokens, `rounded` the same after rounding to nearest
+   * alone.
+   */
+  parts: Record<Part, { loss: number; rounded: number }>;
+  /** Of a block that was minimised: the relative error of its output before and after. */
+  error?: { before: number; after: number };
+}
 
 /** What {@link quantizeModel} made. */
 export interface QuantizedModel {
@@ -27,159 +38,128 @@ export interface QuantizedModel {
   bitsPerWeight: number;
   /** Seconds of this call. */
   seconds: number;
-  /**
-   * The parts of each block: `loss` is the part of the layer's output energy that is lost on the calibration tokens, `rounded` the same
-   * after rounding to nearest alone. Blocks that were minimised have the relative error of their output before and after.
-   */
-  blocks: {
-    parts: Record<Part, { loss: number; rounded: number }>;
-    error?: { before: number; after: number };
-  }[];
+  plan: QuantizePlan;
+  blocks: BlockReport[];
+  /** KL divergence from the original in nats a token before and after distillation, on up to eight of the calibration sequences. */
+  divergence?: { before: number; after: number };
   settings: Pick<
     ResolvedQuantize,
-    "bits" | "group" | "method" | "rounds" | "blockEpochs" | "embeddings" | "calibration" | "tokens" | "seed"
+    | "bits"
+    | "group"
+    | "budget"
+    | "method"
+    | "rounds"
+    | "blockEpochs"
+    | "distillSteps"
+    | "distillTokens"
+    | "embeddings"
+    | "calibration"
+    | "tokens"
+    | "seed"
   >;
 }
 
-type Losses = QuantizedModel["blocks"][number];
+type Finished = FinishedBlock<BlockReport>;
 
-const embeddingGroup = 32;
 const blockRate = 0.005;
-const workFolder = ".quantize";
-
-/** The source with everything that quantising it needs. */
-interface Source {
-  files: ModelFiles;
-  config: ModelConfig;
-  weights: WeightMap;
-}
-
-async function openModel(source: string | undefined, signal: AbortSignal | undefined): Promise<Source> {
-  const files = await openSource(source, { signal });
-  const config =
-    files.kind === "folder"
-      ? specFromConfig(files.config ?? {})
-      : await specFromGguf(files.metadata ?? new Map(), files.tensors);
-  sourceConfig(files); // refuses what no config.json can say before hours of work
-  return { files, config, weights: mapWeights(config, files.tensors, files.kind, files.config) };
-}
-
-const runText = (key: string) => `${JSON.stringify({ key })}\n`;
-
-/** A run in `out`, finished block by block. */
-class Run {
-  readonly work: string;
-  readonly #options: ResolvedQuantize;
-
-  constructor(options: ResolvedQuantize) {
-    this.#options = options;
-    this.work = path.join(options.out, workFolder);
-  }
-
-  part(name: string): string {
-    return path.join(this.work, `${name}.safetensors`);
-  }
-
-  /** Makes the folder, or finds the unfinished run with the same settings in it. */
-  async begin(key: string): Promise<void> {
-    const { out, resume } = this.#options;
-    const found = await readdir(out).catch((error: NodeJS.ErrnoException) => {
-      if (error.code === "ENOENT") return [];
-      throw badArgument("out", "a folder", out);
-    });
-    const file = path.join(this.work, "run.json");
-    if (found.length > 0) {
-      const before = await readFile(file, "utf8").catch(() => undefined);
-      if (before === undefined) throw badArgument("out", "a folder that is empty or holds an unfinished run", out);
-      if (!resume) throw badArgument("resume", "true for a folder with an unfinished run", resume);
-      if (before !== runText(key))
-        throw badArgument("resume", "the model, options and calibration tokens of the unfinished run", out);
-      // What a killed run was writing.
-      for (const name of found) if (name.endsWith(".tmp")) await rm(path.join(out, name), { force: true });
-      return;
-    }
-    try {
-      await mkdir(this.work, { recursive: true });
-    } catch (error) {
-      throw new OutriderError("OUTRIDER_IO", `Cannot make ${this.work}: ${(error as Error).message}`, { cause: error });
-    }
-    await writeText(file, runText(key));
-  }
-
-  /** The matrices of a finished block and what they lost; undefined for one that is not. */
-  async finished(name: string, plan: BlockPlan): Promise<{ plan: BlockPlan; losses: Losses } | undefined> {
-    const file = this.part(name);
-    if (!(await stat(file).catch(() => undefined))) return undefined;
-    const { tensors, metadata } = await readSafetensors(file);
-    const content = await readFile(file);
-    const bytes = (tensor: string) => {
-      const entry = tensors.get(tensor);
-      if (!entry) throw new OutriderError("OUTRIDER_FORMAT", `Expected ${tensor} in ${file}`);
-      return Uint8Array.from(content.subarray(entry.offset, entry.offset + entry.byteLength));
-    };
-    const earlier = plan.parts.map((part, i) => ({
-      ...part,
-      codes: bytes(`${parts[i]}.codes`),
-      scale: new Uint16Array(bytes(`${parts[i]}.scale`).buffer),
-      zero: new Uint16Array(bytes(`${parts[i]}.zero`).buffer),
-    }));
-    const norm = (i: number) => (tensors.has(`norm.${i}`) ? new Float32Array(bytes(`norm.${i}`).buffer) : undefined);
-    const norms = tensors.has("norm.0") ? [0, 1, 2, 3].map((i) => norm(i) ?? new Float32Array()) : undefined;
-    return { plan: { ...plan, parts: earlier, norms }, losses: JSON.parse(metadata.losses) };
-  }
-}
+const blockName = (layer: number) => `block-${String(layer).padStart(4, "0")}`;
 
 /** What a resumed run must agree with: the source's files, the options that change the result, the tokens. */
-async function runKey(source: Source, options: ResolvedQuantize, calibration: CalibrationTokens): Promise<string> {
-  const { bits, group, method, rounds, blockEpochs, embeddings, seed } = options;
-  const hash = createHash("sha256");
-  hash.update(JSON.stringify({ bits, group, method, rounds, blockEpochs, embeddings, seed, spec: source.config.spec }));
-  for (const file of source.weights.files) {
-    const { size, mtimeMs } = await stat(file);
-    hash.update(`${file} ${size} ${mtimeMs}`);
-  }
-  hash.update(calibration.tokens).update(calibration.lengths);
-  return hash.digest("hex");
-}
-
-async function tables(
-  quantizer: NativeQuantizer,
-  { config, weights, files }: Source,
-  run: Run,
+async function settingsOf(
+  source: Source,
   options: ResolvedQuantize,
-): Promise<void> {
-  const { embeddings, signal } = options;
-  const names = folderNames(config.family.norms, "model.");
-  const normAdd = files.kind === "gguf" ? -config.family.normOffset : 0;
-  const tensors: StoredTensor[] = [];
-  const add = async (which: "embedding" | "head", module: string) => {
-    const matrix = await settle(quantizer.table(which, embeddings, embeddingGroup), signal, () => false);
-    const shape = [config.spec.vocab, config.spec.hidden];
-    if (matrix instanceof Uint16Array) tensors.push({ name: `${module}.weight`, dtype: "F16", shape, data: matrix });
-    else tensors.push(...matrixTensors(module, [matrix]));
-  };
-  await add("embedding", names.embedding);
-  if (weights.weights.head) await add("head", names.head);
-  tensors.push(await vectorTensor(`${names.finalNorm}.weight`, weights.weights.finalNorm, weights.files, normAdd));
-  await writeSafetensors(run.part("tables"), tensors);
+  calibration: CalibrationTokens,
+): Promise<(string | Uint8Array)[]> {
+  const {
+    out: _out,
+    threads: _threads,
+    resume: _resume,
+    signal: _signal,
+    onProgress: _progress,
+    onPlan: _plan,
+    ...rest
+  } = options;
+  const files = await Promise.all(
+    source.weights.files.map(async (file) => {
+      const { size, mtimeMs } = await stat(file);
+      return `${file} ${size} ${mtimeMs}`;
+    }),
+  );
+  const bytes = ({ buffer, byteOffset, byteLength }: Int32Array) => new Uint8Array(buffer, byteOffset, byteLength);
+  return [
+    JSON.stringify({ ...rest, spec: source.config.spec }),
+    ...files,
+    bytes(calibration.tokens),
+    bytes(calibration.lengths),
+  ];
 }
 
-/** quantization_config: bits and group of the blocks, and of the tables that differ. */
-function quantizationConfig(source: Source, options: ResolvedQuantize): Record<string, unknown> {
-  const { bits, group, method, embeddings } = options;
-  const names = folderNames(source.config.family.norms, "model.");
-  const tableShape = { bits: embeddings, group_size: embeddingGroup };
-  const heads = source.weights.weights.head ? [names.head] : [];
-  const modules = [names.embedding, ...heads].map((module) => [module, tableShape]);
-  return {
-    quant_method: "decoupleq",
-    bits: bits === 3 ? 4 : bits,
-    group_size: group,
-    ...(bits === 3 ? { code_bits: 3 } : {}),
-    solver: method,
-    ...(embeddings === 16 ? {} : { modules: Object.fromEntries(modules) }),
+/** Quantises a block, or takes over what an earlier run made of it. */
+async function quantizeBlock(
+  quantizer: NativeQuantizer,
+  run: Run,
+  layer: number,
+  shapes: readonly MatrixShape[],
+  options: ResolvedQuantize,
+  report: (matricesDone: number) => void,
+): Promise<Finished & { earlier: boolean }> {
+  const { method, rounds, blockEpochs: epochs, seed, signal, onProgress } = options;
+  const before = await run.block<BlockReport>(blockName(layer), shapes);
+  const own = shapes.map(({ bits, group }, i) => ({ ...before?.matrices[i], bits, group, method, rounds }));
+  const plan: BlockPlan = { parts: own, epochs, rate: blockRate, seed, norms: before?.norms };
+  const job = quantizer.block(plan);
+  report(0);
+  const timer = onProgress ? setInterval(() => report(job.progress()), 200) : undefined;
+  const block = await settle(job, signal, () => false).finally(() => clearInterval(timer));
+  if (before) return { ...before, earlier: true };
+  const made = block.parts as QuantizedMatrix[];
+  const { errorBefore, errorAfter, norms } = block;
+  const trained = errorBefore !== undefined && errorAfter !== undefined;
+  const losses = parts.map((part, i) => [part, { loss: made[i].loss, rounded: made[i].rounded }]);
+  const finished: Finished = {
+    matrices: made.map(({ codes, scale, zero }, i) => ({ ...shapes[i], codes, scale, zero })),
+    norms,
+    report: {
+      parts: Object.fromEntries(losses),
+      ...(trained ? { error: { before: errorBefore, after: errorAfter } } : {}),
+    },
   };
+  await run.writeBlock(blockName(layer), finished);
+  return { ...finished, earlier: false };
 }
+
+async function quantizeBlocks(
+  source: Source,
+  run: Run,
+  plan: readonly (readonly MatrixShape[])[],
+  tokens: CalibrationTokens,
+  options: ResolvedQuantize,
+): Promise<BlockReport[]> {
+  const { threads, signal, onProgress } = options;
+  const { spec } = source.config;
+  const { weights, files } = source.weights;
+  const quantizer = await settle(native.quantizer({ spec, weights, files, ...tokens, threads }), signal, () => false);
+  if (!(await run.has("tables"))) await writeTables(quantizer, source, run, options);
+  const total = plan.length * parts.length;
+  const blocks: BlockReport[] = [];
+  let [solved, seconds] = [0, 0];
+  for (const [layer, shapes] of plan.entries()) {
+    const start = performance.now();
+    const tick = (matricesDone: number) => {
+      const secondsLeft = solved > 0 ? (seconds / solved) * (plan.length - layer) : undefined;
+      onProgress?.({ phase: "blocks", done: layer * parts.length + matricesDone, total, secondsLeft });
+    };
+    const { earlier, report } = await quantizeBlock(quantizer, run, layer, shapes, options, tick);
+    blocks.push(report);
+    if (earlier) continue;
+    solved += 1;
+    seconds += (performance.now() - start) / 1e3;
+  }
+  return blocks;
+}
+
+/** Whether the family's blocks can be trained: whether those that should have been were. */
+const trains = (blocks: readonly BlockReport[]) => blocks.every(({ error }) => error !== undefined);
 
 /**
  * Quantises a model block by block and writes it as a Hugging Face folder that {@link load} opens. Blocks that are finished survive
@@ -195,92 +175,58 @@ export async function quantizeModel(
 ): Promise<QuantizedModel> {
   const started = performance.now();
   const resolved = resolveQuantize(options);
-  const { out, bits, group, method, rounds, blockEpochs, seed, threads, signal, onProgress } = resolved;
+  const { out, signal, onProgress } = resolved;
   const model = await openModel(source, signal);
   const { spec, family } = model.config;
   const text = await readTokenizer(model.files, spec.vocab);
-  const calibration = await calibrationTokens(source, text, spec.contextLength, resolved);
-  const run = new Run(resolved);
-  await run.begin(await runKey(model, resolved, calibration));
+  const all = await calibrationTokens(source, text, spec.contextLength, resolved);
+  const run = new Run(out);
+  await run.begin(await settingsOf(model, resolved, all), resolved.resume);
 
-  const { weights, files } = model.weights;
-  const quantizer = await settle(
-    native.quantizer({ spec, weights, files, ...calibration, threads }),
-    signal,
-    () => false,
-  );
-  if (!(await stat(run.part("tables")).catch(() => undefined))) await tables(quantizer, model, run, resolved);
+  const tables = tableModules(model).length * tableBytes(model, resolved.embeddings);
+  const plan =
+    resolved.budget === undefined
+      ? uniformPlan(spec, resolved.bits, resolved.group)
+      : await budgetPlan(model, run, resolved.budget - tables, someOf(all, surveyTokens), resolved);
+  const described = describePlan(plan, tables);
+  resolved.onPlan?.(described);
+  const blocks = await quantizeBlocks(model, run, plan, someOf(all, resolved.tokens), resolved);
+  const block = async (layer: number) => (await run.block<BlockReport>(blockName(layer), plan[layer])) as Finished;
+  const distilled =
+    resolved.distillSteps > 0 && trains(blocks)
+      ? await distil(model, resolved, run, someOf(all, resolved.distillTokens), block)
+      : undefined;
 
-  const names = folderNames(family.norms, "model.");
-  const normAdd = model.files.kind === "gguf" ? -family.normOffset : 0;
-  const plan: BlockPlan = {
-    parts: parts.map((): MatrixPlan => ({ bits, group, method, rounds })),
-    ...{ epochs: blockEpochs, rate: blockRate, seed },
-  };
-  const total = spec.layers.length * parts.length;
-  const blocks: QuantizedModel["blocks"] = [];
-  let solved = 0;
-  let seconds = 0;
-  let codeBits = 0;
-  let count = 0;
-  for (let l = 0; l < spec.layers.length; l++) {
-    const name = `block-${String(l).padStart(4, "0")}`;
-    const before = await run.finished(`${name}.parts`, plan);
-    const start = performance.now();
-    const job = quantizer.block(before?.plan ?? plan);
-    const tick = () => {
-      const done = l * parts.length + job.progress();
-      const secondsLeft = solved > 0 ? (seconds / solved) * (spec.layers.length - l) : undefined;
-      onProgress?.({ phase: "blocks", done, total, secondsLeft });
-    };
-    tick();
-    const timer = onProgress ? setInterval(tick, 200) : undefined;
-    const block = await settle(job, signal, () => false).finally(() => clearInterval(timer));
-    const matrices = block.parts as QuantizedMatrix[];
-    const report = parts.map((part, i) => [part, { loss: matrices[i].loss, rounded: matrices[i].rounded }]);
-    const { errorBefore, errorAfter, norms } = block;
-    const error =
-      errorBefore === undefined || errorAfter === undefined
-        ? {}
-        : { error: { before: errorBefore, after: errorAfter } };
-    const losses: Losses = before?.losses ?? { parts: Object.fromEntries(report), ...error };
-    blocks.push(losses);
-    if (!before) {
-      solved += 1;
-      seconds += (performance.now() - start) / 1e3;
-      const layer = weights.layers[l];
-      const tensors = await blockTensors(names.layer(l), layer, files, matrices, family.fused, normAdd, norms);
-      await writeSafetensors(run.part(name), tensors);
-      await writeSafetensors(
-        run.part(`${name}.parts`),
-        [
-          ...parts.flatMap((part, i) => matrixTensors(part, [matrices[i]])),
-          ...(norms ?? []).flatMap((data, i): StoredTensor[] =>
-            data.length > 0 ? [{ name: `norm.${i}`, dtype: "F32", shape: [data.length], data }] : [],
-          ),
-        ],
-        { losses: JSON.stringify(losses) },
-      );
-    }
-    for (const matrix of matrices) {
-      codeBits += 8 * (matrix.codes.byteLength + matrix.scale.byteLength + matrix.zero.byteLength);
-      count += matrix.rows * matrix.cols;
-    }
-  }
+  const pieces = [run.piece("tables"), run.piece("final")];
   onProgress?.({ phase: "files", done: 0, total: 1 });
-  const pieces = spec.layers.map((_, l) => run.part(`block-${String(l).padStart(4, "0")}`));
-  const bytes = await joinSafetensors(path.join(out, "model.safetensors"), [run.part("tables"), ...pieces]);
-  const { embeddings, tokens, calibration: from } = resolved;
+  await writeFinalNorm(model, run, distilled?.finalNorm);
+  for (const layer of plan.keys()) {
+    const { matrices, norms } = await block(layer);
+    const trained = distilled?.blocks[layer];
+    const final = matrices.map((matrix, i) => ({ ...matrix, ...trained?.parts[i] }));
+    const tensors = await blockTensors(model, layer, final, trained?.norms ?? norms);
+    const name = `${blockName(layer)}.tensors`;
+    await writeSafetensors(run.piece(name), tensors);
+    pieces.push(run.piece(name));
+  }
+  const bytes = await joinSafetensors(path.join(out, "model.safetensors"), pieces);
+  const { bits, group, budget, method, rounds, blockEpochs, distillSteps, distillTokens } = resolved;
+  const { embeddings, tokens, calibration, seed } = resolved;
   const result: QuantizedModel = {
     folder: out,
     bytes,
-    bitsPerWeight: codeBits / count,
+    bitsPerWeight: described.bitsPerWeight,
+    plan: described,
     seconds: (performance.now() - started) / 1e3,
     blocks,
-    settings: { bits, group, method, rounds, blockEpochs, embeddings, calibration: from, tokens, seed },
+    ...(distilled ? { divergence: distilled.divergence } : {}),
+    settings: {
+      ...{ bits, group, budget, method, rounds, blockEpochs, distillSteps, distillTokens },
+      ...{ embeddings, calibration, tokens, seed },
+    },
   };
-  await writeFolder(model.files, out, quantizationConfig(model, resolved), result);
-  await rm(run.work, { recursive: true, force: true });
+  await writeFolder(model.files, out, quantizationConfig(model, resolved, plan, family.fused), result);
+  await run.end();
   onProgress?.({ phase: "files", done: 1, total: 1 });
   return result;
 }

@@ -1,7 +1,8 @@
 // Quantised blocks as the tensors of a Hugging Face folder.
 
 import type { LayerModule } from "../model/weights.ts";
-import type { LayerWeights, QuantizedMatrix, VectorSource } from "../native.ts";
+import type { QuantizedMatrix, VectorSource } from "../native.ts";
+import type { Source } from "./model.ts";
 import type { StoredTensor } from "./safetensors-writer.ts";
 import { storedVector } from "./stored-vector.ts";
 
@@ -16,14 +17,13 @@ export function moduleOf(part: Part, fused: boolean): { module: LayerModule; par
   return { module: part, parts: [part] };
 }
 
+/** What files hold of a matrix. */
+export type StoredMatrix = Pick<QuantizedMatrix, "rows" | "codes" | "scale" | "zero">;
+
 /** Codes, scales and zeros of matrices that are one below the other. */
-export function matrixTensors(module: string, matrices: readonly QuantizedMatrix[]): StoredTensor[] {
+export function matrixTensors(module: string, matrices: readonly StoredMatrix[]): StoredTensor[] {
   const rows = matrices.reduce((sum, matrix) => sum + matrix.rows, 0);
-  const whole = <T extends Uint8Array | Uint16Array>(
-    name: string,
-    dtype: "U8" | "F16",
-    of: (m: QuantizedMatrix) => T,
-  ) => {
+  const whole = <T extends Uint8Array | Uint16Array>(name: string, dtype: "U8" | "F16", of: (m: StoredMatrix) => T) => {
     const pieces = matrices.map(of);
     const length = pieces.reduce((sum, piece) => sum + piece.length, 0);
     const data = dtype === "U8" ? new Uint8Array(length) : new Uint16Array(length);
@@ -55,19 +55,16 @@ export async function vectorTensor(
 /** Norms that block-wise minimisation changes, in the order of BlockPlan.norms. */
 const trainedNorms = ["attentionNorm", "mlpNorm", "qNorm", "kNorm"] as const;
 
-/**
- * All tensors of one block. `normAdd` is what its norms lack of those in a Hugging Face folder; `trained` norms take the place of the
- * model's.
- */
+/** All tensors of one block; `trained` norms take the place of the model's. */
 export async function blockTensors(
-  names: Record<LayerModule, string>,
-  layer: LayerWeights,
-  files: readonly string[],
-  matrices: readonly QuantizedMatrix[],
-  fused: boolean,
-  normAdd: number,
+  { config, weights, names: allNames, normAdd }: Source,
+  l: number,
+  matrices: readonly StoredMatrix[],
   trained?: readonly Float32Array[],
 ): Promise<StoredTensor[]> {
+  const { files } = weights;
+  const { fused } = config.family;
+  const [layer, names] = [weights.weights.layers[l], allNames.layer(l)];
   const of = (part: Part) => matrices[parts.indexOf(part)];
   const modules = new Map(parts.map((part) => [moduleOf(part, fused).module, moduleOf(part, fused)]));
   const tensors = [...modules.values()].flatMap((entry) => matrixTensors(names[entry.module], entry.parts.map(of)));

@@ -13,7 +13,9 @@ void export_math_ops(Napi::Env env, Napi::Object exports);
 void export_linear_ops(Napi::Env env, Napi::Object exports);
 void export_attention_ops(Napi::Env env, Napi::Object exports);
 void export_quantize_ops(Napi::Env env, Napi::Object exports);
+void export_distiller(Napi::Env env, Napi::Object exports);
 void export_quantizer(Napi::Env env, Napi::Object exports);
+void export_surveyor(Napi::Env env, Napi::Object exports);
 
 namespace {
 
@@ -35,7 +37,9 @@ Napi::Object init(Napi::Env env, Napi::Object exports) {
   export_linear_ops(env, exports);
   export_attention_ops(env, exports);
   export_quantize_ops(env, exports);
+  export_distiller(env, exports);
   export_quantizer(env, exports);
+  export_surveyor(env, exports);
   return exports;
 }
 

@@ -9,6 +9,7 @@
 #include "binding/read_model.h"
 #include "quantize/block_gradient.h"
 #include "quantize/codes.h"
+#include "quantize/head_gradient.h"
 #include "quantize/solver.h"
 
 namespace outrider::binding {
@@ -82,16 +83,13 @@ Napi::Value block_gradients(const Napi::CallbackInfo& info) {
   const Napi::Object from = read_object(info[0], "options");
   const DecoderSpec spec = read_spec(read_object(from.Get("spec"), "spec"));
   throw_if(env, check_spec(spec, 1));
-  const long q = spec.heads * spec.head_dim, kv = spec.kv_heads * spec.head_dim;
-  const long shapes[quantize::kParts][2] = {{q, spec.hidden},       {kv, spec.hidden},       {kv, spec.hidden},
-                                            {spec.hidden, q},       {spec.ffn, spec.hidden}, {spec.ffn, spec.hidden},
-                                            {spec.hidden, spec.ffn}};
+  const auto shapes = quantize::part_shapes(spec);
   const Napi::Array parts = read_array(from, "parts"), norms = read_array(from, "norms");
   quantize::BlockWeights weights;
   for (std::uint32_t part = 0; part < quantize::kParts; ++part) {
     quantize::Linear& linear = weights.parts[part];
-    linear.rows = shapes[part][0];
-    linear.cols = shapes[part][1];
+    linear.rows = shapes[part].rows;
+    linear.cols = shapes[part].cols;
     const auto values = copy_array<float>(parts.Get(part), linear.rows * linear.cols, "parts");
     linear.w = Buffer(values.size() * sizeof(float));
     if (!linear.w) throw_error(env, Status::kMemory, "Cannot allocate a matrix");
@@ -127,7 +125,7 @@ Napi::Value block_gradients(const Napi::CallbackInfo& info) {
   Napi::Array d_parts = Napi::Array::New(env), d_norms = Napi::Array::New(env);
   for (std::uint32_t part = 0; part < quantize::kParts; ++part) {
     d_parts.Set(part,
-                floats(found.parts[part].as<float>(), static_cast<std::size_t>(shapes[part][0] * shapes[part][1])));
+                floats(found.parts[part].as<float>(), static_cast<std::size_t>(shapes[part].rows * shapes[part].cols)));
   }
   std::uint32_t at = 0;
   for (const auto* norm : {&found.attention_norm, &found.mlp_norm, &found.q_norm, &found.k_norm}) {
@@ -140,10 +138,48 @@ Napi::Value block_gradients(const Napi::CallbackInfo& info) {
   return out;
 }
 
+// ({ T, hidden, vocab, eps, logitScale, x, teacher [T, hidden], norm [hidden], head, teacherHead [vocab, hidden] }) =>
+// { loss, x, norm }: the divergence of a head and its gradients, for tests.
+Napi::Value head_gradients(const Napi::CallbackInfo& info) {
+  const Napi::Env env = info.Env();
+  const Napi::Object from = read_object(info[0], "options");
+  const long T = take_integer(from.Get("T"), "T", 1, kMaxWidth),
+             hidden = take_integer(from.Get("hidden"), "hidden", 1, kMaxWidth),
+             vocab = take_integer(from.Get("vocab"), "vocab", 1, kMaxWidth);
+  const long states = take_product(env, T, hidden, "x"), weights = take_product(env, vocab, hidden, "head");
+  const auto x = copy_array<float>(from.Get("x"), states, "x");
+  const auto teacher = copy_array<float>(from.Get("teacher"), states, "teacher");
+  const auto norm = copy_array<float>(from.Get("norm"), hidden, "norm");
+  quantize::Linear heads[2];
+  for (const int which : {0, 1}) {
+    quantize::Linear& head = heads[which];
+    const char* const name = which == 0 ? "head" : "teacherHead";
+    const auto values = copy_array<float>(from.Get(name), weights, name);
+    head.rows = vocab;
+    head.cols = hidden;
+    head.w = quantize::floats(weights);
+    if (!head.w) throw_error(env, Status::kMemory, "Cannot allocate a head");
+    std::copy(values.begin(), values.end(), head.w.as<float>());
+  }
+  quantize::HeadGradient gradient(T, hidden, vocab, take_float(from.Get("eps"), "eps"),
+                                  take_float(from.Get("logitScale"), "logitScale"), {2, read_level(info[1])});
+  if (!gradient.allocate()) throw_error(env, Status::kMemory, "Cannot allocate the gradients of a head");
+  double loss = 0;
+  throw_if(env, gradient.run({x.data(), teacher.data(), T, norm, heads[0], heads[1], nullptr}, true, &loss));
+  auto dx = Napi::Float32Array::New(env, x.size());
+  std::copy_n(gradient.dx(), x.size(), dx.Data());
+  Napi::Object out = Napi::Object::New(env);
+  out.Set("loss", loss);
+  out.Set("x", dx);
+  out.Set("norm", float_array(env, gradient.d_norm()));
+  return out;
+}
+
 }  // namespace
 
 void export_quantize_ops(Napi::Env env, Napi::Object exports) {
   exports.Set("blockGradients", Napi::Function::New(env, block_gradients, "blockGradients"));
+  exports.Set("headGradients", Napi::Function::New(env, head_gradients, "headGradients"));
   exports.Set("quantizeLayer", Napi::Function::New(env, quantize_layer, "quantizeLayer"));
 }
 

@@ -1,15 +1,10 @@
 // quantizer(): a model's blocks to few bits, one call each, on the loading engine.
 #include <napi.h>
 
-#include <algorithm>
-
-#include "base/half.h"
-#include "base/thread_pool.h"
 #include "binding/args.h"
 #include "binding/job.h"
 #include "binding/objects.h"
-#include "binding/read.h"
-#include "binding/read_model.h"
+#include "binding/quantize_io.h"
 #include "quantize/calibration.h"
 #include "quantize/codes.h"
 
@@ -20,26 +15,10 @@ using quantize::Calibration;
 using quantize::kParts;
 using Shared = std::shared_ptr<Calibration>;
 
-template <typename T, typename Array>
-Napi::Value copy_to(Napi::Env env, const std::vector<T>& values) {
-  auto array = Array::New(env, values.size());
-  std::copy(values.begin(), values.end(), array.Data());
-  return array;
-}
-
-std::vector<std::uint16_t> to_f16(const std::vector<float>& values) {
-  std::vector<std::uint16_t> bits(values.size());
-  std::transform(values.begin(), values.end(), bits.begin(), f32_to_f16);
-  return bits;
-}
-
-quantize::MatrixPlan read_plan(const Napi::Value& value) {
-  const Napi::Object from = read_object(value, "plans");
+quantize::MatrixPlan read_plan(const Napi::Object& from, const quantize::PartShape& shape) {
   const Napi::Env env = from.Env();
   quantize::MatrixPlan plan;
-  plan.bits = static_cast<int>(read_integer(from, "bits"));
-  if (plan.bits != 2 && plan.bits != 3 && plan.bits != 4 && plan.bits != 8 && plan.bits != 16)
-    wrong(env, "2, 3, 4, 8 or 16", "bits");
+  plan.bits = read_bits(from, true);
   if (plan.bits == 16) return plan;
   plan.group = read_integer(from, "group");
   if (plan.group < 1) wrong(env, "a positive integer", "group");
@@ -50,28 +29,8 @@ quantize::MatrixPlan read_plan(const Napi::Value& value) {
                                    : quantize::Method::kDecoupleq;
   plan.rounds = static_cast<int>(read_integer(from, "rounds", 4));
   if (plan.rounds < 1 || plan.rounds > 1000) wrong(env, "1 to 1000", "rounds");
+  if (!absent(from.Get("codes"))) plan.earlier = read_stored(from, shape);
   return plan;
-}
-
-// Codes, scales and zeros of an earlier run, in place of a method.
-void read_earlier(const Napi::Object& from, long M, long d, quantize::MatrixPlan* plan) {
-  const Napi::Env env = from.Env();
-  quantize::Shape s{M, d, std::min(plan->group, d), 0, plan->bits, false};
-  s.G = (s.d + s.group - 1) / s.group;
-  const auto codes = read_typed<std::uint8_t>(from, "codes", napi_uint8_array);
-  const auto scale = read_typed<std::uint16_t>(from, "scale", napi_uint16_array);
-  const auto zero = read_typed<std::uint16_t>(from, "zero", napi_uint16_array);
-  const auto parameters = static_cast<std::size_t>(s.M * s.G);
-  if (codes.size() != static_cast<std::size_t>(s.M * quantize::code_row_bytes(s)) || scale.size() != parameters ||
-      zero.size() != parameters) {
-    throw_error(env, Status::kShape, "Expected codes, scales and zeros of the matrix's shape for plans");
-  }
-  plan->q.resize(static_cast<std::size_t>(s.M * s.d));
-  if (!quantize::read_codes(s, codes.data(), plan->q.data())) wrong(env, "codes of the plan's bits", "plans");
-  plan->scale.resize(parameters);
-  plan->zero.resize(parameters);
-  std::transform(scale.begin(), scale.end(), plan->scale.begin(), f16_to_f32);
-  std::transform(zero.begin(), zero.end(), plan->zero.begin(), f16_to_f32);
 }
 
 Napi::Object matrix_object(Napi::Env env, const quantize::MatrixOutcome& from) {
@@ -83,8 +42,8 @@ Napi::Object matrix_object(Napi::Env env, const quantize::MatrixOutcome& from) {
   matrix.Set("cols", static_cast<double>(from.shape.d));
   matrix.Set("group", static_cast<double>(from.shape.group));
   matrix.Set("codes", codes);
-  matrix.Set("scale", copy_to<std::uint16_t, Napi::Uint16Array>(env, to_f16(from.grid.scale)));
-  matrix.Set("zero", copy_to<std::uint16_t, Napi::Uint16Array>(env, to_f16(from.grid.zero)));
+  matrix.Set("scale", to_f16_array(env, from.grid.scale));
+  matrix.Set("zero", to_f16_array(env, from.grid.zero));
   matrix.Set("loss", from.loss);
   matrix.Set("rounded", from.rounded);
   return matrix;
@@ -107,7 +66,7 @@ class TableJob final : public PromiseJob {
   }
   void release(bool) override { *busy_ = false; }
   Napi::Value value(Napi::Env env) override {
-    if (bits_ == 16) return copy_to<std::uint16_t, Napi::Uint16Array>(env, halves_);
+    if (bits_ == 16) return to_typed<Napi::Uint16Array>(env, halves_);
     return matrix_object(env, outcome_);
   }
 
@@ -146,7 +105,7 @@ class BlockJob final : public PromiseJob {
     out.Set("errorAfter", outcome_.error.after);
     Napi::Array norms = Napi::Array::New(env, outcome_.norms.size());
     for (std::size_t i = 0; i < outcome_.norms.size(); ++i)
-      norms.Set(static_cast<std::uint32_t>(i), copy_to<float, Napi::Float32Array>(env, outcome_.norms[i]));
+      norms.Set(static_cast<std::uint32_t>(i), to_typed<Napi::Float32Array>(env, outcome_.norms[i]));
     out.Set("norms", norms);
     return out;
   }
@@ -175,26 +134,10 @@ Napi::Value wrap(Napi::Env env, const Shared& calibration) {
             block.epochs = static_cast<int>(take_integer(from.Get("epochs"), "epochs", 0, 1000));
             block.rate = static_cast<double>(take_float(from.Get("rate"), "rate"));
             block.seed = static_cast<std::uint64_t>(take_integer(from.Get("seed"), "seed"));
-            const long q = spec.heads * spec.head_dim, kv = spec.kv_heads * spec.head_dim;
-            const long shapes[kParts][2] = {{q, spec.hidden},       {kv, spec.hidden},       {kv, spec.hidden},
-                                            {spec.hidden, q},       {spec.ffn, spec.hidden}, {spec.ffn, spec.hidden},
-                                            {spec.hidden, spec.ffn}};
-            for (std::uint32_t part = 0; part < kParts; ++part) {
-              const Napi::Value plan = parts.Get(part);
-              block.parts[part] = read_plan(plan);
-              const Napi::Object object = read_object(plan, "plans");
-              if (block.parts[part].bits != 16 && !absent(object.Get("codes")))
-                read_earlier(object, shapes[part][0], shapes[part][1], &block.parts[part]);
-            }
-            if (!absent(from.Get("norms"))) {
-              const Napi::Array norms = read_array(from, "norms");
-              const std::size_t head = spec.qk_norm == QkNorm::kHead ? static_cast<std::size_t>(spec.head_dim) : 0;
-              const std::size_t sizes[] = {static_cast<std::size_t>(spec.hidden), static_cast<std::size_t>(spec.hidden),
-                                           head, head};
-              for (std::uint32_t i = 0; i < 4; ++i) {
-                block.norms.push_back(copy_array<float>(norms.Get(i), static_cast<long>(sizes[i]), "norms"));
-              }
-            }
+            const auto shapes = quantize::part_shapes(spec);
+            for (std::uint32_t part = 0; part < kParts; ++part)
+              block.parts[part] = read_plan(read_object(parts.Get(part), "parts"), shapes[part]);
+            if (!absent(from.Get("norms"))) block.norms = read_norms(read_array(from, "norms"), spec);
             auto job = std::make_shared<BlockJob>(env, calibration, layer, std::move(block), busy);
             Napi::Object handle = PromiseJob::start(env, Engine::loading(), job);
             handle.Set("progress", Napi::Function::New(env, [calibration](const Napi::CallbackInfo& call) {
@@ -245,29 +188,11 @@ class BeginJob final : public PromiseJob {
 // ({ spec, weights, files, tokens, lengths, threads }) => { promise: Promise<quantizer | null>, abort() }
 Napi::Value make_quantizer(const Napi::CallbackInfo& info) {
   const Napi::Env env = info.Env();
-  const Napi::Object from = read_object(info[0], "options");
-  DecoderSpec spec = read_spec(read_object(from.Get("spec"), "spec"));
-  ModelSources sources = read_sources(read_array(from, "files"), read_object(from.Get("weights"), "weights"));
-  throw_if(env, check_spec(spec, sources.layers.size()));
-  auto tokens = read_typed<std::int32_t>(from, "tokens", napi_int32_array);
-  const auto counts = read_typed<std::int32_t>(from, "lengths", napi_int32_array);
-  std::vector<long> lengths(counts.begin(), counts.end());
-  long total = 0;
-  for (const long length : lengths) {
-    if (length < 1 || length > spec.context_length) wrong(env, "sequences within the context length", "lengths");
-    total += length;
-  }
-  if (tokens.empty() || total != static_cast<long>(tokens.size()))
-    wrong(env, "lengths that sum to the tokens", "lengths");
-  for (const std::int32_t token : tokens) {
-    if (token < 0 || token >= spec.vocab) wrong(env, "token ids below the vocabulary size", "tokens");
-  }
-  const long threads = read_integer(from, "threads");
-  if (threads < 1 || threads > kMaxThreads) wrong(env, "1 to 256", "threads");
-  const quantize::Effort effort{static_cast<int>(threads), level_chosen()};
-  auto calibration = std::make_shared<Calibration>(std::move(spec), std::move(sources), effort);
-  return PromiseJob::start(env, Engine::loading(),
-                           std::make_shared<BeginJob>(env, calibration, std::move(tokens), std::move(lengths)));
+  QuantizeSource source = read_quantize_source(read_object(info[0], "options"));
+  auto calibration = std::make_shared<Calibration>(std::move(source.spec), std::move(source.sources), source.effort);
+  return PromiseJob::start(
+      env, Engine::loading(),
+      std::make_shared<BeginJob>(env, calibration, std::move(source.tokens), std::move(source.lengths)));
 }
 
 }  // namespace

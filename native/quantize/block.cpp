@@ -17,6 +17,19 @@ Result no_memory() { return Result::error(Status::kMemory, "Cannot allocate memo
 
 }  // namespace
 
+std::array<PartShape, kParts> part_shapes(const DecoderSpec& spec) {
+  const long q = spec.heads * spec.head_dim, kv = spec.kv_heads * spec.head_dim, hidden = spec.hidden, ffn = spec.ffn;
+  return {{{q, hidden}, {kv, hidden}, {kv, hidden}, {hidden, q}, {ffn, hidden}, {ffn, hidden}, {hidden, ffn}}};
+}
+
+Result open_files(const ModelSources& sources, std::vector<ModelFile>* files) {
+  files->resize(sources.files.size());
+  for (std::size_t i = 0; i < files->size(); ++i) {
+    if (Result opened = (*files)[i].open(sources.files[i]); !opened.ok()) return opened;
+  }
+  return {};
+}
+
 Result read_linear(const std::vector<ModelFile>& files, const MatrixSource& source, const std::string& name,
                    const Effort& effort, const std::atomic<bool>* abort, Linear* out) {
   Arena arena;
@@ -42,15 +55,12 @@ Result read_block(const std::vector<ModelFile>& files, const DecoderSpec& spec, 
     const MatrixSource& source;
     const std::optional<VectorSource>& bias;
     const char* name;
-    long rows, cols;
   };
-  const Entry entries[kParts] = {{from.q, from.q_bias, "q", q, hidden},
-                                 {from.k, from.k_bias, "k", kv, hidden},
-                                 {from.v, from.v_bias, "v", kv, hidden},
-                                 {from.o, from.o_bias, "o", hidden, q},
-                                 {from.gate, from.gate_bias, "gate", spec.ffn, hidden},
-                                 {from.up, from.up_bias, "up", spec.ffn, hidden},
-                                 {from.down, from.down_bias, "down", hidden, spec.ffn}};
+  const Entry entries[kParts] = {{from.q, from.q_bias, "q"},          {from.k, from.k_bias, "k"},
+                                 {from.v, from.v_bias, "v"},          {from.o, from.o_bias, "o"},
+                                 {from.gate, from.gate_bias, "gate"}, {from.up, from.up_bias, "up"},
+                                 {from.down, from.down_bias, "down"}};
+  const auto shapes = part_shapes(spec);
   const auto vector = [&](const std::optional<VectorSource>& source, const std::string& what, long length,
                           std::vector<float>* to) -> Result {
     to->clear();
@@ -61,12 +71,13 @@ Result read_block(const std::vector<ModelFile>& files, const DecoderSpec& spec, 
   };
   for (int part = 0; part < kParts; ++part) {
     const Entry& entry = entries[part];
-    if (entry.source.rows != entry.rows || entry.source.cols != entry.cols)
+    const PartShape& shape = shapes[static_cast<std::size_t>(part)];
+    if (entry.source.rows != shape.rows || entry.source.cols != shape.cols)
       return Result::error(Status::kShape, "Expected the decoder's shape for " + name + entry.name);
     Linear& linear = out->parts[static_cast<std::size_t>(part)];
     if (Result read = read_linear(files, entry.source, name + entry.name, effort, abort, &linear); !read.ok())
       return read;
-    if (Result read = vector(entry.bias, name + entry.name + " bias", entry.rows, &linear.bias); !read.ok())
+    if (Result read = vector(entry.bias, name + entry.name + " bias", shape.rows, &linear.bias); !read.ok())
       return read;
   }
   const bool full = spec.qk_norm == QkNorm::kFull;
@@ -207,5 +218,14 @@ Result Block::mlp(const BlockWeights& w) {
 }
 
 Result Block::mlp_output(const BlockWeights& w, float* x) { return add(w.parts[kDown], gated(), w.mlp_post_norm, x); }
+
+Result Block::forward(const BlockWeights& w, long layer, float* x) {
+  attention_input(w, x);
+  if (Result done = attention(w, layer); !done.ok()) return done;
+  if (Result done = attention_output(w, x); !done.ok()) return done;
+  mlp_input(w, x);
+  if (Result done = mlp(w); !done.ok()) return done;
+  return mlp_output(w, x);
+}
 
 }  // namespace outrider::quantize

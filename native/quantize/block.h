@@ -13,12 +13,18 @@ namespace outrider::quantize {
 
 enum Part : int { kQ, kK, kV, kO, kGate, kUp, kDown, kParts };
 
+struct PartShape {
+  long rows, cols;
+};
+std::array<PartShape, kParts> part_shapes(const DecoderSpec& spec);
+
 struct BlockWeights {
   std::array<Linear, kParts> parts;
   // Absent norms are empty.
   std::vector<float> attention_norm, attention_post_norm, mlp_norm, mlp_post_norm, q_norm, k_norm;
 };
 
+Result open_files(const ModelSources& sources, std::vector<ModelFile>* files);
 // Reads a block, rows in the order the decoder computes in.
 Result read_block(const std::vector<ModelFile>& files, const DecoderSpec& spec, const LayerSources& sources, long layer,
                   const Effort& effort, const std::atomic<bool>* abort, BlockWeights* out);
@@ -40,6 +46,9 @@ class Block {
   void mlp_input(const BlockWeights& w, const float* x);        // normed()
   Result mlp(const BlockWeights& w);                            // normed() -> gated()
   Result mlp_output(const BlockWeights& w, float* x);           // gated() added to x
+
+  // All of them, from one block's input to the next one's.
+  Result forward(const BlockWeights& w, long layer, float* x);
 
   [[nodiscard]] const float* normed() const { return normed_.as<float>(); }      // [T, hidden]
   [[nodiscard]] const float* attended() const { return attended_.as<float>(); }  // [T, heads * head_dim]

@@ -7,47 +7,9 @@
 
 #include "base/thread_pool.h"
 #include "ops/rope/rope.h"
+#include "quantize/norm_gradient.h"
 
 namespace outrider::quantize {
-namespace {
-
-// y = x r w with r = 1 / sqrt(mean(x^2) + eps), rows of K:  dx = r (w dy - x r^2 mean(w dy x)),  dw = sum over rows dy
-// x r. dx is added to or replaced; it may be dy.
-void norm_back(const float* x, const std::vector<float>& w, const float* dy, long rows, long K, float eps, bool add,
-               const Effort& effort, float* dx, std::vector<float>* dw) {
-  constexpr int kSlices = 16;  // whatever the threads, so that sums have the same bits
-  std::vector<std::vector<double>> sums(kSlices);
-  over(kSlices, effort, [&](long slice) {
-    const Share mine = share_of(rows, static_cast<int>(slice), kSlices);
-    std::vector<double>& own = sums[static_cast<std::size_t>(slice)];
-    own.assign(static_cast<std::size_t>(K), 0.0);
-    for (long n = mine.begin; n < mine.end; ++n) {
-      const float *const xs = x + n * K, *const d = dy + n * K;
-      float* const out = dx + n * K;
-      double square = 0, dot = 0;
-      for (long i = 0; i < K; ++i) {
-        square += static_cast<double>(xs[i]) * xs[i];
-        dot += static_cast<double>(d[i]) * w[static_cast<std::size_t>(i)] * xs[i];
-      }
-      const double r = 1 / std::sqrt(square / static_cast<double>(K) + static_cast<double>(eps));
-      const double pull = r * r * dot / static_cast<double>(K);
-      for (long i = 0; i < K; ++i) {
-        const auto at = static_cast<std::size_t>(i);
-        own[at] += d[i] * xs[i] * r;
-        const auto value = static_cast<float>(r * (static_cast<double>(w[at]) * d[i] - xs[i] * pull));
-        out[i] = add ? out[i] + value : value;
-      }
-    }
-  });
-  dw->assign(static_cast<std::size_t>(K), 0.0f);
-  for (std::size_t i = 0; i < dw->size(); ++i) {
-    double sum = 0;
-    for (const auto& own : sums) sum += own[i];
-    (*dw)[i] = static_cast<float>(sum);
-  }
-}
-
-}  // namespace
 
 bool differentiable(const DecoderSpec& spec, const BlockWeights& w) {
   return spec.activation == ops::Activation::kSilu && spec.attention_soft_cap == 0 && !w.attention_norm.empty() &&
@@ -114,12 +76,22 @@ bool BlockGradient::allocate(const BlockWeights& w) {
 
 Result BlockGradient::project_back(const Linear& linear, Part part, const float* in, const float* d_out, float* d_in,
                                    bool add) {
-  // dW = d_out^T in
-  transpose(d_out, T_, linear.rows, linear.rows, effort_, turned_.as<float>());
-  const View inputs{in, linear.cols, T_, linear.cols, true};
-  float* const dW = gradients_.parts[static_cast<std::size_t>(part)].as<float>();
-  if (Result done = product_.multiply(turned_.as<float>(), linear.rows, T_, inputs, dW, linear.cols); !done.ok())
-    return done;
+  const auto at = static_cast<std::size_t>(part);
+  if (squares_ != nullptr) {
+    std::vector<double>& sums = (*squares_)[at];
+    over(linear.rows, effort_, [&](long m) {
+      double sum = 0;
+      for (long t = 0; t < T_; ++t) sum += static_cast<double>(d_out[t * linear.rows + m]) * d_out[t * linear.rows + m];
+      sums[static_cast<std::size_t>(m)] += sum;
+    });
+  } else {
+    // dW = d_out^T in
+    transpose(d_out, T_, linear.rows, linear.rows, effort_, turned_.as<float>());
+    const View inputs{in, linear.cols, T_, linear.cols, true};
+    float* const dW = gradients_.parts[at].as<float>();
+    if (Result done = product_.multiply(turned_.as<float>(), linear.rows, T_, inputs, dW, linear.cols); !done.ok())
+      return done;
+  }
   if (d_in == nullptr) return {};
   // d_in = d_out W
   const View back{linear.w.as<float>(), linear.cols, linear.rows, linear.cols, true};
@@ -241,21 +213,31 @@ double BlockGradient::loss(const float* target) const {
 }
 
 Result BlockGradient::backward(const BlockWeights& w, const float* target, bool want_x, double* loss) {
-  const long hidden = spec_.hidden, D = spec_.head_dim, H = spec_.heads, G = spec_.kv_heads, T = T_;
-  const float r = spec_.residual_scale;
-  float *const dh = dh_.as<float>(), *const y = y_.as<float>();
+  const long hidden = spec_.hidden;
+  const float* const y = y_.as<float>();
+  float* const dy = dh_.as<float>();
   *loss = this->loss(target);
-  // dh is dy until the MLP adds to it; y becomes r dy.
-  over(T, effort_, [&](long t) {
+  over(T_, effort_, [&](long t) {
     double size = 0;
     for (long i = t * hidden; i < (t + 1) * hidden; ++i) size += static_cast<double>(target[i]) * target[i];
     size = std::max(size, 1e-30);
-    const auto factor = static_cast<float>(2 / size / static_cast<double>(T));
-    for (long i = t * hidden; i < (t + 1) * hidden; ++i) {
-      dh[i] = (y[i] - target[i]) * factor;
-      y[i] = r * dh[i];
-    }
+    const auto factor = static_cast<float>(2 / size / static_cast<double>(T_));
+    for (long i = t * hidden; i < (t + 1) * hidden; ++i) dy[i] = (y[i] - target[i]) * factor;
   });
+  return back(w, want_x);
+}
+
+Result BlockGradient::backward_from(const BlockWeights& w, const float* dy, bool want_x) {
+  std::memcpy(dh_.data(), dy, static_cast<std::size_t>(T_ * spec_.hidden) * sizeof(float));
+  return back(w, want_x);
+}
+
+Result BlockGradient::back(const BlockWeights& w, bool want_x) {
+  const long hidden = spec_.hidden, D = spec_.head_dim, H = spec_.heads, G = spec_.kv_heads, T = T_;
+  const float r = spec_.residual_scale;
+  // dh is dy until the MLP adds to it; y becomes r dy.
+  float *const dh = dh_.as<float>(), *const y = y_.as<float>();
+  over(T * hidden, effort_, [&](long i) { y[i] = r * dh[i]; });
   float *const dgated = dgated_.as<float>(), *const dgate = dgate_.as<float>(), *const dup = dup_.as<float>();
   if (Result done = project_back(w.parts[kDown], kDown, gated_.as<float>(), y, dgated, false); !done.ok()) return done;
   over(T * spec_.ffn, effort_, [&](long i) {

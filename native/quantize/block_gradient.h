@@ -25,6 +25,9 @@ struct BlockGradients {
   Buffer x;  // [T, hidden]; filled if asked for
 };
 
+// Sums over tokens of the squared gradients by the outputs of each matrix. [rows] each
+using OutputSquares = std::array<std::vector<double>, kParts>;
+
 class BlockGradient {
  public:
   // For sequences of at most `longest` tokens.
@@ -35,6 +38,10 @@ class BlockGradient {
   Result forward(const BlockWeights& w, long layer, const float* x, long T);
   // The loss against `target` [T, hidden], and the gradients of it.
   Result backward(const BlockWeights& w, const float* target, bool want_x, double* loss);
+  // The gradients of another loss, whose gradient of y is dy [T, hidden]; dy may be gradients().x.
+  Result backward_from(const BlockWeights& w, const float* dy, bool want_x);
+  // From now on gradients by matrices are left out, and those by their outputs added to `squares`.
+  void only_outputs(OutputSquares* squares) { squares_ = squares; }
   // The loss of y(), without gradients.
   [[nodiscard]] double loss(const float* target) const;
   [[nodiscard]] const float* y() const { return y_.as<float>(); }
@@ -45,6 +52,8 @@ class BlockGradient {
   Result project_back(const Linear& linear, Part part, const float* in, const float* d_out, float* d_in, bool add);
   void rotate(float* x, long heads, bool back) const;
   Result attend_back(long head);
+  // From the gradient of y in dh_.
+  Result back(const BlockWeights& w, bool want_x);
 
   const DecoderSpec& spec_;
   long longest_, T_ = 0, layer_ = 0;
@@ -52,6 +61,7 @@ class BlockGradient {
   Product product_;
   BlockGradients gradients_;
   const float* x_ = nullptr;
+  OutputSquares* squares_ = nullptr;
   Buffer a_, q_raw_, k_raw_, q_, k_, v_, scores_, c_, h_, m_, gate_, up_, gated_, branch_, y_;
   Buffer da_, dq_, dk_, dv_, dc_, dh_, dgate_, dup_, dgated_, dscores_, turned_;
   std::vector<Buffer> cos_, sin_, back_sin_;

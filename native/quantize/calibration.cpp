@@ -5,7 +5,6 @@
 #include <numeric>
 
 #include "base/half.h"
-#include "base/thread_pool.h"
 #include "quantize/integer_step.h"
 #include "quantize/statistics.h"
 
@@ -18,19 +17,11 @@ Result no_memory() { return Result::error(Status::kMemory, "Cannot allocate memo
 
 Result aborted() { return Result::error(Status::kAborted, "aborted"); }
 
-// The norms that training changes.
-std::array<std::vector<float>*, 4> norms_of(BlockWeights& weights) {
-  return {&weights.attention_norm, &weights.mlp_norm, &weights.q_norm, &weights.k_norm};
-}
-
 }  // namespace
 
 Result Calibration::begin(const std::vector<std::int32_t>& tokens, std::vector<long> lengths,
                           const std::atomic<bool>* abort) {
-  files_.resize(sources_.files.size());
-  for (std::size_t i = 0; i < files_.size(); ++i) {
-    if (Result opened = files_[i].open(sources_.files[i]); !opened.ok()) return opened;
-  }
+  if (Result opened = open_files(sources_, &files_); !opened.ok()) return opened;
   lengths_ = std::move(lengths);
   block_ = std::make_unique<Block>(spec_, lengths_, effort_);
   const long T = block_->tokens(), hidden = spec_.hidden;
@@ -40,10 +31,7 @@ Result Calibration::begin(const std::vector<std::int32_t>& tokens, std::vector<l
   Linear table;
   if (Result read = read_linear(files_, sources_.embedding, "embedding", effort_, abort, &table); !read.ok())
     return read;
-  for (long t = 0; t < T; ++t) {
-    const float* const row = table.w.as<float>() + static_cast<long>(tokens[static_cast<std::size_t>(t)]) * hidden;
-    for (long c = 0; c < hidden; ++c) x_.as<float>()[t * hidden + c] = row[c] * spec_.embedding_scale;
-  }
+  embed(table, tokens.data(), T, spec_.embedding_scale, x_.as<float>());
   return {};
 }
 
@@ -60,15 +48,9 @@ Result Calibration::set(const std::array<Part, 3>& parts, int count, const float
     MatrixPlan& plan = plans[part];
     MatrixOutcome& outcome = (*out)[part];
     if (plan.bits == 16) continue;
-    Shape& s = outcome.shape;
-    s.M = linear.rows;
-    s.d = linear.cols;
-    s.group = std::min(plan.group, s.d);
-    s.G = (s.d + s.group - 1) / s.group;
-    s.bits = plan.bits;
-    if (!plan.q.empty()) {
-      outcome.q = std::move(plan.q);
-      outcome.grid = {std::move(plan.scale), std::move(plan.zero)};
+    const Shape& s = outcome.shape = shape_of(linear.rows, linear.cols, plan.bits, plan.group);
+    if (plan.earlier) {
+      static_cast<StoredMatrix&>(outcome) = std::move(*plan.earlier);
     } else {
       if (!H) {
         const long d = linear.cols;
@@ -108,34 +90,13 @@ Result Calibration::table(bool head, int bits, long group, const std::atomic<boo
   if (Result read = read_linear(files_, source, head ? "output head" : "embedding", effort_, abort, &linear);
       !read.ok())
     return read;
-  const float* const values = linear.w.as<float>();
   if (bits == 16) {
+    const float* const values = linear.w.as<float>();
     halves->resize(static_cast<std::size_t>(linear.rows * linear.cols));
     std::transform(values, values + linear.rows * linear.cols, halves->begin(), f32_to_f16);
     return {};
   }
-  Shape& s = out->shape;
-  s.M = linear.rows;
-  s.d = linear.cols;
-  s.group = std::min(group, s.d);
-  s.G = (s.d + s.group - 1) / s.group;
-  s.bits = bits;
-  out->q.resize(static_cast<std::size_t>(s.M * s.d));
-  const std::vector<float> whole(static_cast<std::size_t>(s.M), 1.0f);
-  spanning_grid(ranges_of(values, s, effort_.threads), s, whole, &out->grid);
-  if (Result done = to_f16(s, &out->grid); !done.ok()) return done;
-  round_to_grid(values, s, out->grid, effort_.threads, out->q.data());
-  to_unsigned(s, &out->grid);
-  return {};
-}
-
-Result Calibration::forward(const BlockWeights& weights, long layer, float* x) {
-  block_->attention_input(weights, x);
-  if (Result done = block_->attention(weights, layer); !done.ok()) return done;
-  if (Result done = block_->attention_output(weights, x); !done.ok()) return done;
-  block_->mlp_input(weights, x);
-  if (Result done = block_->mlp(weights); !done.ok()) return done;
-  return block_->mlp_output(weights, x);
+  return round_whole(linear.w.as<float>(), shape_of(linear.rows, linear.cols, bits, group), effort_.threads, out);
 }
 
 Result Calibration::train(long layer, const BlockPlan& plan, const std::atomic<bool>* abort, BlockWeights& weights,
@@ -173,7 +134,7 @@ Result Calibration::block(long layer, BlockPlan& plan, const std::atomic<bool>* 
     if (!target_) target_ = Buffer(x_.size());
     if (!target_) return no_memory();
     std::memcpy(target_.data(), x_.data(), x_.size());
-    if (Result done = forward(weights, layer, target_.as<float>()); !done.ok()) return done;
+    if (Result done = block_->forward(weights, layer, target_.as<float>()); !done.ok()) return done;
   }
   std::memcpy(x, x_.data(), x_.size());
   Block& block = *block_;
@@ -192,7 +153,7 @@ Result Calibration::block(long layer, BlockPlan& plan, const std::atomic<bool>* 
   if (trains) {
     if (Result done = train(layer, plan, abort, weights, out); !done.ok()) return done;
     std::memcpy(x, x_.data(), x_.size());
-    if (Result done = forward(weights, layer, x); !done.ok()) return done;
+    if (Result done = block.forward(weights, layer, x); !done.ok()) return done;
   } else {
     if (Result done = block.mlp_output(weights, x); !done.ok()) return done;
   }

@@ -6,6 +6,7 @@
 #pragma once
 
 #include <memory>
+#include <optional>
 
 #include "quantize/block.h"
 #include "quantize/minimise.h"
@@ -19,15 +20,10 @@ struct MatrixPlan {
   long group = 64;
   Method method = Method::kDecoupleq;
   int rounds = 4;
-  // From an earlier run; then nothing is solved. [M, d] of -2^(bits-1).., [M, G] each with zeros of unsigned codes
-  std::vector<std::int8_t> q;
-  std::vector<float> scale, zero;
+  std::optional<StoredMatrix> earlier;  // from an earlier run; then nothing is solved
 };
 
-struct MatrixOutcome {
-  Shape shape;
-  std::vector<std::int8_t> q;
-  Grid grid;           // f16 numbers; zeros of unsigned codes
+struct MatrixOutcome : StoredMatrix {
   double loss = 0;     // tr (w^ - w0) H (w^ - w0)^T over tr w0 H w0^T: the part of the output's energy that is lost
   double rounded = 0;  // the same after rounding to nearest alone
 };
@@ -72,7 +68,6 @@ class Calibration {
   std::atomic<int> matrices_done{0};  // of the block in work
 
  private:
-  Result forward(const BlockWeights& weights, long layer, float* x);
   Result train(long layer, const BlockPlan& plan, const std::atomic<bool>* abort, BlockWeights& weights,
                BlockOutcome* out);
   Result set(const std::array<Part, 3>& parts, int count, const float* inputs, BlockWeights& weights,

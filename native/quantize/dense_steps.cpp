@@ -17,6 +17,13 @@ Result project(const Linear& linear, const float* in, long T, Product& product, 
   return {};
 }
 
+void embed(const Linear& table, const std::int32_t* tokens, long T, float scale, float* out) {
+  for (long t = 0; t < T; ++t) {
+    const float* const row = table.w.as<float>() + tokens[t] * table.cols;
+    for (long c = 0; c < table.cols; ++c) out[t * table.cols + c] = row[c] * scale;
+  }
+}
+
 void transpose(const float* from, long rows, long cols, long stride, const Effort& effort, float* to) {
   // Tiles whose lines stay in the first-level cache: columns of it are read from them, rows written whole.
   constexpr long kTile = 64, kColumns = 16;

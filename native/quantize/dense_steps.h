@@ -28,6 +28,9 @@ struct Linear {
 // out [T, rows] = in [T, cols] w^T + bias
 Result project(const Linear& linear, const float* in, long T, Product& product, float* out);
 
+// out [T, cols] = rows of the table that the tokens name, times `scale`.
+void embed(const Linear& table, const std::int32_t* tokens, long T, float scale, float* out);
+
 // to [cols, rows] = from [rows, cols], rows of it `stride` apart.
 void transpose(const float* from, long rows, long cols, long stride, const Effort& effort, float* to);
 

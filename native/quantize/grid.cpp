@@ -78,4 +78,15 @@ void round_to_grid(const float* W, const Shape& s, const Grid& grid, int threads
   });
 }
 
+Result round_whole(const float* W, const Shape& shape, int threads, StoredMatrix* out) {
+  out->shape = shape;
+  const std::vector<float> whole(static_cast<std::size_t>(shape.M), 1.0f);
+  spanning_grid(ranges_of(W, shape, threads), shape, whole, &out->grid);
+  if (Result done = to_f16(shape, &out->grid); !done.ok()) return done;
+  out->q.resize(static_cast<std::size_t>(shape.M * shape.d));
+  round_to_grid(W, shape, out->grid, threads, out->q.data());
+  to_unsigned(shape, &out->grid);
+  return {};
+}
+
 }  // namespace outrider::quantize

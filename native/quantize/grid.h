@@ -23,8 +23,21 @@ struct Shape {
   [[nodiscard]] long group_end(long g) const { return (g + 1) * group < d ? (g + 1) * group : d; }
 };
 
+// Of a matrix [M, d]; groups wider than it are as wide as it.
+inline Shape shape_of(long M, long d, int bits, long group) {
+  const long width = group < d ? group : d;
+  return {M, d, width, (d + width - 1) / width, bits, false};
+}
+
 struct Grid {
   std::vector<float> scale, zero;  // [M, G]
+};
+
+// A matrix as files hold it.
+struct StoredMatrix {
+  Shape shape;
+  std::vector<std::int8_t> q;  // [M, d] of -2^(bits-1)..
+  Grid grid;                   // f16 numbers; zeros of unsigned codes
 };
 
 // body(m, g) for every group of every row, rows split over threads.
@@ -62,5 +75,8 @@ void to_unsigned(const Shape& shape, Grid* grid);
 
 // Every weight to its nearest level. q: [M, d].
 void round_to_grid(const float* W, const Shape& shape, const Grid& grid, int threads, std::int8_t* q);
+
+// Rounding to nearest on grids that span each group, and nothing else.
+Result round_whole(const float* W, const Shape& shape, int threads, StoredMatrix* out);
 
 }  // namespace outrider::quantize

@@ -3,8 +3,7 @@
 // is block_gradient.h's, the learning rates are relative to the size of what they change.
 #pragma once
 
-#include "quantize/block_gradient.h"
-#include "quantize/grid.h"
+#include "quantize/block_trainer.h"
 
 namespace outrider::quantize {
 
@@ -24,19 +23,9 @@ struct MinimiseOutcome {
   double before = 0, after = 0;  // mean loss of the sequences
 };
 
-// A quantised matrix of the block; null codes: not quantised, left alone.
-struct Trainable {
-  const Shape* shape = nullptr;
-  const std::int8_t* q = nullptr;  // [M, d]
-  Grid* grid = nullptr;            // zeros of unsigned codes; ends as f16 numbers
-};
-
 // Trains the grids of `parts` and the norms of `weights`, whose matrices become those of the new grids. Everything is
 // as before if that does not lower the loss.
 Result minimise(const DecoderSpec& spec, const MinimiseTask& task, const std::array<Trainable, kParts>& parts,
                 const Effort& effort, BlockWeights* weights, MinimiseOutcome* out);
-
-// The matrix of codes on a grid of unsigned zeros, into w [M, d].
-void image_of(const Shape& shape, const std::int8_t* q, const Grid& grid, int threads, float* w);
 
 }  // namespace outrider::quantize

@@ -24,7 +24,7 @@ let runs = 0;
 const fresh = () => path.join(folder, `run-${runs++}`);
 const text = path.join(folder, "text.txt");
 writeFileSync(text, readFileSync(path.resolve(import.meta.dirname, "../../README.md"), "utf8"));
-const small = { calibration: [text], tokens: 256, window: 64, rounds: 2, blockEpochs: 1 } as const;
+const small = { calibration: [text], tokens: 256, window: 64, rounds: 2, blockEpochs: 1, distillSteps: 0 } as const;
 
 /** Everything that a folder holds. */
 const contents = (at: string) =>
@@ -37,7 +37,14 @@ test("8 bits change next to nothing, 2 bits something, and each method loses les
   await original.dispose();
   const of = async (options: Partial<Parameters<typeof quantizeModel>[1]>) => {
     const out = fresh();
-    const made = await quantizeModel(undefined, { out, calibration: [text], tokens: 1024, window: 128, ...options });
+    const made = await quantizeModel(undefined, {
+      out,
+      calibration: [text],
+      tokens: 1024,
+      window: 128,
+      distillSteps: 0,
+      ...options,
+    });
     const model = await load(out);
     const measured = (await model.perplexity(probe, { window: 128 })).perplexity;
     await model.dispose();
@@ -68,6 +75,7 @@ test("3 bits, groups that do not divide, text of the model itself", async () => 
   const progress: string[] = [];
   const made = await quantizeModel(undefined, {
     ...{ out, bits: 3, group: 48, calibration: ["self", text], tokens: 256, window: 64, seed: 3, blockEpochs: 0 },
+    distillSteps: 0,
     onProgress: ({ phase, done, total }) => progress.push(`${phase} ${done <= total}`),
   });
   expect(made.blocks.length).toBeGreaterThan(0);
@@ -100,6 +108,7 @@ test("a comparison of a model with itself finds nothing, one with fewer bits wha
   const [a, b] = [await load(), await load(out)];
   const same = await compareModels(a, a, probe, { window: 64, maxWindows: 2 });
   expect(same).toMatchObject({ kl: { mean: 0, p99: 0 }, top1: 1, tokens: 126 });
+  expect(same.kl.percentiles).toEqual(new Array(101).fill(0));
   expect(same.perplexity[0]).toBe(same.perplexity[1]);
   const found = await compareModels(a, b, probe, { window: 64, maxWindows: 2 });
   for (const [i, model] of [a, b].entries()) {
@@ -137,9 +146,10 @@ test("the same options give the same files, whatever the threads", async () => {
 
 test("killed at any moment, it resumes to the same files", async () => {
   const whole = fresh();
-  await quantizeModel(undefined, { out: whole, ...small });
+  await quantizeModel(undefined, { out: whole, ...small, distillSteps: 6, distillTokens: 256 });
   const out = fresh();
-  const sizes = ["--tokens", "256", "--window", "64", "--rounds", "2", "--block-epochs", "1"];
+  const training = ["--block-epochs", "1", "--distill-steps", "6", "--distill-tokens", "256"];
+  const sizes = ["--tokens", "256", "--window", "64", "--rounds", "2", ...training];
   const args = ["quantize", "--out", out, "--calibration", text, ...sizes];
   // The first dies before anything, later ones ever further on.
   for (let round = 0; round < 12 && !existsSync(path.join(out, "config.json")); round++) {
@@ -268,6 +278,7 @@ test("a conversation goes through the model's template", async () => {
     window: 64,
     method: "rtn",
     blockEpochs: 0,
+    distillSteps: 0,
   });
   expect(made.bytes).toBeGreaterThan(0);
 });
@@ -312,6 +323,7 @@ describeShared("families", (shared) => {
     writeFileSync(calibration, "the cat sat on the mat ".repeat(40));
     await quantizeModel(source, {
       ...{ out, bits: 8, group: 32, method: "rtn", calibration: [calibration], tokens: 64, window: 32, blockEpochs: 0 },
+      distillSteps: 0,
     });
     const tokens = (await readTensor(path.join(source, "golden.safetensors"), "input_ids")) as Int32Array;
     const logits = async (folder: string) => {

@@ -4,21 +4,21 @@ const [width, height, left, bottom, top, right] = [640, 370, 56, 44, 48, 16];
 const colours = ["#3b82f6", "#ef4444", "#10b981", "#f59e0b", "#8b5cf6", "#64748b"];
 const ink = "#6b7280";
 
-const escaped = (text) => String(text).replace(/&/g, "&amp;").replace(/</g, "&lt;");
-const text = (x, y, content, attributes = "") =>
+const escaped = (text: string | number) => String(text).replace(/&/g, "&amp;").replace(/</g, "&lt;");
+const text = (x: number, y: number, content: string | number, attributes = "") =>
   `<text x="${x.toFixed(1)}" y="${y.toFixed(1)}" fill="${ink}" font-family="sans-serif" font-size="12" ${attributes}>${escaped(content)}</text>`;
-const line = (x1, y1, x2, y2, attributes = "") =>
+const line = (x1: number, y1: number, x2: number, y2: number, attributes = "") =>
   `<line x1="${x1.toFixed(1)}" y1="${y1.toFixed(1)}" x2="${x2.toFixed(1)}" y2="${y2.toFixed(1)}" stroke="${ink}" ${attributes}/>`;
 
 /** Round steps: about `count` of them up to `most`. */
-function steps(most, count) {
+function steps(most: number, count: number): number[] {
   const rough = most / count;
   const power = 10 ** Math.floor(Math.log10(rough));
   const step = [1, 2, 5, 10].map((factor) => factor * power).find((value) => value >= rough) ?? rough;
   return Array.from({ length: Math.floor(most / step + 1e-9) + 1 }, (_, i) => i * step);
 }
 
-function frame(title, body) {
+function frame(title: string, body: readonly string[]): string {
   return `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 ${width} ${height}" width="${width}" height="${height}">
 ${text(8, 18, title, 'font-weight="bold"')}
 ${body.join("\n")}
@@ -26,15 +26,18 @@ ${body.join("\n")}
 `;
 }
 
-/**
- * Lines through points.
- * @param series `[{ name, points: [[x, y], ...] }]`
- */
-export function linePlot(title, xLabel, yLabel, series) {
+/** A line of a plot. */
+export interface Series {
+  name: string;
+  points: readonly (readonly [number, number])[];
+}
+
+/** Lines through points, both axes from 0. */
+export function linePlot(title: string, xLabel: string, yLabel: string, series: readonly Series[]): string {
   const points = series.flatMap((each) => each.points);
-  const [mostX, mostY] = [0, 1].map((axis) => points.reduce((most, point) => Math.max(most, point[axis]), 0));
-  const x = (value) => left + (value / mostX) * (width - left - right);
-  const y = (value) => height - bottom - (value / mostY) * (height - bottom - top);
+  const [mostX, mostY] = [0, 1].map((axis) => points.reduce((most, point) => Math.max(most, point[axis]), 0) || 1);
+  const x = (value: number) => left + (value / mostX) * (width - left - right);
+  const y = (value: number) => height - bottom - (value / mostY) * (height - bottom - top);
   const body = [line(left, y(0), width - right, y(0)), line(left, y(0), left, top)];
   for (const step of steps(mostY, 6))
     body.push(
@@ -52,13 +55,15 @@ export function linePlot(title, xLabel, yLabel, series) {
   return frame(title, body);
 }
 
-/**
- * Groups of bars with their values.
- * @param groups `[{ name, values: [number, ...] }]`, one value for each of `names`
- */
-export function barPlot(title, yLabel, names, groups) {
+/** Groups of bars with their values, one for each of `names`. */
+export function barPlot(
+  title: string,
+  yLabel: string,
+  names: readonly string[],
+  groups: readonly { name: string; values: readonly number[] }[],
+): string {
   const mostY = Math.max(...groups.flatMap(({ values }) => values));
-  const y = (value) => height - bottom - (value / mostY) * (height - bottom - top - 12);
+  const y = (value: number) => height - bottom - (value / mostY) * (height - bottom - top - 12);
   const slot = (width - left - right) / groups.length;
   const bar = (slot * 0.8) / names.length;
   const body = [line(left, y(0), width - right, y(0)), text(8, top - 12, yLabel)];

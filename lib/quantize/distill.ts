@@ -1,0 +1,87 @@
+// End-to-end distillation of a quantised model: native/quantize/distillation.h, with checkpoints and progress.
+
+import { settle } from "../model/runtime.ts";
+import { native, type TrainedBlock } from "../native.ts";
+import type { CalibrationTokens } from "./calibration.ts";
+import type { Source } from "./model.ts";
+import type { ResolvedQuantize } from "./options.ts";
+import type { FinishedBlock, Run } from "./run.ts";
+import { embeddingGroup } from "./tables.ts";
+
+/** First learning rate, relative to the size of what is trained. */
+const rate = 0.005;
+/** Sequences on which the divergence is measured before and after. */
+const probes = 8;
+/** Seconds of work that a killed run loses at most. */
+const checkpointSeconds = 120;
+
+const stateName = "distillation";
+
+interface Progress {
+  steps: number;
+  before: number;
+}
+
+/** What distillation made. */
+export interface Distilled {
+  /** Mean KL divergence from the original in nats a token, on up to eight of the calibration sequences. */
+  divergence: { before: number; after: number };
+  /** Scales, zeros and norms of each block. */
+  blocks: TrainedBlock[];
+  finalNorm: Float32Array;
+}
+
+/**
+ * Trains scales, zeros and norms of all blocks on what the original model says. Undefined if that brought nothing.
+ * @param block the quantised blocks
+ */
+export async function distil(
+  { config, weights }: Source,
+  { threads, seed, embeddings, distillSteps: steps, signal, onProgress }: ResolvedQuantize,
+  run: Run,
+  tokens: CalibrationTokens,
+  block: (layer: number) => Promise<FinishedBlock<unknown>>,
+): Promise<Distilled | undefined> {
+  const { spec } = config;
+  const never = () => false;
+  const options = { tableBits: embeddings, tableGroup: embeddingGroup, seed, rate, steps };
+  const source = { spec, weights: weights.weights, files: weights.files };
+  const report = (done: number, secondsLeft?: number) =>
+    onProgress?.({ phase: "distillation", done, total: steps, secondsLeft });
+  report(0);
+  const distiller = await settle(native.distiller({ ...source, ...tokens, threads, ...options }), signal, never);
+  for (let l = 0; l < spec.layers.length; l++) {
+    const { matrices, norms } = await block(l);
+    await settle(distiller.block({ parts: matrices, norms }), signal, never);
+  }
+  await settle(distiller.ready(), signal, never);
+  const earlier = await run.state<Progress>(stateName);
+  const before = earlier?.progress.before ?? (await settle(distiller.divergence(probes), signal, never));
+  const from = earlier?.progress.steps ?? 0;
+  if (earlier) distiller.restore(earlier.state, from);
+  const save = (done: number) =>
+    run.writeState(stateName, distiller.state(), { steps: done, before } satisfies Progress);
+  const start = performance.now();
+  let saved = start;
+  for (let step = from; step < steps; step++) {
+    try {
+      await settle(distiller.step(), signal, never);
+    } catch (error) {
+      if (signal?.aborted) await save(step); // a step that was aborted has changed nothing
+      throw error;
+    }
+    const now = performance.now();
+    report(step + 1, ((now - start) / 1e3 / (step + 1 - from)) * (steps - step - 1));
+    if (now - saved < checkpointSeconds * 1e3 && step + 1 < steps) continue;
+    await save(step + 1);
+    saved = now;
+  }
+  distiller.round();
+  const after = await settle(distiller.divergence(probes), signal, never);
+  if (!(after < before)) return undefined;
+  return {
+    divergence: { before, after },
+    blocks: spec.layers.map((_, l) => distiller.take(l)),
+    finalNorm: distiller.finalNorm(),
+  };
+}
