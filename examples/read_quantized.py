@@ -45,10 +45,10 @@ def dequantize(tensors, config, module):
     """float32 [outputs, inputs]."""
     bits, group = shape_of(config, module)
     codes, scale, zero = (tensors[f"{module}.{part}"] for part in ("codes", "scale", "zero"))
-    per_byte = 8 // bits
-    shifts = np.arange(per_byte, dtype=np.uint8) * bits
-    fields = (codes[:, :, None] >> shifts) & (2**bits - 1)
-    values = fields.reshape(codes.shape[0], -1).astype(np.float32)
+    stream = np.unpackbits(codes, axis=1, bitorder="little")
+    whole = stream.shape[1] // bits * bits
+    fields = stream[:, :whole].reshape(codes.shape[0], -1, bits)
+    values = (fields << np.arange(bits, dtype=np.uint8)).sum(axis=2).astype(np.float32)
     wide = lambda parameter: np.repeat(parameter.astype(np.float32), group, axis=1)[:, : values.shape[1]]
     inputs = min(values.shape[1], scale.shape[1] * group)
     return wide(scale)[:, :inputs] * values[:, :inputs] + wide(zero)[:, :inputs]

@@ -7,13 +7,13 @@ export type { FinishReason, Generation, GenerationStats, Logprob, Piece } from "
 export { type Inspection, inspect } from "./generate/inspect.ts";
 export type { Measurement, MeasureOptions } from "./generate/measure.ts";
 export { Model, type ModelInfo, type Prompt } from "./generate/model.ts";
-export { type LoadOptions, type LoadProgress, load } from "./generate/open.ts";
 export type { GenerateOptions, SamplingOptions } from "./generate/options.ts";
 export type { Perplexity, PerplexityOptions } from "./generate/score.ts";
-export type { WeightsOptions } from "./generate/weights-options.ts";
 export { type CompareOptions, type Comparison, compareModels } from "./quantize/compare.ts";
+export { type LoadOptions, type LoadProgress, load } from "./quantize/load.ts";
 export type { QuantizeModelOptions, QuantizePlan, QuantizeProgress } from "./quantize/options.ts";
 export { type BlockReport, type QuantizedModel, quantizeModel } from "./quantize/quantize-model.ts";
+export type { WeightsOptions } from "./quantize/weights-options.ts";
 export type { DType } from "./tensor/dtype.ts";
 export { Tensor } from "./tensor/tensor.ts";
 export type { Message } from "./text/chat-template.ts";

@@ -1,10 +1,9 @@
 // outrider compare.
 
-import { readFile } from "node:fs/promises";
+import { readFile, rename, writeFile } from "node:fs/promises";
 import path from "node:path";
 import type { Command } from "commander";
 import { type Comparison, compareModels, type Model, OutriderError } from "../index.ts";
-import { writeText } from "../quantize/safetensors-writer.ts";
 import { count, loadOptions, withLoadOptions } from "./arguments.ts";
 import { interruptible } from "./interrupt.ts";
 import { formatBytes, loadWithProgress, Progress } from "./output.ts";
@@ -51,6 +50,15 @@ function plotOf([first, second]: string[], { kl, perplexity, tokens }: Compariso
   );
 }
 
+async function writePlot(file: string, svg: string): Promise<void> {
+  try {
+    await writeFile(`${file}.tmp`, svg);
+    await rename(`${file}.tmp`, file);
+  } catch (error) {
+    throw new OutriderError("OUTRIDER_IO", `Cannot write ${file}: ${(error as Error).message}`);
+  }
+}
+
 async function speedOf(model: Model, signal: AbortSignal): Promise<Speed> {
   const found = await model.measure({ rows: [1], repetitions: 3, signal });
   return { prefill: found.prefillTokensPerSecond, decode: found.decodeTokensPerSecond };
@@ -72,7 +80,7 @@ async function compareCommand(first: string, second: string, values: Values & Re
   );
   const speeds = [await speedOf(a, signal), await speedOf(b, signal)];
   const names = [first, second].map((source) => path.basename(source));
-  if (values.plot) await writeText(values.plot, plotOf(names, found));
+  if (values.plot) await writePlot(values.plot, plotOf(names, found));
   if (values.json) process.stdout.write(`${JSON.stringify({ models: [first, second], ...found, speeds })}\n`);
   else print([first, second], found, speeds);
 }

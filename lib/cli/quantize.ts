@@ -46,7 +46,7 @@ function left(seconds: number | undefined): string {
 }
 
 /** What each part of the blocks lost, over all of them. */
-function lossTable({ blocks }: QuantizedModel): string {
+function lossTable({ blocks, settings }: QuantizedModel): string {
   const names = Object.keys(blocks[0].parts) as (keyof (typeof blocks)[0]["parts"])[];
   const mean = (name: (typeof names)[number], which: "loss" | "rounded") =>
     (100 * blocks.reduce((sum, block) => sum + block.parts[name][which], 0)) / blocks.length;
@@ -56,7 +56,12 @@ function lossTable({ blocks }: QuantizedModel): string {
   );
   const errors = blocks.flatMap(({ error }) => (error ? [error] : []));
   const trained = errors.reduce((sum, { before, after }) => sum + after / before / errors.length, 0);
-  const last = errors.length > 0 ? [`  training brought the error of blocks to ${(100 * trained).toFixed(0)} %`] : [];
+  const last =
+    errors.length > 0
+      ? [`  training brought the error of blocks to ${(100 * trained).toFixed(0)} %`]
+      : settings.blockEpochs > 0
+        ? ["  blocks of this family are not trained: there is no backward pass for them"]
+        : [];
   return ["  part    lost %  rounded %", ...lines, ...last].join("\n");
 }
 

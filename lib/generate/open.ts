@@ -14,11 +14,10 @@ import { checkCallback, checkOptions, checkSignal } from "./arguments.ts";
 import { Model } from "./model.ts";
 import { defaultsFromConfig } from "./options.ts";
 import { profileFromEnvironment } from "./profile.ts";
-import { checkWeights, type WeightsOptions } from "./weights-options.ts";
 
-/** Progress of {@link load}: bytes downloaded from the hub, matrices quantised, or bytes of weights packed. */
+/** Progress of {@link load}: bytes downloaded from the hub, or bytes of weights packed. */
 export interface LoadProgress {
-  phase: "download" | "quantization" | "weights";
+  phase: "download" | "weights";
   loaded: number;
   total: number;
   /** The file being downloaded. */
@@ -39,11 +38,6 @@ export interface LoadOptions {
    * @default "int8"
    */
   activation?: "float" | "int8";
-  /**
-   * Quantises the model: the first time, which takes seconds to minutes; the result is kept under a hash of the model's files in
-   * OUTRIDER_CACHE, or the user's cache folder. It loses quality, which a warning says: quantizeModel() makes better weights.
-   */
-  weights?: WeightsOptions;
   /** CPU level of this model's kernels, for tests and for bisecting a wrong result. @default OUTRIDER_ISA, or the best the machine has */
   isa?: Level;
   /** Branch, tag or commit of a hub id. @default "main" */
@@ -53,7 +47,7 @@ export interface LoadOptions {
   onProgress?: (progress: LoadProgress) => void;
 }
 
-const known = ["threads", "contextLength", "kv", "activation", "weights", "isa", "revision", "signal", "onProgress"];
+const known = ["threads", "contextLength", "kv", "activation", "isa", "revision", "signal", "onProgress"];
 
 function check(options: LoadOptions): Required<Pick<LoadOptions, "threads" | "kv" | "activation">> {
   checkOptions(options, known);
@@ -73,7 +67,6 @@ function check(options: LoadOptions): Required<Pick<LoadOptions, "threads" | "kv
     throw badArgument("revision", "a branch, tag or commit", revision);
   checkSignal(options.signal);
   checkCallback("onProgress", options.onProgress);
-  if (options.weights !== undefined) checkWeights(options.weights);
   const { levels, reason } = native.cpu();
   // The addon goes on with the best level, so that doctor() can say so; a model on another level than asked for would mislead.
   if (reason.startsWith("OUTRIDER_ISA names"))
@@ -195,20 +188,6 @@ export async function readTokenizer(
   return { tokenizer, template: new ChatTemplate(tokenizer.chatTemplate, tokenizer) };
 }
 
-/** The folder of the model's quantised form. */
-async function quantized(
-  source: string | undefined,
-  weights: WeightsOptions,
-  options: LoadOptions,
-  { signal, report }: ReturnType<typeof watch>,
-): Promise<string> {
-  const { threads } = check(options);
-  // Loaded when it is needed: it loads models itself.
-  const { quantizedSource } = await import("../quantize/on-load.ts");
-  const onProgress = (progress: Omit<LoadProgress, "phase">) => report({ phase: "quantization", ...progress });
-  return quantizedSource(source, weights, { threads, signal, revision: options.revision, onProgress });
-}
-
 async function open(
   source: string | undefined,
   options: LoadOptions,
@@ -218,11 +197,7 @@ async function open(
   signal.throwIfAborted();
   const { activation, kv, threads } = check(options);
   const onProgress = (progress: Omit<LoadProgress, "phase">) => report({ phase: "download", ...progress });
-  const { revision, weights: wanted } = options;
-  const files = await openSource(
-    wanted ? await quantized(source, wanted, options, watched) : source,
-    wanted ? { signal } : { signal, revision, onProgress },
-  );
+  const files = await openSource(source, { signal, revision: options.revision, onProgress });
   const config = await readConfig(files);
   const weights = mapWeights(config, files.tensors, files.kind, files.config);
   const { spec } = config;

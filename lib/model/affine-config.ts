@@ -4,7 +4,7 @@ import { ConfigReader } from "./config-reader.ts";
 
 /** Bits and group size of one module. */
 export interface AffineShape {
-  bits: 2 | 4 | 8;
+  bits: 2 | 3 | 4 | 8;
   group: number;
 }
 
@@ -17,7 +17,7 @@ const methods = ["affine", "decoupleq"];
 
 function readShape(config: ConfigReader, fallback?: AffineShape): AffineShape {
   const bits = config.integer("bits", 8, fallback?.bits);
-  if (bits !== 2 && bits !== 4 && bits !== 8) throw config.unsupported("bits", "2, 4 or 8");
+  if (bits !== 2 && bits !== 3 && bits !== 4 && bits !== 8) throw config.unsupported("bits", "2, 3, 4 or 8");
   return { bits, group: config.integer("group_size", 2 ** 22, fallback?.group) };
 }
 

@@ -17,6 +17,8 @@ const choices: readonly Choice[] = [
   { bits: 2, group: 64 },
   { bits: 2, group: 32 },
   { bits: 2, group: 16 },
+  { bits: 3, group: 64 },
+  { bits: 3, group: 32 },
   { bits: 4, group: 64 },
   { bits: 4, group: 32 },
   { bits: 8, group: 64 },

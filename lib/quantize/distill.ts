@@ -1,7 +1,8 @@
 // End-to-end distillation of a quantised model: native/quantize/distillation.h, with checkpoints and progress.
 
+import { OutriderError } from "../errors.ts";
 import { settle } from "../model/runtime.ts";
-import { native, type TrainedBlock } from "../native.ts";
+import { type NativeDistiller, native, type TrainedBlock } from "../native.ts";
 import type { CalibrationTokens } from "./calibration.ts";
 import type { Source } from "./model.ts";
 import type { ResolvedQuantize } from "./options.ts";
@@ -32,7 +33,8 @@ export interface Distilled {
 }
 
 /**
- * Trains scales, zeros and norms of all blocks on what the original model says. Undefined if that brought nothing.
+ * Trains scales, zeros and norms of all blocks on what the original model says. Undefined if that brought nothing, or for a family
+ * without a backward pass.
  * @param block the quantised blocks
  */
 export async function distil(
@@ -49,10 +51,16 @@ export async function distil(
   const report = (done: number, secondsLeft?: number) =>
     onProgress?.({ phase: "distillation", done, total: steps, secondsLeft });
   report(0);
-  const distiller = await settle(native.distiller({ ...source, ...tokens, threads, ...options }), signal, never);
-  for (let l = 0; l < spec.layers.length; l++) {
-    const { matrices, norms } = await block(l);
-    await settle(distiller.block({ parts: matrices, norms }), signal, never);
+  let distiller: NativeDistiller;
+  try {
+    distiller = await settle(native.distiller({ ...source, ...tokens, threads, ...options }), signal, never);
+    for (let l = 0; l < spec.layers.length; l++) {
+      const { matrices, norms } = await block(l);
+      await settle(distiller.block({ parts: matrices, norms }), signal, never);
+    }
+  } catch (error) {
+    if (error instanceof OutriderError && error.code === "OUTRIDER_UNSUPPORTED") return undefined;
+    throw error;
   }
   await settle(distiller.ready(), signal, never);
   const earlier = await run.state<Progress>(stateName);

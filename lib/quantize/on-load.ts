@@ -6,9 +6,9 @@ import { mkdir, readdir, rename, rm, stat } from "node:fs/promises";
 import os from "node:os";
 import path from "node:path";
 import { OutriderError } from "../errors.ts";
-import { checkWeights, type WeightsOptions } from "../generate/weights-options.ts";
 import { openSource } from "../load/source.ts";
 import { quantizeModel } from "./quantize-model.ts";
+import { checkWeights, type WeightsOptions } from "./weights-options.ts";
 
 /** Counts with every change of what a quantisation on load makes of the same files. */
 const version = 1;
@@ -19,7 +19,11 @@ export function quantizedCache(): string {
   return path.join(own || path.join(home || path.join(os.homedir(), ".cache"), "outrider"), "quantized");
 }
 
-async function hashFile(hash: ReturnType<typeof createHash>, file: string, signal: AbortSignal): Promise<void> {
+async function hashFile(
+  hash: ReturnType<typeof createHash>,
+  file: string,
+  signal: AbortSignal | undefined,
+): Promise<void> {
   for await (const chunk of createReadStream(file, { highWaterMark: 1 << 20, signal })) hash.update(chunk);
 }
 
@@ -27,7 +31,7 @@ async function hashFile(hash: ReturnType<typeof createHash>, file: string, signa
 async function contentHash(
   source: string | undefined,
   weights: Required<WeightsOptions>,
-  signal: AbortSignal,
+  signal: AbortSignal | undefined,
   revision: string | undefined,
 ): Promise<{ key: string; from: string }> {
   const files = await openSource(source, { signal, revision });
@@ -52,10 +56,10 @@ export async function quantizedSource(
   source: string | undefined,
   weights: WeightsOptions,
   options: {
-    threads: number;
-    signal: AbortSignal;
-    revision: string | undefined;
-    onProgress: (progress: { loaded: number; total: number }) => void;
+    threads?: number;
+    signal?: AbortSignal;
+    revision?: string;
+    onProgress?: (progress: { loaded: number; total: number }) => void;
   },
 ): Promise<string> {
   const { threads, signal, revision, onProgress } = options;
@@ -73,9 +77,9 @@ export async function quantizedSource(
   try {
     await mkdir(cache, { recursive: true });
     await quantizeModel(from, {
-      ...{ out: work, bits, group, method, threads, signal },
+      ...{ out: work, bits, group, method, signal, ...(threads === undefined ? {} : { threads }) },
       ...{ tokens: 4096, blockEpochs: 0, distillSteps: 0 },
-      onProgress: ({ phase, done, total }) => phase === "blocks" && onProgress({ loaded: done, total }),
+      onProgress: ({ phase, done, total }) => phase === "blocks" && onProgress?.({ loaded: done, total }),
     });
     await rename(work, out).catch(async (error: NodeJS.ErrnoException) => {
       // Another process may have been faster.

@@ -12,9 +12,6 @@ export interface MatrixShape {
   group: number;
 }
 
-/** Bits that a code takes in a file. */
-export const storedBits = (bits: number) => (bits === 3 ? 4 : bits);
-
 /** Rows and columns of the parts of a block. */
 export function partSizes(spec: DecoderSpec): Record<Part, { rows: number; cols: number }> {
   const { hidden, ffn, heads, kvHeads, headDim } = spec;
@@ -32,7 +29,7 @@ export function partSizes(spec: DecoderSpec): Record<Part, { rows: number; cols:
 
 /** Bytes of a matrix in a file: codes, f16 scales and zeros. */
 export function matrixBytes({ rows, cols, bits, group }: MatrixShape): number {
-  return rows * (Math.ceil((cols * storedBits(bits)) / 8) + 4 * Math.ceil(cols / Math.min(group, cols)));
+  return rows * (Math.ceil((cols * bits) / 8) + 4 * Math.ceil(cols / Math.min(group, cols)));
 }
 
 /** Every matrix of every block alike. */

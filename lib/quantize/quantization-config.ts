@@ -2,21 +2,18 @@
 
 import type { Source } from "./model.ts";
 import type { ResolvedQuantize } from "./options.ts";
-import { type MatrixShape, storedBits } from "./plan.ts";
+import type { MatrixShape } from "./plan.ts";
 import { embeddingGroup, tableModules } from "./tables.ts";
 import { moduleOf, parts } from "./tensors.ts";
 
 interface Stored {
   bits: number;
   group_size: number;
-  /** Bits that codes have; they are stored in `bits`. */
-  code_bits?: number;
 }
 
 const stored = ({ bits, group }: Pick<MatrixShape, "bits" | "group">): Stored => ({
-  bits: storedBits(bits),
+  bits,
   group_size: group,
-  ...(bits === storedBits(bits) ? {} : { code_bits: bits }),
 });
 
 /** Bits and group of most matrices, and under `modules` those of the others. */

@@ -158,8 +158,24 @@ async function quantizeBlocks(
   return blocks;
 }
 
-/** Whether the family's blocks can be trained: whether those that should have been were. */
-const trains = (blocks: readonly BlockReport[]) => blocks.every(({ error }) => error !== undefined);
+/** Options whose callback, when it throws, ends the work with that error, where a timer would make it an uncaught one. */
+function guarded(options: ResolvedQuantize): ResolvedQuantize {
+  const { signal, onProgress } = options;
+  if (!onProgress) return options;
+  const stop = new AbortController();
+  return {
+    ...options,
+    signal: signal ? AbortSignal.any([signal, stop.signal]) : stop.signal,
+    onProgress: (progress) => {
+      if (stop.signal.aborted) return;
+      try {
+        onProgress(progress);
+      } catch (error) {
+        stop.abort(error);
+      }
+    },
+  };
+}
 
 /**
  * Quantises a model block by block and writes it as a Hugging Face folder that {@link load} opens. Blocks that are finished survive
@@ -174,7 +190,7 @@ export async function quantizeModel(
   options: QuantizeModelOptions,
 ): Promise<QuantizedModel> {
   const started = performance.now();
-  const resolved = resolveQuantize(options);
+  const resolved = guarded(resolveQuantize(options));
   const { out, signal, onProgress } = resolved;
   const model = await openModel(source, signal);
   const { spec, family } = model.config;
@@ -193,7 +209,7 @@ export async function quantizeModel(
   const blocks = await quantizeBlocks(model, run, plan, someOf(all, resolved.tokens), resolved);
   const block = async (layer: number) => (await run.block<BlockReport>(blockName(layer), plan[layer])) as Finished;
   const distilled =
-    resolved.distillSteps > 0 && trains(blocks)
+    resolved.distillSteps > 0
       ? await distil(model, resolved, run, someOf(all, resolved.distillTokens), block)
       : undefined;
 
@@ -201,6 +217,7 @@ export async function quantizeModel(
   onProgress?.({ phase: "files", done: 0, total: 1 });
   await writeFinalNorm(model, run, distilled?.finalNorm);
   for (const layer of plan.keys()) {
+    signal?.throwIfAborted();
     const { matrices, norms } = await block(layer);
     const trained = distilled?.blocks[layer];
     const final = matrices.map((matrix, i) => ({ ...matrix, ...trained?.parts[i] }));

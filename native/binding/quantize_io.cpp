@@ -55,7 +55,7 @@ quantize::StoredMatrix read_stored(const Napi::Object& from, const quantize::Par
     throw_error(env, Status::kShape, "Expected codes, scales and zeros of the matrix's shape for parts");
   }
   matrix.q.resize(static_cast<std::size_t>(s.M * s.d));
-  if (!quantize::read_codes(s, codes.data(), matrix.q.data())) wrong(env, "codes of the matrix's bits", "parts");
+  quantize::read_codes(s, codes.data(), matrix.q.data());
   matrix.grid.scale.resize(parameters);
   matrix.grid.zero.resize(parameters);
   std::transform(scale.begin(), scale.end(), matrix.grid.scale.begin(), f16_to_f32);

@@ -52,7 +52,7 @@ MatrixSource read_matrix(const Napi::Value& value, const char* name) {
   if (format == "affine") {
     s.kind = SourceKind::kAffine;
     s.bits = static_cast<int>(read_integer(from, "bits"));
-    if (s.bits != 2 && s.bits != 4 && s.bits != 8) wrong(from.Env(), "2, 4 or 8 bits", name);
+    if (s.bits != 2 && s.bits != 3 && s.bits != 4 && s.bits != 8) wrong(from.Env(), "2, 3, 4 or 8 bits", name);
     s.group = read_integer(from, "group");
     s.f32_scales = read_string(from, "scaleFormat") == "f32";
     s.scale = read_span(from.Get("scale"), name);

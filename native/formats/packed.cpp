@@ -141,6 +141,14 @@ void unpack_codes(const std::uint8_t* row, long cols, int bits, std::uint8_t* co
     std::memcpy(codes, row, static_cast<std::size_t>(cols));
     return;
   }
+  if (bits == 3) {
+    for (long k = 0; k < cols; ++k) {
+      const long at = 3 * k;
+      const int low = row[at / 8] >> at % 8, high = at % 8 > 5 ? row[at / 8 + 1] << (8 - at % 8) : 0;
+      codes[k] = static_cast<std::uint8_t>((low | high) & 7);
+    }
+    return;
+  }
   const long per_byte = 8 / bits;
   const std::uint64_t mask = bits == 4 ? 0x0F0Fu : 0x03030303u;
   long k = 0;

@@ -94,7 +94,7 @@ void pack_affine_panel(const PackedLayout& layout, const AffinePanelSource& sour
 // Values of up to 16 rows in the layout's own element type, each row [cols] at its own address.
 void pack_dense_panel(const PackedLayout& layout, const std::uint8_t* const* values, long rows, std::byte* panel);
 
-// One row of codes of 2, 4 or 8 bits as files hold them, lowest bits first, to one code per byte: [cols].
+// One row of codes of 2, 3, 4 or 8 bits as files hold them, lowest bits first, to one code per byte: [cols].
 void unpack_codes(const std::uint8_t* row, long cols, int bits, std::uint8_t* codes);
 
 // One row of a packed matrix as f32: [cols].

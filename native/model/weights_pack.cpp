@@ -64,7 +64,7 @@ PackedLayout layout_of(const MatrixSource& source, const Precision& precision) {
     bits = shape.bits;
     group = shape.group;
   }
-  const WeightFormat format = bits == 2 ? WeightFormat::kU2 : bits == 4 ? WeightFormat::kU4 : WeightFormat::kU8;
+  const WeightFormat format = bits == 2 ? WeightFormat::kU2 : bits <= 4 ? WeightFormat::kU4 : WeightFormat::kU8;
   return packed_layout(format, source.rows, source.cols, group, precision.f32_scales, precision.zero_point);
 }
 
@@ -224,7 +224,7 @@ Result check_source(const std::vector<ModelFile>& files, const MatrixSource& s, 
     return bad(std::to_string(stride * static_cast<std::size_t>(s.stored_rows)) + " bytes inside the file");
   }
   if (s.kind == SourceKind::kAffine) {
-    if (s.bits != 2 && s.bits != 4 && s.bits != 8) return bad("2, 4 or 8 bits");
+    if (s.bits != 2 && s.bits != 3 && s.bits != 4 && s.bits != 8) return bad("2, 3, 4 or 8 bits");
     if (s.group <= 0) return bad("a positive group size");
     if (std::min(s.group, s.cols) > ops::kMaxInt8Group) {
       return Result::error(Status::kUnsupported, "Expected groups of at most " + std::to_string(ops::kMaxInt8Group) +

@@ -4,7 +4,7 @@ import { cpSync, existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, 
 import { tmpdir } from "node:os";
 import path from "node:path";
 import { afterAll, describe, expect, test } from "vitest";
-import { compareModels, load, OutriderError, quantizeModel } from "../../lib/index.ts";
+import { compareModels, inspect, load, OutriderError, type QuantizePlan, quantizeModel } from "../../lib/index.ts";
 import { readSafetensors } from "../../lib/load/safetensors.ts";
 import { openSource } from "../../lib/load/source.ts";
 import { specFromConfig } from "../../lib/model/config.ts";
@@ -83,8 +83,7 @@ test("3 bits, groups that do not divide, text of the model itself", async () => 
   const config = JSON.parse(readFileSync(path.join(out, "config.json"), "utf8"));
   expect(config.quantization_config).toMatchObject({
     quant_method: "decoupleq",
-    bits: 4,
-    code_bits: 3,
+    bits: 3,
     group_size: 48,
   });
   const { tensors } = await readSafetensors(path.join(out, "model.safetensors"));
@@ -94,7 +93,7 @@ test("3 bits, groups that do not divide, text of the model itself", async () => 
     entry?.offset,
     (entry?.offset ?? 0) + (entry?.byteLength ?? 0),
   );
-  for (const byte of codes) expect(byte & 0x88).toBe(0);
+  expect(codes.length).toBe((entry?.shape[0] ?? 0) * Math.ceil((3 * made.plan.blocks[0].q.cols) / 8));
   const model = await load(out);
   const { text: answer } = await model.generate("The whale", { maxTokens: 8 });
   expect(answer.length).toBeGreaterThan(0);
@@ -218,6 +217,19 @@ test("an abort keeps finished blocks and rejects with its reason", async () => {
   await (await load(out)).dispose();
 });
 
+test("a callback that throws ends the work with its error", async () => {
+  for (const phase of ["calibration", "blocks", "files"]) {
+    const error = new Error(`stop at ${phase}`);
+    const running = quantizeModel(undefined, {
+      ...{ out: fresh(), ...small },
+      onProgress: (progress) => {
+        if (progress.phase === phase) throw error;
+      },
+    });
+    await expect(running).rejects.toBe(error);
+  }
+});
+
 describe("refuses", () => {
   const refused = (options: object, message: RegExp, source?: string) =>
     expect(quantizeModel(source, { out: fresh(), ...options } as never)).rejects.toThrow(message);
@@ -339,3 +351,54 @@ describeShared("families", (shared) => {
     expect(error / deviation).toBeLessThan(0.1);
   });
 });
+
+test("a byte budget is kept, planned before the work, and buys more than the same bytes spent evenly", async () => {
+  const original = await load(undefined, { activation: "float" });
+  const probe = readFileSync(path.resolve(import.meta.dirname, "../../CONTRIBUTING.md"), "utf8").slice(0, 6000);
+  const kl = async (out: string) => {
+    const model = await load(out, { activation: "float" });
+    const found = await compareModels(original, model, probe, { window: 128 });
+    await model.dispose();
+    return found.kl.mean;
+  };
+  const common = {
+    calibration: [text],
+    tokens: 1024,
+    window: 128,
+    blockEpochs: 0,
+    distillSteps: 0,
+    rounds: 4,
+  } as const;
+  const even = fresh();
+  const flat = await quantizeModel(undefined, { out: even, ...common, bits: 2, group: 16 });
+  const { blocks, tables } = flat.plan.bytes;
+  const out = fresh();
+  const plans: QuantizePlan[] = [];
+  const phases: string[] = [];
+  const made = await quantizeModel(undefined, {
+    ...{ out, ...common, budget: blocks + tables },
+    onPlan: (plan) => plans.push(plan),
+    onProgress: ({ phase }) => void (phases.at(-1) !== phase && phases.push(phase)),
+  });
+  expect(phases).toEqual(["calibration", "plan", "blocks", "files"]);
+  expect(plans).toEqual([made.plan]);
+  const kinds = new Set(made.plan.blocks.flatMap((block) => Object.values(block).map(({ bits }) => bits)));
+  expect(kinds.size).toBeGreaterThan(1);
+  expect(made.plan.bytes.blocks).toBeLessThanOrEqual(blocks);
+  expect(made.plan.bytes.blocks).toBeGreaterThan(0.9 * blocks);
+  const found = await inspect(out);
+  const shapes = found.quantization?.shapes ?? [];
+  expect(shapes.reduce((sum, { bytes }) => sum + bytes, 0)).toBe(made.plan.bytes.blocks + made.plan.bytes.tables);
+  expect(await kl(out)).toBeLessThan(await kl(even));
+  await original.dispose();
+  await refusedBudget(out);
+});
+
+async function refusedBudget(used: string): Promise<void> {
+  await expect(quantizeModel(undefined, { out: fresh(), budget: 1000 })).rejects.toThrow(
+    /a budget of at least \d+ bytes/,
+  );
+  await expect(quantizeModel(undefined, { out: fresh(), budget: 1e9, bits: 4 })).rejects.toThrow(/beside a budget/);
+  await expect(quantizeModel(undefined, { out: fresh(), budget: 0.5 })).rejects.toThrow(/budget/);
+  await expect(quantizeModel(undefined, { out: used, budget: 1e9 })).rejects.toThrow(/empty or holds/);
+}

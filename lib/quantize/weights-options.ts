@@ -1,7 +1,7 @@
 // The option `weights` of load(): its meaning, defaults and checks.
 
 import { badArgument } from "../errors.ts";
-import { checkOptions } from "./arguments.ts";
+import { checkOptions } from "../generate/arguments.ts";
 
 /** How {@link load} quantises. */
 export interface WeightsOptions {
