@@ -228,7 +228,7 @@ describe("folders", () => {
     ["another quantiser", { quantization_config: { quant_method: "gptq", bits: 4 } }, "OUTRIDER_UNSUPPORTED", /gptq/],
     [
       "bits of another width",
-      { quantization_config: { ...microConfig.quantization_config, bits: 3 } },
+      { quantization_config: { ...microConfig.quantization_config, bits: 5 } },
       "OUTRIDER_UNSUPPORTED",
       /bits/,
     ],
