@@ -132,7 +132,11 @@ export function addQuantizeCommand(program: Command): void {
     .option("--rounds <n>", "most turns of decoupleq (default: 8)", count)
     .option("--block-epochs <n>", "passes that train scales and norms of each block, 0: none (default: 2)", count)
     .option("--distill-steps <n>", "steps that train all scales and norms at once, 0: none (default: 200)", count)
-    .option("--distill-tokens <n>", "calibration tokens for these steps (default: 65536)", count)
+    .option(
+      "--distill-tokens <n>",
+      "calibration tokens for these steps (default: a sequence each, at most 65536)",
+      count,
+    )
     .option("--embeddings <bits>", "4, 8 or f16 (default: 8)")
     .option("--calibration <source...>", 'text or .jsonl files, or "self" for text of the model itself (default: self)')
     .option("--tokens <n>", "calibration tokens (default: 16384)", count)

@@ -114,6 +114,13 @@ async function survey(source: Source, tokens: CalibrationTokens, options: Resolv
   return costs;
 }
 
+/** @throws {OutriderError} OUTRIDER_ARGUMENT for a budget that not even the smallest choices fit. */
+export function checkBudget(source: Source, budget: number): void {
+  const sizes = partSizes(source.config.spec);
+  const least = parts.reduce((sum, part) => sum + matrixBytes({ ...sizes[part], ...choices[0] }), 0);
+  knapsack([{ bytes: [least * source.config.spec.layers.length], costs: [0] }], budget);
+}
+
 /**
  * The plan that costs least within `budget` bytes for the matrices of the blocks.
  * @throws {OutriderError} OUTRIDER_ARGUMENT for a budget that is too small.
@@ -128,9 +135,6 @@ export async function budgetPlan(
   const sizes = partSizes(source.config.spec);
   const { fused } = source.config.family;
   const shape = (part: (typeof parts)[number], choice: Choice): MatrixShape => ({ ...sizes[part], ...choice });
-  // Refuses what cannot fit before the survey.
-  const least = parts.reduce((sum, part) => sum + matrixBytes(shape(part, choices[0])), 0);
-  knapsack([{ bytes: [least * source.config.spec.layers.length], costs: [0] }], budget);
   const known = await run.read<number[][][]>("survey");
   const costs = known ?? (await survey(source, tokens, options));
   if (!known) await run.write("survey", costs);

@@ -56,7 +56,7 @@ export interface QuantizeModelOptions {
    * sequence, so that the model says what the original says. 0: none. @default 200
    */
   distillSteps?: number;
-  /** Calibration tokens for distillation, of which `tokens` are a part. @default 65536 */
+  /** Calibration tokens for distillation, of which `tokens` are a part. @default one sequence for each step, at most 65536 */
   distillTokens?: number;
   /** Bits of the embedding and of an output head of its own, rounded to nearest in groups of 32; 16: f16. @default 8 */
   embeddings?: 4 | 8 | 16;
@@ -133,7 +133,7 @@ export function resolveQuantize(options: QuantizeModelOptions): ResolvedQuantize
     rounds: 8,
     blockEpochs: 2,
     distillSteps: 200,
-    distillTokens: 65536,
+    distillTokens: 0,
     embeddings: 8,
     calibration: ["self"],
     tokens: 16384,
@@ -158,11 +158,16 @@ export function resolveQuantize(options: QuantizeModelOptions): ResolvedQuantize
   integer("rounds", resolved.rounds, 1, 1000);
   integer("blockEpochs", resolved.blockEpochs, 0, 1000);
   integer("distillSteps", resolved.distillSteps, 0, 1_000_000);
-  integer("distillTokens", resolved.distillTokens, 16, 2 ** 26);
-  if (resolved.distillSteps === 0) resolved.distillTokens = resolved.tokens;
   oneOf("embeddings", resolved.embeddings, [4, 8, 16]);
   integer("tokens", resolved.tokens, 16, 2 ** 24);
   if (resolved.window !== undefined) integer("window", resolved.window, 8, 2 ** 20);
+  if (options.distillTokens === undefined)
+    resolved.distillTokens = Math.max(
+      resolved.tokens,
+      Math.min(65536, resolved.distillSteps * (resolved.window ?? 1024)),
+    );
+  integer("distillTokens", resolved.distillTokens, 16, 2 ** 26);
+  if (resolved.distillSteps === 0) resolved.distillTokens = resolved.tokens;
   integer("seed", resolved.seed, 0, 2 ** 31);
   checkThreads(resolved.threads);
   if (typeof resolved.resume !== "boolean") throw badArgument("resume", "a boolean", resolved.resume);

@@ -5,7 +5,7 @@ import path from "node:path";
 import { readTokenizer } from "../generate/open.ts";
 import { settle } from "../model/runtime.ts";
 import { type BlockPlan, type NativeQuantizer, native, type QuantizedMatrix } from "../native.ts";
-import { budgetPlan, surveyTokens } from "./budget.ts";
+import { budgetPlan, checkBudget, surveyTokens } from "./budget.ts";
 import { type CalibrationTokens, calibrationTokens, someOf } from "./calibration.ts";
 import { distil } from "./distill.ts";
 import { writeFolder } from "./folder.ts";
@@ -192,14 +192,16 @@ export async function quantizeModel(
   const started = performance.now();
   const resolved = guarded(resolveQuantize(options));
   const { out, signal, onProgress } = resolved;
+  const run = new Run(out);
+  await run.check(resolved.resume);
   const model = await openModel(source, signal);
+  const tables = tableModules(model).length * tableBytes(model, resolved.embeddings);
+  if (resolved.budget !== undefined) checkBudget(model, resolved.budget - tables);
   const { spec, family } = model.config;
   const text = await readTokenizer(model.files, spec.vocab);
   const all = await calibrationTokens(source, text, spec.contextLength, resolved);
-  const run = new Run(out);
   await run.begin(await settingsOf(model, resolved, all), resolved.resume);
 
-  const tables = tableModules(model).length * tableBytes(model, resolved.embeddings);
   const plan =
     resolved.budget === undefined
       ? uniformPlan(spec, resolved.bits, resolved.group)

@@ -46,6 +46,19 @@ export class Run {
     return exists(this.piece(name));
   }
 
+  /** Refuses a folder that begin() would refuse whatever the settings. */
+  async check(resume: boolean): Promise<void> {
+    const out = this.#out;
+    const found = await readdir(out).catch((error: NodeJS.ErrnoException) => {
+      if (error.code === "ENOENT") return [];
+      throw badArgument("out", "a folder", out);
+    });
+    if (found.length === 0) return;
+    if (!(await exists(path.join(this.#work, "run.json"))))
+      throw badArgument("out", "a folder that is empty or holds an unfinished run", out);
+    if (!resume) throw badArgument("resume", "true for a folder with an unfinished run", resume);
+  }
+
   /**
    * Makes the folder, or finds the unfinished run with the same settings in it.
    * @param settings whatever the result depends on
@@ -55,19 +68,14 @@ export class Run {
     const hash = createHash("sha256");
     for (const part of settings) hash.update(part).update("\0");
     const text = `${JSON.stringify({ key: hash.digest("hex") })}\n`;
-    const found = await readdir(out).catch((error: NodeJS.ErrnoException) => {
-      if (error.code === "ENOENT") return [];
-      throw badArgument("out", "a folder", out);
-    });
+    await this.check(resume);
     const file = path.join(this.#work, "run.json");
-    if (found.length > 0) {
-      const before = await readFile(file, "utf8").catch(() => undefined);
-      if (before === undefined) throw badArgument("out", "a folder that is empty or holds an unfinished run", out);
-      if (!resume) throw badArgument("resume", "true for a folder with an unfinished run", resume);
+    const before = await readFile(file, "utf8").catch(() => undefined);
+    if (before !== undefined) {
       if (before !== text)
         throw badArgument("resume", "the model, options and calibration tokens of the unfinished run", out);
       // What a killed run was writing.
-      for (const name of found) if (name.endsWith(".tmp")) await rm(path.join(out, name), { force: true });
+      for (const name of await readdir(out)) if (name.endsWith(".tmp")) await rm(path.join(out, name), { force: true });
       return;
     }
     try {
