@@ -304,45 +304,36 @@ export interface NativeAddon {
     key: string;
     threads: number;
   }): NativeJob<NativeModel> & { progress(): number };
-  quantizer(options: {
-    spec: DecoderSpec;
-    weights: ModelWeights;
-    files: string[];
-    tokens: Int32Array;
-    /** Tokens of each sequence. */
-    lengths: Int32Array;
-    threads: number;
-  }): NativeJob<NativeQuantizer>;
+  quantizer(options: QuantizeInput): NativeJob<NativeQuantizer>;
   /** Runs the model on the tokens, and backwards from tokens that it draws. */
-  surveyor(options: {
-    spec: DecoderSpec;
-    weights: ModelWeights;
-    files: string[];
-    tokens: Int32Array;
-    lengths: Int32Array;
-    threads: number;
-    seed: number;
-  }): NativeJob<NativeSurveyor>;
+  surveyor(options: QuantizeInput & { seed: number }): NativeJob<NativeSurveyor>;
   /** Opens the files; blocks are then added in order, and {@link NativeDistiller.ready} called. */
-  distiller(options: {
-    spec: DecoderSpec;
-    weights: ModelWeights;
-    files: string[];
-    tokens: Int32Array;
-    lengths: Int32Array;
-    threads: number;
-    /** How embedding and head are rounded. */
-    tableBits: 4 | 8 | 16;
-    tableGroup: number;
-    seed: number;
-    /** Of the first step, relative to the size of what is trained. */
-    rate: number;
-    steps: number;
-  }): NativeJob<NativeDistiller>;
+  distiller(
+    options: QuantizeInput & {
+      /** How embedding and head are rounded. */
+      tableBits: 4 | 8 | 16;
+      tableGroup: number;
+      seed: number;
+      /** Of the first step, relative to the size of what is trained. */
+      rate: number;
+      steps: number;
+    },
+  ): NativeJob<NativeDistiller>;
   /** That many bytes of native memory, 0. */
   snapshotBytes(length: number): SnapshotBytes;
   writeSnapshotBytes(bytes: SnapshotBytes, offset: number, piece: Uint8Array): void;
   NativeSampler: new (options: NativeSamplerOptions) => NativeSampler;
+}
+
+/** A model and the calibration tokens that it is quantised on. */
+export interface QuantizeInput {
+  spec: DecoderSpec;
+  weights: ModelWeights;
+  files: string[];
+  tokens: Int32Array;
+  /** Tokens of each sequence. */
+  lengths: Int32Array;
+  threads: number;
 }
 
 /** What becomes of one matrix of a block; with `codes`, `scale` and `zero` of an earlier run nothing is computed anew. */

@@ -14,6 +14,7 @@ import { checkCallback, checkOptions, checkSignal } from "./arguments.ts";
 import { Model } from "./model.ts";
 import { defaultsFromConfig } from "./options.ts";
 import { profileFromEnvironment } from "./profile.ts";
+import { type Watched, watch } from "./watch.ts";
 
 /** Progress of {@link load}: bytes downloaded from the hub, or bytes of weights packed. */
 export interface LoadProgress {
@@ -83,45 +84,17 @@ function endIds(files: ModelFiles, tokenizer: Tokenizer, vocab: number): number[
   return [...all].filter((id): id is number => typeof id === "number" && Number.isInteger(id) && id >= 0 && id < vocab);
 }
 
-async function readConfig(files: ModelFiles): Promise<ModelConfig> {
+/** What the decoder needs to know of a model. */
+export async function readConfig(files: ModelFiles): Promise<ModelConfig> {
   if (files.kind === "folder") return specFromConfig(files.config ?? {});
   return specFromGguf(files.metadata ?? new Map(), files.tensors);
-}
-
-/**
- * The caller's signal and callback for one load: a callback that throws ends it with that error, where a timer or a stream would
- * make it an uncaught one.
- */
-function watch(options: LoadOptions): {
-  signal: AbortSignal;
-  report: (progress: LoadProgress) => void;
-  stop: (reason: unknown) => void;
-  end(): void;
-} {
-  const stop = new AbortController();
-  const relay = () => stop.abort(options.signal?.reason);
-  if (options.signal?.aborted) relay();
-  options.signal?.addEventListener("abort", relay, { once: true });
-  return {
-    signal: stop.signal,
-    report: (progress) => {
-      if (stop.signal.aborted) return;
-      try {
-        options.onProgress?.(progress);
-      } catch (error) {
-        stop.abort(error);
-      }
-    },
-    stop: (reason) => stop.abort(reason),
-    end: () => options.signal?.removeEventListener("abort", relay),
-  };
 }
 
 async function loadRuntime(
   config: ModelConfig,
   weights: ReturnType<typeof mapWeights>,
   options: LoadOptions,
-  { signal, report }: ReturnType<typeof watch>,
+  { signal, report }: Watched<LoadProgress>,
 ): Promise<Runtime> {
   const { threads, kv, activation } = check(options);
   const { spec } = config;
@@ -188,11 +161,7 @@ export async function readTokenizer(
   return { tokenizer, template: new ChatTemplate(tokenizer.chatTemplate, tokenizer) };
 }
 
-async function open(
-  source: string | undefined,
-  options: LoadOptions,
-  watched: ReturnType<typeof watch>,
-): Promise<Model> {
+async function open(source: string | undefined, options: LoadOptions, watched: Watched<LoadProgress>): Promise<Model> {
   const { signal, report } = watched;
   signal.throwIfAborted();
   const { activation, kv, threads } = check(options);

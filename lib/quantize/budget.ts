@@ -8,7 +8,7 @@ import type { Source } from "./model.ts";
 import type { ResolvedQuantize } from "./options.ts";
 import { type MatrixShape, matrixBytes, partSizes } from "./plan.ts";
 import type { Run } from "./run.ts";
-import { moduleOf, parts } from "./tensors.ts";
+import { modulesOf, parts } from "./tensors.ts";
 
 type Choice = Pick<MatrixShape, "bits" | "group">;
 
@@ -139,10 +139,7 @@ export async function budgetPlan(
   const costs = known ?? (await survey(source, tokens, options));
   if (!known) await run.write("survey", costs);
   // Parts of one module are one item.
-  const units = costs.flatMap((_, layer) => {
-    const modules = new Map(parts.map((part) => [moduleOf(part, fused).module, moduleOf(part, fused).parts]));
-    return [...modules.values()].map((held) => ({ layer, held }));
-  });
+  const units = costs.flatMap((_, layer) => modulesOf(fused).map(({ parts: held }) => ({ layer, held })));
   const items = units.map(
     ({ layer, held }): Item => ({
       bytes: choices.map((choice) => held.reduce((sum, part) => sum + matrixBytes(shape(part, choice)), 0)),

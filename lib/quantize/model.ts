@@ -1,8 +1,8 @@
 // The model that is quantised, and how its parts are called in a folder.
 
+import { readConfig } from "../generate/open.ts";
 import { type ModelFiles, openSource } from "../load/source.ts";
-import { type ModelConfig, specFromConfig } from "../model/config.ts";
-import { specFromGguf } from "../model/gguf-config.ts";
+import type { ModelConfig } from "../model/config.ts";
 import { folderNames, mapWeights, type WeightMap } from "../model/weights.ts";
 import { sourceConfig } from "./folder.ts";
 
@@ -18,10 +18,7 @@ export interface Source {
 
 export async function openModel(source: string | undefined, signal: AbortSignal | undefined): Promise<Source> {
   const files = await openSource(source, { signal });
-  const config =
-    files.kind === "folder"
-      ? specFromConfig(files.config ?? {})
-      : await specFromGguf(files.metadata ?? new Map(), files.tensors);
+  const config = await readConfig(files);
   sourceConfig(files); // refuses what no config.json can say before hours of work
   const weights = mapWeights(config, files.tensors, files.kind, files.config);
   const { norms, normOffset } = config.family;

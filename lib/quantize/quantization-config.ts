@@ -21,8 +21,8 @@ export function quantizationConfig(
   source: Source,
   { method, embeddings }: ResolvedQuantize,
   plan: readonly (readonly MatrixShape[])[],
-  fused: boolean,
 ): Record<string, unknown> {
+  const { fused } = source.config.family;
   const kinds = new Map<string, { stored: Stored; bytes: number }>();
   for (const shape of plan.flat()) {
     const own = stored(shape);

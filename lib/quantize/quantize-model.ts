@@ -3,6 +3,7 @@
 import { stat } from "node:fs/promises";
 import path from "node:path";
 import { readTokenizer } from "../generate/open.ts";
+import { watch } from "../generate/watch.ts";
 import { settle } from "../model/runtime.ts";
 import { type BlockPlan, type NativeQuantizer, native, type QuantizedMatrix } from "../native.ts";
 import { budgetPlan, checkBudget, surveyTokens } from "./budget.ts";
@@ -10,7 +11,13 @@ import { type CalibrationTokens, calibrationTokens, someOf } from "./calibration
 import { distil } from "./distill.ts";
 import { writeFolder } from "./folder.ts";
 import { openModel, type Source } from "./model.ts";
-import { type QuantizeModelOptions, type QuantizePlan, type ResolvedQuantize, resolveQuantize } from "./options.ts";
+import {
+  type QuantizeModelOptions,
+  type QuantizePlan,
+  type QuantizeProgress,
+  type ResolvedQuantize,
+  resolveQuantize,
+} from "./options.ts";
 import { describePlan, type MatrixShape, uniformPlan } from "./plan.ts";
 import { quantizationConfig } from "./quantization-config.ts";
 import { type FinishedBlock, Run } from "./run.ts";
@@ -158,25 +165,6 @@ async function quantizeBlocks(
   return blocks;
 }
 
-/** Options whose callback, when it throws, ends the work with that error, where a timer would make it an uncaught one. */
-function guarded(options: ResolvedQuantize): ResolvedQuantize {
-  const { signal, onProgress } = options;
-  if (!onProgress) return options;
-  const stop = new AbortController();
-  return {
-    ...options,
-    signal: signal ? AbortSignal.any([signal, stop.signal]) : stop.signal,
-    onProgress: (progress) => {
-      if (stop.signal.aborted) return;
-      try {
-        onProgress(progress);
-      } catch (error) {
-        stop.abort(error);
-      }
-    },
-  };
-}
-
 /**
  * Quantises a model block by block and writes it as a Hugging Face folder that {@link load} opens. Blocks that are finished survive
  * whatever ends the process; `resume` goes on behind them.
@@ -189,15 +177,25 @@ export async function quantizeModel(
   source: string | undefined,
   options: QuantizeModelOptions,
 ): Promise<QuantizedModel> {
+  const resolved = resolveQuantize(options);
+  const watched = watch<QuantizeProgress>(resolved);
+  const onProgress = resolved.onProgress && watched.report;
+  try {
+    return await quantize(source, { ...resolved, signal: watched.signal, onProgress });
+  } finally {
+    watched.end();
+  }
+}
+
+async function quantize(source: string | undefined, resolved: ResolvedQuantize): Promise<QuantizedModel> {
   const started = performance.now();
-  const resolved = guarded(resolveQuantize(options));
   const { out, signal, onProgress } = resolved;
   const run = new Run(out);
   await run.check(resolved.resume);
   const model = await openModel(source, signal);
   const tables = tableModules(model).length * tableBytes(model, resolved.embeddings);
   if (resolved.budget !== undefined) checkBudget(model, resolved.budget - tables);
-  const { spec, family } = model.config;
+  const { spec } = model.config;
   const text = await readTokenizer(model.files, spec.vocab);
   const all = await calibrationTokens(source, text, spec.contextLength, resolved);
   await run.begin(await settingsOf(model, resolved, all), resolved.resume);
@@ -244,7 +242,7 @@ export async function quantizeModel(
       ...{ embeddings, calibration, tokens, seed },
     },
   };
-  await writeFolder(model.files, out, quantizationConfig(model, resolved, plan, family.fused), result);
+  await writeFolder(model.files, out, quantizationConfig(model, resolved, plan), result);
   await run.end();
   onProgress?.({ phase: "files", done: 1, total: 1 });
   return result;

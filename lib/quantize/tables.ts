@@ -4,6 +4,7 @@ import { settle } from "../model/runtime.ts";
 import type { NativeQuantizer } from "../native.ts";
 import type { Source } from "./model.ts";
 import type { ResolvedQuantize } from "./options.ts";
+import { matrixBytes } from "./plan.ts";
 import type { Run } from "./run.ts";
 import { type StoredTensor, writeSafetensors } from "./safetensors-writer.ts";
 import { matrixTensors, vectorTensor } from "./tensors.ts";
@@ -18,10 +19,9 @@ export function tableModules({ weights, names }: Source): { which: "embedding" |
 }
 
 /** Bytes that each of them takes. */
-export function tableBytes({ config: { spec } }: Source, bits: number): number {
+export function tableBytes({ config: { spec } }: Source, bits: ResolvedQuantize["embeddings"]): number {
   if (bits === 16) return spec.vocab * spec.hidden * 2;
-  const groups = Math.ceil(spec.hidden / Math.min(embeddingGroup, spec.hidden));
-  return spec.vocab * (Math.ceil((spec.hidden * bits) / 8) + 4 * groups);
+  return matrixBytes({ rows: spec.vocab, cols: spec.hidden, bits, group: embeddingGroup });
 }
 
 export async function writeTables(

@@ -17,6 +17,11 @@ export function moduleOf(part: Part, fused: boolean): { module: LayerModule; par
   return { module: part, parts: [part] };
 }
 
+/** The modules of a block. */
+export function modulesOf(fused: boolean): ReturnType<typeof moduleOf>[] {
+  return [...new Map(parts.map((part) => [moduleOf(part, fused).module, moduleOf(part, fused)])).values()];
+}
+
 /** What files hold of a matrix. */
 export type StoredMatrix = Pick<QuantizedMatrix, "rows" | "codes" | "scale" | "zero">;
 
@@ -66,9 +71,9 @@ export async function blockTensors(
   const { fused } = config.family;
   const [layer, names] = [weights.weights.layers[l], allNames.layer(l)];
   const of = (part: Part) => matrices[parts.indexOf(part)];
-  const modules = new Map(parts.map((part) => [moduleOf(part, fused).module, moduleOf(part, fused)]));
-  const tensors = [...modules.values()].flatMap((entry) => matrixTensors(names[entry.module], entry.parts.map(of)));
-  for (const { module, parts: held } of modules.values()) {
+  const modules = modulesOf(fused);
+  const tensors = modules.flatMap((entry) => matrixTensors(names[entry.module], entry.parts.map(of)));
+  for (const { module, parts: held } of modules) {
     const sources = held.map((part) => layer[`${part}Bias`]).filter((source) => source !== undefined);
     if (sources.length === 0) continue;
     const pieces = await Promise.all(sources.map((source) => storedVector(source, files)));

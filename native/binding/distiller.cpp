@@ -29,12 +29,6 @@ Napi::Value run_loss(Napi::Env env, const Handle& worker, Inner inner) {
       [loss](Napi::Env own) { return Napi::Number::New(own, *loss); });
 }
 
-Napi::Array norms_array(Napi::Env env, const std::vector<const std::vector<float>*>& norms) {
-  Napi::Array out = Napi::Array::New(env);
-  for (std::uint32_t i = 0; i < norms.size(); ++i) out.Set(i, to_typed<Napi::Float32Array>(env, *norms[i]));
-  return out;
-}
-
 // ({ parts: codes and grids of q, k, v, o, gate, up, down; norms }) => { promise: true, abort() }
 Napi::Value add_block(const Napi::CallbackInfo& info, const Handle& worker) {
   const Napi::Env env = info.Env();
@@ -190,8 +184,7 @@ Napi::Value make_distiller(const Napi::CallbackInfo& info) {
   options.seed = static_cast<std::uint64_t>(take_integer(from.Get("seed"), "seed"));
   options.rate = static_cast<double>(take_float(from.Get("rate"), "rate"));
   options.steps = take_integer(from.Get("steps"), "steps", 1);
-  const auto bits = static_cast<int>(take_integer(from.Get("tableBits"), "tableBits", 4, 16));
-  if (bits != 4 && bits != 8 && bits != 16) wrong(env, "4, 8 or 16", "tableBits");
+  const int bits = take_table_bits(from.Get("tableBits"), "tableBits");
   const long group = take_integer(from.Get("tableGroup"), "tableGroup", 1);
   const Handle worker(
       new Distiller{Distillation(std::move(source.spec), std::move(source.sources), source.effort, options)});

@@ -81,6 +81,16 @@ Napi::Value quantize_layer(const Napi::CallbackInfo& info) {
   return out;
 }
 
+// A plain matrix [rows, cols].
+quantize::Linear take_linear(const Napi::Value& value, long rows, long cols, const char* name) {
+  const Napi::Env env = value.Env();
+  const auto values = copy_array<float>(value, take_product(env, rows, cols, name), name);
+  quantize::Linear linear{rows, cols, quantize::floats(rows * cols), {}};
+  if (!linear.w) throw_error(env, Status::kMemory, "Cannot allocate a matrix");
+  std::copy(values.begin(), values.end(), linear.w.as<float>());
+  return linear;
+}
+
 // ({ spec (of one layer), parts: q, k, v, o, gate, up, down [rows, cols], biases: of q, k, v or absent, norms:
 // attention, MLP and those of heads, x [T, hidden], target [T, hidden] }) => { loss, parts, norms, x }: gradients of
 // the block's loss, for tests.
@@ -93,13 +103,8 @@ Napi::Value block_gradients(const Napi::CallbackInfo& info) {
   const Napi::Array parts = read_array(from, "parts"), norms = read_array(from, "norms");
   quantize::BlockWeights weights;
   for (std::uint32_t part = 0; part < quantize::kParts; ++part) {
-    quantize::Linear& linear = weights.parts[part];
-    linear.rows = shapes[part].rows;
-    linear.cols = shapes[part].cols;
-    const auto values = copy_array<float>(parts.Get(part), linear.rows * linear.cols, "parts");
-    linear.w = Buffer(values.size() * sizeof(float));
-    if (!linear.w) throw_error(env, Status::kMemory, "Cannot allocate a matrix");
-    std::copy(values.begin(), values.end(), linear.w.as<float>());
+    quantize::Linear& linear = weights.parts[part] =
+        take_linear(parts.Get(part), shapes[part].rows, shapes[part].cols, "parts");
     if (part < 3 && !absent(from.Get("biases")))
       linear.bias = copy_array<float>(read_array(from, "biases").Get(part), linear.rows, "biases");
   }
@@ -152,26 +157,17 @@ Napi::Value head_gradients(const Napi::CallbackInfo& info) {
   const long T = take_integer(from.Get("T"), "T", 1, kMaxWidth),
              hidden = take_integer(from.Get("hidden"), "hidden", 1, kMaxWidth),
              vocab = take_integer(from.Get("vocab"), "vocab", 1, kMaxWidth);
-  const long states = take_product(env, T, hidden, "x"), weights = take_product(env, vocab, hidden, "head");
+  const long states = take_product(env, T, hidden, "x");
   const auto x = copy_array<float>(from.Get("x"), states, "x");
   const auto teacher = copy_array<float>(from.Get("teacher"), states, "teacher");
   const auto norm = copy_array<float>(from.Get("norm"), hidden, "norm");
-  quantize::Linear heads[2];
-  for (const int which : {0, 1}) {
-    quantize::Linear& head = heads[which];
-    const char* const name = which == 0 ? "head" : "teacherHead";
-    const auto values = copy_array<float>(from.Get(name), weights, name);
-    head.rows = vocab;
-    head.cols = hidden;
-    head.w = quantize::floats(weights);
-    if (!head.w) throw_error(env, Status::kMemory, "Cannot allocate a head");
-    std::copy(values.begin(), values.end(), head.w.as<float>());
-  }
+  const quantize::Linear head = take_linear(from.Get("head"), vocab, hidden, "head"),
+                         teacher_head = take_linear(from.Get("teacherHead"), vocab, hidden, "teacherHead");
   quantize::HeadGradient gradient(T, hidden, vocab, take_float(from.Get("eps"), "eps"),
                                   take_float(from.Get("logitScale"), "logitScale"), {2, read_level(info[1])});
   if (!gradient.allocate()) throw_error(env, Status::kMemory, "Cannot allocate the gradients of a head");
   double loss = 0;
-  throw_if(env, gradient.run({x.data(), teacher.data(), T, norm, heads[0], heads[1], nullptr}, true, &loss));
+  throw_if(env, gradient.run({x.data(), teacher.data(), T, norm, head, teacher_head, nullptr}, true, &loss));
   auto dx = Napi::Float32Array::New(env, x.size());
   std::copy_n(gradient.dx(), x.size(), dx.Data());
   Napi::Object out = Napi::Object::New(env);

@@ -40,6 +40,12 @@ int read_bits(const Napi::Object& from, bool plain) {
   return bits;
 }
 
+int take_table_bits(const Napi::Value& value, const char* name) {
+  const auto bits = static_cast<int>(take_integer(value, name, 4, 16));
+  if (bits != 4 && bits != 8 && bits != 16) wrong(value.Env(), "4, 8 or 16", name);
+  return bits;
+}
+
 quantize::StoredMatrix read_stored(const Napi::Object& from, const quantize::PartShape& part) {
   const Napi::Env env = from.Env();
   const long group = read_integer(from, "group");
@@ -69,6 +75,12 @@ std::vector<std::vector<float>> read_norms(const Napi::Array& from, const Decode
   std::vector<std::vector<float>> norms;
   for (std::uint32_t i = 0; i < 4; ++i) norms.push_back(copy_array<float>(from.Get(i), sizes[i], "norms"));
   return norms;
+}
+
+Napi::Array norms_array(Napi::Env env, const std::vector<const std::vector<float>*>& norms) {
+  Napi::Array out = Napi::Array::New(env);
+  for (std::uint32_t i = 0; i < norms.size(); ++i) out.Set(i, to_typed<Napi::Float32Array>(env, *norms[i]));
+  return out;
 }
 
 Napi::Uint16Array to_f16_array(Napi::Env env, const std::vector<float>& values) {

@@ -23,10 +23,14 @@ QuantizeSource read_quantize_source(const Napi::Object& from);
 
 // 2, 3, 4 or 8, and 16 if `plain`.
 int read_bits(const Napi::Object& from, bool plain);
+// 4, 8 or 16: of an embedding or a head.
+int take_table_bits(const Napi::Value& value, const char* name);
 // { bits, group, codes, scale, zero } of a matrix.
 quantize::StoredMatrix read_stored(const Napi::Object& from, const quantize::PartShape& part);
 // Trained norms: attention, MLP, queries, keys; the last two are empty unless heads have norms.
 std::vector<std::vector<float>> read_norms(const Napi::Array& from, const DecoderSpec& spec);
+
+Napi::Array norms_array(Napi::Env env, const std::vector<const std::vector<float>*>& norms);
 
 template <typename Array, typename T>
 Array to_typed(Napi::Env env, const std::vector<T>& values) {

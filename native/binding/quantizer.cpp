@@ -2,9 +2,9 @@
 #include <napi.h>
 
 #include "binding/args.h"
-#include "binding/job.h"
 #include "binding/objects.h"
 #include "binding/quantize_io.h"
+#include "binding/worker.h"
 #include "quantize/calibration.h"
 #include "quantize/codes.h"
 
@@ -13,7 +13,8 @@ namespace {
 
 using quantize::Calibration;
 using quantize::kParts;
-using Shared = std::shared_ptr<Calibration>;
+using Quantizer = Worker<Calibration>;
+using Handle = Quantizer::Handle;
 
 quantize::MatrixPlan read_plan(const Napi::Object& from, const quantize::PartShape& shape) {
   const Napi::Env env = from.Env();
@@ -49,150 +50,104 @@ Napi::Object matrix_object(Napi::Env env, const quantize::MatrixOutcome& from) {
   return matrix;
 }
 
-class TableJob final : public PromiseJob {
- public:
-  TableJob(Napi::Env env, Shared calibration, bool head, int bits, long group, std::shared_ptr<bool> busy)
-      : PromiseJob(env),
-        calibration_(std::move(calibration)),
-        head_(head),
-        bits_(bits),
-        group_(group),
-        busy_(std::move(busy)) {}
-
- private:
-  void claim() override { *busy_ = true; }
-  Result work(Workspace&, bool*) override {
-    return calibration_->table(head_, bits_, group_, &abort, &outcome_, &halves_);
+Napi::Object block_object(Napi::Env env, const quantize::BlockOutcome& outcome) {
+  Napi::Array parts = Napi::Array::New(env, kParts);
+  for (int part = 0; part < kParts; ++part) {
+    const quantize::MatrixOutcome& from = outcome.parts[static_cast<std::size_t>(part)];
+    if (!from.q.empty()) parts.Set(static_cast<std::uint32_t>(part), matrix_object(env, from));
   }
-  void release(bool) override { *busy_ = false; }
-  Napi::Value value(Napi::Env env) override {
-    if (bits_ == 16) return to_typed<Napi::Uint16Array>(env, halves_);
-    return matrix_object(env, outcome_);
-  }
-
-  Shared calibration_;
-  bool head_;
-  int bits_;
-  long group_;
-  quantize::MatrixOutcome outcome_;
-  std::vector<std::uint16_t> halves_;
-  std::shared_ptr<bool> busy_;
-};
-
-class BlockJob final : public PromiseJob {
- public:
-  BlockJob(Napi::Env env, Shared calibration, long layer, quantize::BlockPlan plan, std::shared_ptr<bool> busy)
-      : PromiseJob(env),
-        calibration_(std::move(calibration)),
-        layer_(layer),
-        plan_(std::move(plan)),
-        busy_(std::move(busy)) {}
-
- private:
-  void claim() override { *busy_ = true; }
-  Result work(Workspace&, bool*) override { return calibration_->block(layer_, plan_, &abort, &outcome_); }
-  void release(bool) override { *busy_ = false; }
-  Napi::Value value(Napi::Env env) override {
-    Napi::Array parts = Napi::Array::New(env, kParts);
-    for (int part = 0; part < kParts; ++part) {
-      const quantize::MatrixOutcome& from = outcome_.parts[static_cast<std::size_t>(part)];
-      if (!from.q.empty()) parts.Set(static_cast<std::uint32_t>(part), matrix_object(env, from));
-    }
-    Napi::Object out = Napi::Object::New(env);
-    out.Set("parts", parts);
-    if (!outcome_.minimised) return out;
-    out.Set("errorBefore", outcome_.error.before);
-    out.Set("errorAfter", outcome_.error.after);
-    Napi::Array norms = Napi::Array::New(env, outcome_.norms.size());
-    for (std::size_t i = 0; i < outcome_.norms.size(); ++i)
-      norms.Set(static_cast<std::uint32_t>(i), to_typed<Napi::Float32Array>(env, outcome_.norms[i]));
-    out.Set("norms", norms);
-    return out;
-  }
-
-  Shared calibration_;
-  long layer_;
-  quantize::BlockPlan plan_;
-  quantize::BlockOutcome outcome_;
-  std::shared_ptr<bool> busy_;
-};
-
-Napi::Value wrap(Napi::Env env, const Shared& calibration) {
   Napi::Object out = Napi::Object::New(env);
-  auto busy = std::make_shared<bool>(false);
-  // ({ parts: plans of q, k, v, o, gate, up, down; epochs, rate, seed, norms }) => { promise, abort(), progress() }
-  out.Set("block", Napi::Function::New(env, [calibration, busy](const Napi::CallbackInfo& info) -> Napi::Value {
-            const Napi::Env env = info.Env();
-            const DecoderSpec& spec = calibration->spec();
-            const long layer = calibration->next_layer();
-            if (*busy) throw_error(env, Status::kBusy, "Expected one block at a time");
-            if (layer >= static_cast<long>(spec.layers.size()))
-              throw_error(env, Status::kArgument, "Expected no more blocks than the model has");
-            const Napi::Object from = read_object(info[0], "plan");
-            const Napi::Array parts = read_array(from, "parts");
-            quantize::BlockPlan block;
-            block.epochs = static_cast<int>(take_integer(from.Get("epochs"), "epochs", 0, 1000));
-            block.rate = static_cast<double>(take_float(from.Get("rate"), "rate"));
-            block.seed = static_cast<std::uint64_t>(take_integer(from.Get("seed"), "seed"));
-            const auto shapes = quantize::part_shapes(spec);
-            for (std::uint32_t part = 0; part < kParts; ++part)
-              block.parts[part] = read_plan(read_object(parts.Get(part), "parts"), shapes[part]);
-            if (!absent(from.Get("norms"))) block.norms = read_norms(read_array(from, "norms"), spec);
-            auto job = std::make_shared<BlockJob>(env, calibration, layer, std::move(block), busy);
-            Napi::Object handle = PromiseJob::start(env, Engine::loading(), job);
-            handle.Set("progress", Napi::Function::New(env, [calibration](const Napi::CallbackInfo& call) {
-                         return Napi::Number::New(call.Env(), calibration->matrices_done.load());
-                       }));
-            return handle;
-          }));
-  // ("embedding" | "head", bits, group) => { promise: the matrix, or f16 values for 16 bits; abort() }
-  out.Set("table", Napi::Function::New(env, [calibration, busy](const Napi::CallbackInfo& info) -> Napi::Value {
-            const Napi::Env env = info.Env();
-            if (*busy) throw_error(env, Status::kBusy, "Expected no block in work");
-            const bool head = info[0].ToString().Utf8Value() == "head";
-            if (head && !calibration->has_head()) wrong(env, "a model with a head of its own", "table");
-            const auto bits = static_cast<int>(take_integer(info[1], "bits", 4, 16));
-            if (bits != 4 && bits != 8 && bits != 16) wrong(env, "4, 8 or 16", "bits");
-            const long group = take_integer(info[2], "group", 1);
-            return PromiseJob::start(env, Engine::loading(),
-                                     std::make_shared<TableJob>(env, calibration, head, bits, group, busy));
-          }));
-  // () => hidden states of all tokens before the next block, [T, hidden]
-  out.Set("hidden", Napi::Function::New(env, [calibration, busy](const Napi::CallbackInfo& info) -> Napi::Value {
-            if (*busy) throw_error(info.Env(), Status::kBusy, "Expected no block in work");
-            const auto count = static_cast<std::size_t>(calibration->tokens() * calibration->spec().hidden);
-            auto array = Napi::Float32Array::New(info.Env(), count);
-            std::copy_n(calibration->hidden(), count, array.Data());
-            return array;
-          }));
+  out.Set("parts", parts);
+  if (!outcome.minimised) return out;
+  out.Set("errorBefore", outcome.error.before);
+  out.Set("errorAfter", outcome.error.after);
+  std::vector<const std::vector<float>*> norms;
+  for (const auto& norm : outcome.norms) norms.push_back(&norm);
+  out.Set("norms", norms_array(env, norms));
   return out;
 }
 
-class BeginJob final : public PromiseJob {
- public:
-  BeginJob(Napi::Env env, Shared calibration, std::vector<std::int32_t> tokens, std::vector<long> lengths)
-      : PromiseJob(env),
-        calibration_(std::move(calibration)),
-        tokens_(std::move(tokens)),
-        lengths_(std::move(lengths)) {}
+// ({ parts: plans of q, k, v, o, gate, up, down; epochs, rate, seed, norms }) => { promise, abort(), progress() }
+Napi::Value block(const Napi::CallbackInfo& info, const Handle& worker) {
+  const Napi::Env env = info.Env();
+  worker->check_idle(env);
+  const DecoderSpec& spec = worker->object.spec();
+  const long layer = worker->object.next_layer();
+  if (layer >= static_cast<long>(spec.layers.size()))
+    throw_error(env, Status::kArgument, "Expected no more blocks than the model has");
+  const Napi::Object from = read_object(info[0], "plan");
+  const Napi::Array parts = read_array(from, "parts");
+  auto plan = std::make_shared<quantize::BlockPlan>();
+  plan->epochs = static_cast<int>(take_integer(from.Get("epochs"), "epochs", 0, 1000));
+  plan->rate = static_cast<double>(take_float(from.Get("rate"), "rate"));
+  plan->seed = static_cast<std::uint64_t>(take_integer(from.Get("seed"), "seed"));
+  const auto shapes = quantize::part_shapes(spec);
+  for (std::uint32_t part = 0; part < kParts; ++part)
+    plan->parts[part] = read_plan(read_object(parts.Get(part), "parts"), shapes[part]);
+  if (!absent(from.Get("norms"))) plan->norms = read_norms(read_array(from, "norms"), spec);
+  auto outcome = std::make_shared<quantize::BlockOutcome>();
+  auto handle = Quantizer::run(
+                    env, worker,
+                    [layer, plan, outcome](Calibration& calibration, const std::atomic<bool>* abort) {
+                      return calibration.block(layer, *plan, abort, outcome.get());
+                    },
+                    [outcome](Napi::Env own) { return block_object(own, *outcome); })
+                    .As<Napi::Object>();
+  Quantizer::method(handle, worker, "progress", [](const Napi::CallbackInfo& call, const Handle& own) {
+    return Napi::Number::New(call.Env(), own->object.matrices_done.load());
+  });
+  return handle;
+}
 
- private:
-  Result work(Workspace&, bool*) override { return calibration_->begin(tokens_, lengths_, &abort); }
-  Napi::Value value(Napi::Env env) override { return wrap(env, calibration_); }
+// ("embedding" | "head", bits, group) => { promise: the matrix, or f16 values for 16 bits; abort() }
+Napi::Value table(const Napi::CallbackInfo& info, const Handle& worker) {
+  const Napi::Env env = info.Env();
+  worker->check_idle(env);
+  const bool head = info[0].ToString().Utf8Value() == "head";
+  if (head && !worker->object.has_head()) wrong(env, "a model with a head of its own", "table");
+  const int bits = take_table_bits(info[1], "bits");
+  const long group = take_integer(info[2], "group", 1);
+  struct Table {
+    quantize::MatrixOutcome matrix;
+    std::vector<std::uint16_t> halves;
+  };
+  auto made = std::make_shared<Table>();
+  return Quantizer::run(
+      env, worker,
+      [head, bits, group, made](Calibration& calibration, const std::atomic<bool>* abort) {
+        return calibration.table(head, bits, group, abort, &made->matrix, &made->halves);
+      },
+      [bits, made](Napi::Env own) -> Napi::Value {
+        if (bits == 16) return to_typed<Napi::Uint16Array>(own, made->halves);
+        return matrix_object(own, made->matrix);
+      });
+}
 
-  Shared calibration_;
-  std::vector<std::int32_t> tokens_;
-  std::vector<long> lengths_;
-};
+// () => hidden states of all tokens before the next block, [T, hidden]
+Napi::Value hidden(const Napi::CallbackInfo& info, const Handle& worker) {
+  worker->check_idle(info.Env());
+  const Calibration& calibration = worker->object;
+  const auto count = static_cast<std::size_t>(calibration.tokens() * calibration.spec().hidden);
+  auto array = Napi::Float32Array::New(info.Env(), count);
+  std::copy_n(calibration.hidden(), count, array.Data());
+  return array;
+}
 
 // ({ spec, weights, files, tokens, lengths, threads }) => { promise: Promise<quantizer | null>, abort() }
 Napi::Value make_quantizer(const Napi::CallbackInfo& info) {
-  const Napi::Env env = info.Env();
   QuantizeSource source = read_quantize_source(read_object(info[0], "options"));
-  auto calibration = std::make_shared<Calibration>(std::move(source.spec), std::move(source.sources), source.effort);
-  return PromiseJob::start(
-      env, Engine::loading(),
-      std::make_shared<BeginJob>(env, calibration, std::move(source.tokens), std::move(source.lengths)));
+  const Handle worker(new Quantizer{Calibration(std::move(source.spec), std::move(source.sources), source.effort)});
+  auto body = [tokens = std::move(source.tokens), lengths = std::move(source.lengths)](Calibration& calibration,
+                                                                                       const std::atomic<bool>* abort) {
+    return calibration.begin(tokens, lengths, abort);
+  };
+  return Quantizer::run(info.Env(), worker, std::move(body), [worker](Napi::Env own) {
+    Napi::Object out = Napi::Object::New(own);
+    Quantizer::method(out, worker, "block", block);
+    Quantizer::method(out, worker, "table", table);
+    Quantizer::method(out, worker, "hidden", hidden);
+    return out;
+  });
 }
 
 }  // namespace

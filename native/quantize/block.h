@@ -47,6 +47,21 @@ class Block {
   Result mlp(const BlockWeights& w);                            // normed() -> gated()
   Result mlp_output(const BlockWeights& w, float* x);           // gated() added to x
 
+  // All but the last, and visit(parts, how many, inputs) -> Result before each set of parts with the same inputs, in
+  // the order in which they are used; it may change their weights. x becomes what mlp_output() is to add to.
+  template <typename Visit>
+  Result walk(const BlockWeights& w, long layer, float* x, const Visit& visit) {
+    using Set = std::array<Part, 3>;
+    attention_input(w, x);
+    if (Result done = visit(Set{kQ, kK, kV}, 3, normed()); !done.ok()) return done;
+    if (Result done = attention(w, layer); !done.ok()) return done;
+    if (Result done = visit(Set{kO}, 1, attended()); !done.ok()) return done;
+    if (Result done = attention_output(w, x); !done.ok()) return done;
+    mlp_input(w, x);
+    if (Result done = visit(Set{kGate, kUp}, 2, normed()); !done.ok()) return done;
+    if (Result done = mlp(w); !done.ok()) return done;
+    return visit(Set{kDown}, 1, gated());
+  }
   // All of them, from one block's input to the next one's.
   Result forward(const BlockWeights& w, long layer, float* x);
 

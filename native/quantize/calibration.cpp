@@ -11,8 +11,6 @@
 namespace outrider::quantize {
 namespace {
 
-constexpr double kDamping = 0.01;
-
 Result no_memory() { return Result::error(Status::kMemory, "Cannot allocate memory for the calibration tokens"); }
 
 Result aborted() { return Result::error(Status::kAborted, "aborted"); }
@@ -141,15 +139,7 @@ Result Calibration::block(long layer, BlockPlan& plan, const std::atomic<bool>* 
   const auto solve = [&](std::array<Part, 3> parts, int count, const float* inputs) {
     return set(parts, count, inputs, weights, plan.parts, abort, &out->parts);
   };
-  block.attention_input(weights, x);
-  if (Result done = solve({kQ, kK, kV}, 3, block.normed()); !done.ok()) return done;
-  if (Result done = block.attention(weights, layer); !done.ok()) return done;
-  if (Result done = solve({kO}, 1, block.attended()); !done.ok()) return done;
-  if (Result done = block.attention_output(weights, x); !done.ok()) return done;
-  block.mlp_input(weights, x);
-  if (Result done = solve({kGate, kUp}, 2, block.normed()); !done.ok()) return done;
-  if (Result done = block.mlp(weights); !done.ok()) return done;
-  if (Result done = solve({kDown}, 1, block.gated()); !done.ok()) return done;
+  if (Result done = block.walk(weights, layer, x, solve); !done.ok()) return done;
   if (trains) {
     if (Result done = train(layer, plan, abort, weights, out); !done.ok()) return done;
     std::memcpy(x, x_.data(), x_.size());

@@ -113,13 +113,11 @@ Result Distillation::ready() {
   return {};
 }
 
-void Distillation::load(const Student& student) {
+void Distillation::load(Student& student) {
   student.trainer->images(&work_);
   for (std::size_t part = 0; part < work_.parts.size(); ++part) work_.parts[part].bias = student.own.parts[part].bias;
-  work_.attention_norm = student.own.attention_norm;
-  work_.mlp_norm = student.own.mlp_norm;
-  work_.q_norm = student.own.q_norm;
-  work_.k_norm = student.own.k_norm;
+  const Norms from = norms_of(student.own), to = norms_of(work_);
+  for (std::size_t i = 0; i < to.size(); ++i) *to[i] = *from[i];
 }
 
 Result Distillation::forward(std::size_t sequence, const std::atomic<bool>* abort) {
@@ -219,8 +217,7 @@ std::vector<std::vector<float>*> Distillation::state() {
 
 void Distillation::restored(long steps_done) {
   t_ = steps_done;
-  const auto count = static_cast<long>(lengths_.size());
-  order_ = shuffled(lengths_.size(), options_.seed, static_cast<std::uint64_t>(t_ / count));
+  order_.clear();  // step() makes that of its epoch
   for (const auto& student : students_) student->trainer->restored();
 }
 

@@ -72,7 +72,7 @@ class Distillation {
     std::vector<std::vector<float>> d_norms;  // of gradients()
   };
   Result read_tables(int bits, long group, const std::atomic<bool>* abort);
-  void load(const Student& student);
+  void load(Student& student);
   Result forward(std::size_t sequence, const std::atomic<bool>* abort);
   // Forwards, and the head with its gradients if `train`.
   Result pass(std::size_t sequence, bool train, const std::atomic<bool>* abort, double* loss);

@@ -48,7 +48,8 @@ struct LayerResult {
   std::vector<Step> steps;
 };
 
-// Adds `part` of the mean diagonal to the diagonal of H [d, d]; decoupleQ takes 0.01.
+constexpr double kDamping = 0.01;  // decoupleQ's
+// Adds `part` of the mean diagonal to the diagonal of H [d, d].
 void damp(float* H, long d, double part);
 
 // kAborted if `abort` was set meanwhile, kArgument for statistics that are not finite or all zero.

@@ -10,7 +10,6 @@
 namespace outrider::quantize {
 namespace {
 
-constexpr double kDamping = 0.01;
 // Enough of decoupleQ to see what it makes of few bits; at 4 bits and more the grid that spans each group will do.
 constexpr int kRounds = 2;
 
@@ -148,16 +147,7 @@ Result Survey::block(const std::vector<SurveyOption>& options, const std::atomic
   const auto solve = [&](std::array<Part, 3> parts, int count, const float* from) {
     return set(parts, count, from, weights, options, abort, costs);
   };
-  Block& block = *block_;
-  block.attention_input(weights, x);
-  if (Result done = solve({kQ, kK, kV}, 3, block.normed()); !done.ok()) return done;
-  if (Result done = block.attention(weights, layer); !done.ok()) return done;
-  if (Result done = solve({kO}, 1, block.attended()); !done.ok()) return done;
-  if (Result done = block.attention_output(weights, x); !done.ok()) return done;
-  block.mlp_input(weights, x);
-  if (Result done = solve({kGate, kUp}, 2, block.normed()); !done.ok()) return done;
-  if (Result done = block.mlp(weights); !done.ok()) return done;
-  if (Result done = solve({kDown}, 1, block.gated()); !done.ok()) return done;
+  if (Result done = block_->walk(weights, layer, x, solve); !done.ok()) return done;
   --left_;
   inputs_.pop_back();
   return {};

@@ -1,5 +1,5 @@
 // End-to-end distillation: gradients through whole models, what it brings, and that it can be stopped anywhere.
-import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import path from "node:path";
 import { afterAll, expect, test } from "vitest";
@@ -9,6 +9,8 @@ import { specFromConfig } from "../../lib/model/config.ts";
 import { mapWeights } from "../../lib/model/weights.ts";
 import { native, type QuantizedMatrix } from "../../lib/native.ts";
 import { fromF16, toF16 } from "../../lib/tensor/dtype.ts";
+import { contents } from "../support/contents.ts";
+import { settled } from "../support/settled.ts";
 import { describeShared } from "../support/shared.ts";
 import { readTensor } from "../support/tensors.ts";
 
@@ -18,18 +20,10 @@ let runs = 0;
 const fresh = () => path.join(folder, `run-${runs++}`);
 const text = path.join(folder, "text.txt");
 writeFileSync(text, readFileSync(path.resolve(import.meta.dirname, "../../README.md"), "utf8"));
-const contents = (at: string) =>
-  Object.fromEntries(readdirSync(at).map((name) => [name, readFileSync(path.join(at, name), "hex")]));
 const small = {
   ...{ calibration: [text], tokens: 512, window: 64, rounds: 2, blockEpochs: 1 },
   ...{ distillSteps: 24, distillTokens: 1024 },
 } as const;
-
-async function settled<T>(job: { promise: Promise<T | null> }): Promise<T> {
-  const value = await job.promise;
-  if (value === null) throw new Error("aborted");
-  return value;
-}
 
 describeShared("gradients through whole models", (shared) => {
   const models = path.join(shared, "golden/families");

@@ -11,6 +11,7 @@ import { specFromConfig } from "../../lib/model/config.ts";
 import { mapWeights } from "../../lib/model/weights.ts";
 import { type MatrixPlan, native, want } from "../../lib/native.ts";
 import { affine } from "../../lib/ops/index.ts";
+import { contents } from "../support/contents.ts";
 import { microTokenizer } from "../support/micro-model.ts";
 import { startRuntime } from "../support/runtime.ts";
 import { describeShared, sharedDir } from "../support/shared.ts";
@@ -25,10 +26,6 @@ const fresh = () => path.join(folder, `run-${runs++}`);
 const text = path.join(folder, "text.txt");
 writeFileSync(text, readFileSync(path.resolve(import.meta.dirname, "../../README.md"), "utf8"));
 const small = { calibration: [text], tokens: 256, window: 64, rounds: 2, blockEpochs: 1, distillSteps: 0 } as const;
-
-/** Everything that a folder holds. */
-const contents = (at: string) =>
-  Object.fromEntries(readdirSync(at).map((name) => [name, readFileSync(path.join(at, name), "hex")]));
 
 test("8 bits change next to nothing, 2 bits something, and each method loses less than the one before", async () => {
   const probe = readFileSync(path.resolve(import.meta.dirname, "../../CONTRIBUTING.md"), "utf8");

@@ -6,12 +6,7 @@ import { readTokenizer } from "../../lib/generate/open.ts";
 import { type MatrixPlan, native, type QuantizedMatrix } from "../../lib/native.ts";
 import { openModel } from "../../lib/quantize/model.ts";
 import { defaultModel } from "../support/runtime.ts";
-
-async function settled<T>(job: { promise: Promise<T | null> }): Promise<T> {
-  const value = await job.promise;
-  if (value === null) throw new Error("aborted");
-  return value;
-}
+import { settled } from "../support/settled.ts";
 
 test("predicted costs are the measured divergences", async () => {
   const source = await openModel(defaultModel, undefined);
