@@ -2,12 +2,12 @@
 // npm run quality [-- --only ID] [--json] [--keep FOLDER]
 //
 // What SmolLM2-135M-Instruct loses at few bits, by method: quantised from its GGUF by the defaults of quantizeModel(), with calibration text
-// half of which is the model's own and half foreign, and measured against the GGUF on the windows of the golden perplexity. Embeddings
-// stay f16: the table is about the 210 matrices of the blocks. Float activations; `perplexityInt8` is what the integer kernels make of
+// half of which is the model's own and half foreign, and measured against the GGUF on the windows of the golden perplexity. Where both are
+// wanted, distillation goes on from the blocks of the row before it, whose seconds count for it too. Embeddings stay f16: the table is about the 210 matrices of the blocks. Float activations; `perplexityInt8` is what the integer kernels make of
 // the same weights. Rows: { id, bytes, bitsPerWeight, perplexity, perplexityInt8, kl, top1, seconds }. Finished rows are kept in
 // bench/results/quality.json with date and commit, and docs/quality.md shows them all. Needs the folder of shared models.
 import { execFileSync } from "node:child_process";
-import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { cpSync, existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import os from "node:os";
 import path from "node:path";
 import { parseArgs } from "node:util";
@@ -69,17 +69,28 @@ const scoring = { window: golden.window, maxWindows: golden.windows };
 
 const original = await load(source, { activation: "float" });
 const made = [];
+const fresh = () => mkdtempSync(path.join(os.tmpdir(), "outrider-quality-"));
+let blocks; // an unfinished run with all its blocks, of the last row
 for (const { id, options } of wanted) {
-  const out = values.keep
-    ? path.join(values.keep, id.replace("/", "-"))
-    : mkdtempSync(path.join(os.tmpdir(), "outrider-quality-"));
+  const shape = id.split("/")[0];
+  const earlier = id === `${shape}/distilled` && blocks?.shape === shape ? blocks : undefined;
+  const goesOn = id === `${shape}/block` && wanted.some((other) => other.id === `${shape}/distilled`);
+  const out = earlier?.folder ?? (values.keep ? path.join(values.keep, id.replace("/", "-")) : fresh());
   let last = "";
   const onProgress = ({ phase, done, total, secondsLeft }) => {
+    if (phase === "files" && done === 0 && goesOn) {
+      blocks = { shape, folder: values.keep ? path.join(values.keep, `${shape}-distilled`) : fresh() };
+      cpSync(path.join(out, ".quantize"), path.join(blocks.folder, ".quantize"), { recursive: true });
+    }
     const step = `${phase} ${10 * Math.floor((10 * done) / total)} %`;
     if (step !== last) say(`${id}: ${step}, ${Math.round(secondsLeft ?? 0)} s left`);
     last = step;
   };
-  const result = await quantizeModel(source, { out, embeddings: 16, calibration, ...options, onProgress });
+  const result = await quantizeModel(source, {
+    ...{ out, embeddings: 16, calibration, ...options, resume: earlier !== undefined, onProgress },
+  });
+  const seconds = Math.round(result.seconds + (earlier?.seconds ?? 0));
+  if (goesOn) blocks.seconds = seconds;
   const exact = await load(out, { activation: "float" });
   const found = await compareModels(original, exact, text, scoring);
   await exact.dispose();
@@ -95,7 +106,7 @@ for (const { id, options } of wanted) {
     perplexityInt8: round(perplexityInt8),
     kl: round(found.kl.mean),
     top1: round(found.top1),
-    seconds: Math.round(result.seconds),
+    seconds,
   };
   made.push(row);
   const kept = { ...row, date, commit, cpu: os.cpus()[0].model };

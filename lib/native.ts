@@ -304,7 +304,8 @@ export interface NativeAddon {
     key: string;
     threads: number;
   }): NativeJob<NativeModel> & { progress(): number };
-  quantizer(options: QuantizeInput): NativeJob<NativeQuantizer>;
+  /** `beside`: whether the original is run beside the quantised model, for decoupleq to aim at and for blocks to be trained to. @default false */
+  quantizer(options: QuantizeInput & { beside?: boolean }): NativeJob<NativeQuantizer>;
   /** Runs the model on the tokens, and backwards from tokens that it draws. */
   surveyor(options: QuantizeInput & { seed: number }): NativeJob<NativeSurveyor>;
   /** Opens the files; blocks are then added in order, and {@link NativeDistiller.ready} called. */

@@ -131,16 +131,16 @@ export function addQuantizeCommand(program: Command): void {
     .option("--method <name>", "rtn, gptq or decoupleq (default: decoupleq)")
     .option("--rounds <n>", "most turns of decoupleq (default: 8)", count)
     .option("--block-epochs <n>", "passes that train scales and norms of each block, 0: none (default: 2)", count)
-    .option("--distill-steps <n>", "steps that train all scales and norms at once, 0: none (default: 200)", count)
+    .option("--distill-steps <n>", "steps that train all scales and norms at once, 0: none (default: 400)", count)
     .option(
       "--distill-tokens <n>",
-      "calibration tokens for these steps (default: a sequence each, at most 65536)",
+      "calibration tokens for these steps (default: a sequence each, at most 262144)",
       count,
     )
     .option("--embeddings <bits>", "4, 8 or f16 (default: 8)")
     .option("--calibration <source...>", 'text or .jsonl files, or "self" for text of the model itself (default: self)')
-    .option("--tokens <n>", "calibration tokens (default: 16384)", count)
-    .option("--window <tokens>", "tokens of a calibration sequence (default: 1024)", count)
+    .option("--tokens <n>", "calibration tokens (default: 65536, fewer for wide models)", count)
+    .option("--window <tokens>", "tokens of a calibration sequence (default: 512)", count)
     .option("--seed <n>", "of the model's own calibration text (default: 0)", count)
     .option("--threads <n>", "threads", count)
     .option("--resume", "go on with the unfinished run in the folder")

@@ -119,6 +119,14 @@ export interface NativeOps {
     },
     level?: Level,
   ): { loss: number; parts: Float32Array[]; norms: Float32Array[]; x: Float32Array };
+  compensated(
+    weights: Float32Array,
+    hessian: Float32Array,
+    cross: Float32Array,
+    M: number,
+    d: number,
+    level?: Level,
+  ): Float32Array;
   headGradients(
     options: {
       T: number;

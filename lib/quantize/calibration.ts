@@ -1,5 +1,6 @@
 // Calibration tokens: windows of text files, of conversations through the model's template, or of text the model makes up.
 
+import { createHash } from "node:crypto";
 import { readFile } from "node:fs/promises";
 import { describe, expected, OutriderError } from "../errors.ts";
 import { load } from "../generate/open.ts";
@@ -51,18 +52,27 @@ function lineText(file: string, number: number, line: string, template: ChatTemp
   return template.render(value.messages as Message[], { addGenerationPrompt: false });
 }
 
-/** Windows spread evenly over a text. */
+/** 0, 1, ... count - 1 in an order whose every beginning is spread evenly: that of their bits read backwards (van der Corput). */
+function spreadOrder(count: number): number[] {
+  const bits = Math.ceil(Math.log2(Math.max(2, count)));
+  const reversed = (i: number) => {
+    let out = 0;
+    for (let bit = 0; bit < bits; bit++) out = out * 2 + ((i >> bit) & 1);
+    return out;
+  };
+  return Array.from({ length: 2 ** bits }, (_, i) => reversed(i)).filter((i) => i < count);
+}
+
+/** Windows spread evenly over a text; more of them begin with the same. */
 function spread(ids: Int32Array, count: number, window: number, file: string): Int32Array[] {
   const whole = Math.floor(ids.length / window);
   if (whole === 0) {
     if (ids.length < 8) throw expected("OUTRIDER_ARGUMENT", file, "a calibration text of 8 tokens or more", ids.length);
     return [ids];
   }
-  const take = Math.min(count, whole);
-  return Array.from({ length: take }, (_, i) => {
-    const first = Math.floor((i * whole) / take) * window;
-    return ids.subarray(first, first + window);
-  });
+  return spreadOrder(whole)
+    .slice(0, count)
+    .map((i) => ids.slice(i * window, (i + 1) * window));
 }
 
 async function fromFile(file: string, count: number, window: number, text: Text): Promise<Int32Array[]> {
@@ -79,9 +89,29 @@ async function fromFile(file: string, count: number, window: number, text: Text)
   return spread(all, count, window, file);
 }
 
+/** Every so many of the texts that a model makes up begin as its texts begin, with BOS; the others with a token drawn from all. */
+const ownOpening = 4;
+
+/**
+ * What a text that the model makes up goes on from. The openings make what follows diverse: with one for all, the model repeats its
+ * favourite subjects. Source: LLM-QAT (arXiv:2305.17888), section 3.1.
+ */
+function opening({ tokenizer }: Text, seed: number, index: number): Int32Array {
+  const bos = tokenizer.encode(tokenizer.bosToken ?? "");
+  if (index % ownOpening === 0) return bos.length > 0 ? bos : tokenizer.encode("The");
+  const [framed] = tokenizer.encode("", { frame: true });
+  for (let attempt = 0; ; attempt++) {
+    const draw = createHash("sha256").update(`${seed} ${index} ${attempt}`).digest().readUInt32LE();
+    const token = Math.floor((draw / 2 ** 32) * tokenizer.vocabSize);
+    if (attempt > 1000 || !(tokenizer.specialIds.has(token) || tokenizer.decode([token]).trim() === ""))
+      return bos.length > 0 && framed === bos[0] ? Int32Array.from([...bos, token]) : Int32Array.of(token);
+  }
+}
+
 /** Text drawn from the model itself at temperature 1, past its own ends, so that it covers what the model says and nothing else. */
 async function fromModel(
   source: string | undefined,
+  from: number,
   count: number,
   window: number,
   text: Text,
@@ -90,10 +120,9 @@ async function fromModel(
 ): Promise<Int32Array[]> {
   const { threads, signal, seed } = options;
   await using model = await load(source, { threads, signal, activation: "int8", contextLength: window });
-  const { bosToken } = text.tokenizer;
-  const start = bosToken === undefined ? text.tokenizer.encode("The") : text.tokenizer.encode(bosToken);
   const windows: Int32Array[] = [];
-  for (let i = 0; i < count; i++) {
+  for (let i = from; i < count; i++) {
+    const start = opening(text, seed, i);
     const { tokens } = await model.generate(start, {
       ...{ maxTokens: window - start.length, ignoreEos: true, temperature: 1, topK: 0, topP: 1, minP: 0 },
       ...{ typicalP: 1, repetitionPenalty: 1, seed: seed * 1_000_003 + i, signal },
@@ -104,31 +133,51 @@ async function fromModel(
   return windows;
 }
 
+/** Windows of calibration text, by the source they come from. */
+export type CalibrationText = readonly (readonly Int32Array[])[];
+
+/** How many of `total` windows come from source i of n. */
+const share = (total: number, n: number, i: number) => Math.floor(((i + 1) * total) / n) - Math.floor((i * total) / n);
+
+const windowsOf = (tokens: number, window: number) => Math.max(1, Math.round(tokens / window));
+
 /**
- * The tokens that `options.calibration` names, an equal part from each, enough for statistics and for distillation.
+ * Text from what `options.calibration` names, an equal part from each, enough for statistics and for distillation.
+ * @param known what there is of it already
  * @throws {OutriderError} OUTRIDER_NOT_FOUND, OUTRIDER_IO or OUTRIDER_FORMAT naming the file.
  */
-export async function calibrationTokens(
+export async function calibrationText(
   source: string | undefined,
   text: Text,
-  contextLength: number,
   options: ResolvedQuantize,
-): Promise<CalibrationTokens> {
-  const { calibration, onProgress, signal } = options;
-  const window = Math.min(options.window ?? 1024, contextLength);
-  const total = Math.max(1, Math.round(Math.max(options.tokens, options.distillTokens) / window));
-  const windows: Int32Array[] = [];
+  known: CalibrationText = [],
+): Promise<CalibrationText> {
+  const { calibration, window, onProgress, signal } = options;
+  const total = windowsOf(Math.max(options.tokens, options.distillTokens), window);
+  const all: Int32Array[][] = [];
+  let before = 0;
   for (const [i, from] of calibration.entries()) {
     signal?.throwIfAborted();
-    const count = Math.floor(((i + 1) * total) / calibration.length) - Math.floor((i * total) / calibration.length);
-    if (count === 0) continue;
-    const before = windows.length;
+    const count = share(total, calibration.length, i);
+    const have = known[i] ?? [];
     const report = (done: number) => onProgress?.({ phase: "calibration", done: before + done, total });
-    report(0);
-    if (from === "self") windows.push(...(await fromModel(source, count, window, text, options, report)));
-    else windows.push(...(await fromFile(from, count, window, text)));
+    report(have.length);
+    const more =
+      have.length >= count
+        ? []
+        : from === "self"
+          ? await fromModel(source, have.length, count, window, text, options, report)
+          : (await fromFile(from, count, window, text)).slice(have.length);
+    all.push([...have, ...more]);
+    before += count;
   }
-  return joined(windows);
+  return all;
+}
+
+/** About that many tokens of a text, from each source its part. */
+export function someOf(text: CalibrationText, tokens: number, window: number): CalibrationTokens {
+  const total = windowsOf(tokens, window);
+  return joined(text.flatMap((windows, i) => windows.slice(0, share(total, text.length, i))));
 }
 
 function joined(windows: readonly Int32Array[]): CalibrationTokens {
@@ -140,16 +189,4 @@ function joined(windows: readonly Int32Array[]): CalibrationTokens {
     at += ids.length;
   }
   return { tokens, lengths };
-}
-
-/** Sequences of about that many tokens, spread evenly over all of them, so that each source keeps its part. */
-export function someOf({ tokens, lengths }: CalibrationTokens, most: number): CalibrationTokens {
-  const take = Math.max(1, Math.min(lengths.length, Math.round((most * lengths.length) / tokens.length)));
-  const windows: Int32Array[] = [];
-  let at = 0;
-  for (const length of lengths) {
-    windows.push(tokens.subarray(at, at + length));
-    at += length;
-  }
-  return joined(Array.from({ length: take }, (_, i) => windows[Math.floor((i * lengths.length) / take)]));
 }

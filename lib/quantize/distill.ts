@@ -1,5 +1,6 @@
 // End-to-end distillation of a quantised model: native/quantize/distillation.h, with checkpoints and progress.
 
+import { createHash } from "node:crypto";
 import { OutriderError } from "../errors.ts";
 import { settle } from "../model/runtime.ts";
 import { type NativeDistiller, native, type TrainedBlock } from "../native.ts";
@@ -19,6 +20,8 @@ const checkpointSeconds = 120;
 const stateName = "distillation";
 
 interface Progress {
+  /** Hash of the tokens and the options. */
+  of: string;
   steps: number;
   before: number;
 }
@@ -63,12 +66,17 @@ export async function distil(
     throw error;
   }
   await settle(distiller.ready(), signal, never);
-  const earlier = await run.state<Progress>(stateName);
+  const of = createHash("sha256")
+    .update(JSON.stringify([options, tokens.lengths.length]))
+    .update(tokens.tokens)
+    .digest("hex");
+  const found = await run.state<Progress>(stateName);
+  const earlier = found?.progress.of === of ? found : undefined;
   const before = earlier?.progress.before ?? (await settle(distiller.divergence(probes), signal, never));
   const from = earlier?.progress.steps ?? 0;
   if (earlier) distiller.restore(earlier.state, from);
   const save = (done: number) =>
-    run.writeState(stateName, distiller.state(), { steps: done, before } satisfies Progress);
+    run.writeState(stateName, distiller.state(), { of, steps: done, before } satisfies Progress);
   const start = performance.now();
   let saved = start;
   for (let step = from; step < steps; step++) {

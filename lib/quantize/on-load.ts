@@ -11,7 +11,7 @@ import { quantizeModel } from "./quantize-model.ts";
 import { checkWeights, type WeightsOptions } from "./weights-options.ts";
 
 /** Counts with every change of what a quantisation on load makes of the same files. */
-const version = 1;
+const version = 2;
 
 /** Where quantised models are kept: OUTRIDER_CACHE, or the user's cache folder. */
 export function quantizedCache(): string {

@@ -3,6 +3,7 @@
 import { availableParallelism } from "node:os";
 import { badArgument, checkThreads } from "../errors.ts";
 import { checkCallback, checkOptions, checkSignal } from "../generate/arguments.ts";
+import type { DecoderSpec } from "../native.ts";
 import type { Part } from "./tensors.ts";
 
 /** How far {@link quantizeModel} is. */
@@ -53,10 +54,10 @@ export interface QuantizeModelOptions {
   blockEpochs?: number;
   /**
    * Steps of end-to-end distillation, for the same families: each trains scales, zeros and norms of all blocks on one calibration
-   * sequence, so that the model says what the original says. 0: none. @default 200
+   * sequence, so that the model says what the original says. 0: none. @default 400
    */
   distillSteps?: number;
-  /** Calibration tokens for distillation, of which `tokens` are a part. @default one sequence for each step, at most 65536 */
+  /** Calibration tokens for distillation, of which `tokens` are a part. @default one sequence for each step, at most 262144 */
   distillTokens?: number;
   /** Bits of the embedding and of an output head of its own, rounded to nearest in groups of 32; 16: f16. @default 8 */
   embeddings?: 4 | 8 | 16;
@@ -66,9 +67,12 @@ export interface QuantizeModelOptions {
    * @default ["self"]
    */
   calibration?: readonly string[];
-  /** Calibration tokens for statistics and block-wise training. @default 16384 */
+  /**
+   * Calibration tokens for statistics and block-wise training. @default 65536, or fewer for wide models, so that their hidden states
+   * take at most 3 GiB; 4096 if nothing learns from them
+   */
   tokens?: number;
-  /** Tokens of a calibration sequence. @default 1024, or the context length if smaller */
+  /** Tokens of a calibration sequence. @default 512, or the context length if smaller */
   window?: number;
   /** Of the text that the model makes up. @default 0 */
   seed?: number;
@@ -81,16 +85,19 @@ export interface QuantizeModelOptions {
   onProgress?: (progress: QuantizeProgress) => void;
 }
 
+/** Options whose defaults depend on the model. */
+type Sized = "tokens" | "distillTokens" | "window";
+
 /** Options with every default filled in. */
-export type ResolvedQuantize = Required<
-  Omit<QuantizeModelOptions, "signal" | "onProgress" | "onPlan" | "window" | "budget">
-> & {
-  window: number | undefined;
+export type ResolvedQuantize = Required<Omit<QuantizeModelOptions, "signal" | "onProgress" | "onPlan" | "budget">> & {
   budget: number | undefined;
   onPlan: ((plan: QuantizePlan) => void) | undefined;
   signal: AbortSignal | undefined;
   onProgress: ((progress: QuantizeProgress) => void) | undefined;
 };
+
+/** Options whose values are checked, with the defaults that do not depend on the model. */
+export type CheckedQuantize = Omit<ResolvedQuantize, Sized> & Pick<QuantizeModelOptions, Sized>;
 
 const known = [
   ...[
@@ -123,21 +130,18 @@ function oneOf(name: string, value: unknown, choices: readonly unknown[]): void 
 }
 
 /** @throws {OutriderError} OUTRIDER_ARGUMENT naming the option. */
-export function resolveQuantize(options: QuantizeModelOptions): ResolvedQuantize {
+export function checkQuantize(options: QuantizeModelOptions): CheckedQuantize {
   checkOptions(options, known);
-  const resolved = {
+  const checked = {
     bits: 2,
     group: 64,
     budget: undefined,
     method: "decoupleq",
     rounds: 8,
     blockEpochs: 2,
-    distillSteps: 200,
-    distillTokens: 0,
+    distillSteps: 400,
     embeddings: 8,
     calibration: ["self"],
-    tokens: 16384,
-    window: undefined,
     seed: 0,
     threads: Math.min(256, availableParallelism()),
     resume: false,
@@ -145,37 +149,50 @@ export function resolveQuantize(options: QuantizeModelOptions): ResolvedQuantize
     onProgress: undefined,
     onPlan: undefined,
     ...options,
-  } satisfies ResolvedQuantize as ResolvedQuantize;
-  if (typeof resolved.out !== "string" || resolved.out === "") throw badArgument("out", "a folder", resolved.out);
-  oneOf("bits", resolved.bits, [2, 3, 4, 8]);
-  integer("group", resolved.group, 1, 2 ** 22);
-  if (resolved.budget !== undefined) {
-    integer("budget", resolved.budget, 1, Number.MAX_SAFE_INTEGER);
+  } satisfies CheckedQuantize as CheckedQuantize;
+  if (typeof checked.out !== "string" || checked.out === "") throw badArgument("out", "a folder", checked.out);
+  oneOf("bits", checked.bits, [2, 3, 4, 8]);
+  integer("group", checked.group, 1, 2 ** 22);
+  if (checked.budget !== undefined) {
+    integer("budget", checked.budget, 1, Number.MAX_SAFE_INTEGER);
     for (const name of ["bits", "group"] as const)
       if (options[name] !== undefined) throw badArgument(name, "no value beside a budget", options[name]);
   }
-  oneOf("method", resolved.method, ["rtn", "gptq", "decoupleq"]);
-  integer("rounds", resolved.rounds, 1, 1000);
-  integer("blockEpochs", resolved.blockEpochs, 0, 1000);
-  integer("distillSteps", resolved.distillSteps, 0, 1_000_000);
-  oneOf("embeddings", resolved.embeddings, [4, 8, 16]);
-  integer("tokens", resolved.tokens, 16, 2 ** 24);
-  if (resolved.window !== undefined) integer("window", resolved.window, 8, 2 ** 20);
-  if (options.distillTokens === undefined)
-    resolved.distillTokens = Math.max(
-      resolved.tokens,
-      Math.min(65536, resolved.distillSteps * (resolved.window ?? 1024)),
-    );
-  integer("distillTokens", resolved.distillTokens, 16, 2 ** 26);
-  if (resolved.distillSteps === 0) resolved.distillTokens = resolved.tokens;
-  integer("seed", resolved.seed, 0, 2 ** 31);
-  checkThreads(resolved.threads);
-  if (typeof resolved.resume !== "boolean") throw badArgument("resume", "a boolean", resolved.resume);
-  const { calibration } = resolved;
+  oneOf("method", checked.method, ["rtn", "gptq", "decoupleq"]);
+  integer("rounds", checked.rounds, 1, 1000);
+  integer("blockEpochs", checked.blockEpochs, 0, 1000);
+  integer("distillSteps", checked.distillSteps, 0, 1_000_000);
+  oneOf("embeddings", checked.embeddings, [4, 8, 16]);
+  if (checked.tokens !== undefined) integer("tokens", checked.tokens, 16, 2 ** 24);
+  if (checked.window !== undefined) integer("window", checked.window, 8, 2 ** 20);
+  if (checked.distillTokens !== undefined) integer("distillTokens", checked.distillTokens, 16, 2 ** 26);
+  integer("seed", checked.seed, 0, 2 ** 31);
+  checkThreads(checked.threads);
+  if (typeof checked.resume !== "boolean") throw badArgument("resume", "a boolean", checked.resume);
+  const { calibration } = checked;
   if (!Array.isArray(calibration) || calibration.length === 0 || !calibration.every((x) => typeof x === "string" && x))
     throw badArgument("calibration", 'a list of files or "self"', calibration);
-  checkSignal(resolved.signal);
-  checkCallback("onProgress", resolved.onProgress);
-  checkCallback("onPlan", resolved.onPlan);
-  return resolved;
+  checkSignal(checked.signal);
+  checkCallback("onProgress", checked.onProgress);
+  checkCallback("onPlan", checked.onPlan);
+  return checked;
+}
+
+/** Bytes that the hidden states of calibration tokens may take. */
+const stateBytes = 3 * 2 ** 30;
+
+/** Fills in what depends on the model's size. */
+export function sizeQuantize(checked: CheckedQuantize, spec: DecoderSpec): ResolvedQuantize {
+  const { method, blockEpochs, distillSteps, budget } = checked;
+  const { hidden, heads, kvHeads, headDim, ffn, contextLength } = spec;
+  const window = Math.min(checked.window ?? 512, contextLength);
+  // native/quantize: four hidden states, a block's steps, and the original's inputs of its layers.
+  const bytes =
+    4 *
+    (4 * hidden + (2 * hidden + (2 * heads + 2 * kvHeads) * headDim + 2 * ffn) + (2 * hidden + heads * headDim + ffn));
+  const learns = method !== "rtn" || blockEpochs > 0 || budget !== undefined;
+  const most = learns ? Math.min(65536, Math.floor(stateBytes / bytes)) : 4096;
+  const tokens = checked.tokens ?? Math.max(16, most);
+  const steps = Math.max(tokens, checked.distillTokens ?? Math.min(2 ** 18, distillSteps * window));
+  return { ...checked, window, tokens, distillTokens: distillSteps > 0 ? steps : tokens };
 }

@@ -7,16 +7,18 @@ import { watch } from "../generate/watch.ts";
 import { settle } from "../model/runtime.ts";
 import { type BlockPlan, type NativeQuantizer, native, type QuantizedMatrix } from "../native.ts";
 import { budgetPlan, checkBudget, surveyTokens } from "./budget.ts";
-import { type CalibrationTokens, calibrationTokens, someOf } from "./calibration.ts";
+import { type CalibrationText, type CalibrationTokens, calibrationText, someOf } from "./calibration.ts";
 import { distil } from "./distill.ts";
 import { writeFolder } from "./folder.ts";
 import { openModel, type Source } from "./model.ts";
 import {
+  type CheckedQuantize,
+  checkQuantize,
   type QuantizeModelOptions,
   type QuantizePlan,
   type QuantizeProgress,
   type ResolvedQuantize,
-  resolveQuantize,
+  sizeQuantize,
 } from "./options.ts";
 import { describePlan, type MatrixShape, uniformPlan } from "./plan.ts";
 import { quantizationConfig } from "./quantization-config.ts";
@@ -71,34 +73,35 @@ type Finished = FinishedBlock<BlockReport>;
 const blockRate = 0.005;
 const blockName = (layer: number) => `block-${String(layer).padStart(4, "0")}`;
 
-/** What a resumed run must agree with: the source's files, the options that change the result, the tokens. */
-async function settingsOf(
-  source: Source,
-  options: ResolvedQuantize,
-  calibration: CalibrationTokens,
-): Promise<(string | Uint8Array)[]> {
-  const {
-    out: _out,
-    threads: _threads,
-    resume: _resume,
-    signal: _signal,
-    onProgress: _progress,
-    onPlan: _plan,
-    ...rest
-  } = options;
+/** What a resumed run must agree with: the source's files and the options that change the blocks. */
+async function settingsOf(source: Source, options: ResolvedQuantize): Promise<string[]> {
+  const { bits, group, budget, method, rounds, blockEpochs, embeddings, calibration, tokens, window, seed } = options;
   const files = await Promise.all(
     source.weights.files.map(async (file) => {
       const { size, mtimeMs } = await stat(file);
       return `${file} ${size} ${mtimeMs}`;
     }),
   );
-  const bytes = ({ buffer, byteOffset, byteLength }: Int32Array) => new Uint8Array(buffer, byteOffset, byteLength);
-  return [
-    JSON.stringify({ ...rest, spec: source.config.spec }),
-    ...files,
-    bytes(calibration.tokens),
-    bytes(calibration.lengths),
-  ];
+  const ours = { bits, group, budget, method, rounds, blockEpochs, embeddings, calibration, tokens, window, seed };
+  return [JSON.stringify({ ...ours, spec: source.config.spec }), ...files];
+}
+
+/** The calibration text of a run: what it began with, and more of it if it now wants more. */
+async function textOf(
+  source: string | undefined,
+  text: Awaited<ReturnType<typeof readTokenizer>>,
+  run: Run,
+  options: ResolvedQuantize,
+): Promise<CalibrationText> {
+  const known = (await run.read<number[][][]>("calibration"))?.map((windows) =>
+    windows.map((ids) => Int32Array.from(ids)),
+  );
+  const all = await calibrationText(source, text, options, known);
+  await run.write(
+    "calibration",
+    all.map((windows) => windows.map((ids) => Array.from(ids))),
+  );
+  return all;
 }
 
 /** Quantises a block, or takes over what an earlier run made of it. */
@@ -142,10 +145,15 @@ async function quantizeBlocks(
   tokens: CalibrationTokens,
   options: ResolvedQuantize,
 ): Promise<BlockReport[]> {
-  const { threads, signal, onProgress } = options;
+  const { threads, method, blockEpochs, signal, onProgress } = options;
   const { spec } = source.config;
   const { weights, files } = source.weights;
-  const quantizer = await settle(native.quantizer({ spec, weights, files, ...tokens, threads }), signal, () => false);
+  const beside = method === "decoupleq" || blockEpochs > 0;
+  const quantizer = await settle(
+    native.quantizer({ spec, weights, files, ...tokens, threads, beside }),
+    signal,
+    () => false,
+  );
   if (!(await run.has("tables"))) await writeTables(quantizer, source, run, options);
   const total = plan.length * parts.length;
   const blocks: BlockReport[] = [];
@@ -177,41 +185,41 @@ export async function quantizeModel(
   source: string | undefined,
   options: QuantizeModelOptions,
 ): Promise<QuantizedModel> {
-  const resolved = resolveQuantize(options);
-  const watched = watch<QuantizeProgress>(resolved);
-  const onProgress = resolved.onProgress && watched.report;
+  const checked = checkQuantize(options);
+  const watched = watch<QuantizeProgress>(checked);
+  const onProgress = checked.onProgress && watched.report;
   try {
-    return await quantize(source, { ...resolved, signal: watched.signal, onProgress });
+    return await quantize(source, { ...checked, signal: watched.signal, onProgress });
   } finally {
     watched.end();
   }
 }
 
-async function quantize(source: string | undefined, resolved: ResolvedQuantize): Promise<QuantizedModel> {
+async function quantize(source: string | undefined, checked: CheckedQuantize): Promise<QuantizedModel> {
   const started = performance.now();
-  const { out, signal, onProgress } = resolved;
+  const { out, signal, onProgress } = checked;
   const run = new Run(out);
-  await run.check(resolved.resume);
+  await run.check(checked.resume);
   const model = await openModel(source, signal);
+  const resolved = sizeQuantize(checked, model.config.spec);
   const tables = tableModules(model).length * tableBytes(model, resolved.embeddings);
   if (resolved.budget !== undefined) checkBudget(model, resolved.budget - tables);
   const { spec } = model.config;
   const text = await readTokenizer(model.files, spec.vocab);
-  const all = await calibrationTokens(source, text, spec.contextLength, resolved);
-  await run.begin(await settingsOf(model, resolved, all), resolved.resume);
+  await run.begin(await settingsOf(model, resolved), resolved.resume);
+  const all = await textOf(source, text, run, resolved);
+  const some = (tokens: number) => someOf(all, tokens, resolved.window);
 
   const plan =
     resolved.budget === undefined
       ? uniformPlan(spec, resolved.bits, resolved.group)
-      : await budgetPlan(model, run, resolved.budget - tables, someOf(all, surveyTokens), resolved);
+      : await budgetPlan(model, run, resolved.budget - tables, some(surveyTokens), resolved);
   const described = describePlan(plan, tables);
   resolved.onPlan?.(described);
-  const blocks = await quantizeBlocks(model, run, plan, someOf(all, resolved.tokens), resolved);
+  const blocks = await quantizeBlocks(model, run, plan, some(resolved.tokens), resolved);
   const block = async (layer: number) => (await run.block<BlockReport>(blockName(layer), plan[layer])) as Finished;
   const distilled =
-    resolved.distillSteps > 0
-      ? await distil(model, resolved, run, someOf(all, resolved.distillTokens), block)
-      : undefined;
+    resolved.distillSteps > 0 ? await distil(model, resolved, run, some(resolved.distillTokens), block) : undefined;
 
   const pieces = [run.piece("tables"), run.piece("final")];
   onProgress?.({ phase: "files", done: 0, total: 1 });

@@ -63,7 +63,7 @@ export class Run {
    * Makes the folder, or finds the unfinished run with the same settings in it.
    * @param settings whatever the result depends on
    */
-  async begin(settings: readonly (string | Uint8Array)[], resume: boolean): Promise<void> {
+  async begin(settings: readonly string[], resume: boolean): Promise<void> {
     const out = this.#out;
     const hash = createHash("sha256");
     for (const part of settings) hash.update(part).update("\0");
@@ -72,8 +72,7 @@ export class Run {
     const file = path.join(this.#work, "run.json");
     const before = await readFile(file, "utf8").catch(() => undefined);
     if (before !== undefined) {
-      if (before !== text)
-        throw badArgument("resume", "the model, options and calibration tokens of the unfinished run", out);
+      if (before !== text) throw badArgument("resume", "the model and the options of the unfinished run", out);
       // What a killed run was writing.
       for (const name of await readdir(out)) if (name.endsWith(".tmp")) await rm(path.join(out, name), { force: true });
       return;

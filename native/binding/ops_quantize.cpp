@@ -9,6 +9,7 @@
 #include "binding/read_model.h"
 #include "quantize/block_gradient.h"
 #include "quantize/codes.h"
+#include "quantize/compensation.h"
 #include "quantize/head_gradient.h"
 #include "quantize/solver.h"
 
@@ -79,6 +80,24 @@ Napi::Value quantize_layer(const Napi::CallbackInfo& info) {
   }
   out.Set("steps", steps);
   return out;
+}
+
+// (W [M, d], H [d, d], C [d, d], M, d, level?) => V [M, d] of compensation.h, with the dampings of a calibration; for
+// tests.
+Napi::Value compensated(const Napi::CallbackInfo& info) {
+  const Napi::Env env = info.Env();
+  const long M = take_integer(info[3], "M", 1, kMaxWidth), d = take_integer(info[4], "d", 1, kMaxWidth);
+  std::vector<float> weights = copy_array<float>(info[0], take_product(env, M, d, "weights"), "weights");
+  std::vector<float> H = copy_array<float>(info[1], take_product(env, d, d, "hessian"), "hessian");
+  std::vector<float> difference = copy_array<float>(info[2], d * d, "cross");
+  for (std::size_t i = 0; i < difference.size(); ++i) difference[i] -= H[i];
+  quantize::damp(H.data(), d, quantize::kDamping);
+  const quantize::Effort effort{2, read_level(info[5])};
+  quantize::IntegerStep step;
+  throw_if(env, step.prepare(H.data(), quantize::shape_of(M, d, 2, d), effort));
+  quantize::Product product(effort);
+  throw_if(env, quantize::compensate(difference.data(), step, M, d, product, weights.data()));
+  return float_array(env, weights);
 }
 
 // A plain matrix [rows, cols].
@@ -181,6 +200,7 @@ Napi::Value head_gradients(const Napi::CallbackInfo& info) {
 
 void export_quantize_ops(Napi::Env env, Napi::Object exports) {
   exports.Set("blockGradients", Napi::Function::New(env, block_gradients, "blockGradients"));
+  exports.Set("compensated", Napi::Function::New(env, compensated, "compensated"));
   exports.Set("headGradients", Napi::Function::New(env, head_gradients, "headGradients"));
   exports.Set("quantizeLayer", Napi::Function::New(env, quantize_layer, "quantizeLayer"));
 }

@@ -133,13 +133,15 @@ Napi::Value hidden(const Napi::CallbackInfo& info, const Handle& worker) {
   return array;
 }
 
-// ({ spec, weights, files, tokens, lengths, threads }) => { promise: Promise<quantizer | null>, abort() }
+// ({ spec, weights, files, tokens, lengths, threads, beside }) => { promise: Promise<quantizer | null>, abort() }
 Napi::Value make_quantizer(const Napi::CallbackInfo& info) {
-  QuantizeSource source = read_quantize_source(read_object(info[0], "options"));
+  const Napi::Object options = read_object(info[0], "options");
+  QuantizeSource source = read_quantize_source(options);
+  const bool beside = options.Get("beside").ToBoolean();
   const Handle worker(new Quantizer{Calibration(std::move(source.spec), std::move(source.sources), source.effort)});
-  auto body = [tokens = std::move(source.tokens), lengths = std::move(source.lengths)](Calibration& calibration,
-                                                                                       const std::atomic<bool>* abort) {
-    return calibration.begin(tokens, lengths, abort);
+  auto body = [tokens = std::move(source.tokens), lengths = std::move(source.lengths), beside](
+                  Calibration& calibration, const std::atomic<bool>* abort) {
+    return calibration.begin(tokens, lengths, beside, abort);
   };
   return Quantizer::run(info.Env(), worker, std::move(body), [worker](Napi::Env own) {
     Napi::Object out = Napi::Object::New(own);

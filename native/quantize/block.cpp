@@ -132,6 +132,11 @@ bool Block::allocate() {
   return true;
 }
 
+void Block::use(std::vector<long> lengths) {
+  lengths_ = std::move(lengths);
+  T_ = std::accumulate(lengths_.begin(), lengths_.end(), 0L);
+}
+
 void Block::norm(const float* x, const std::vector<float>& weight, float* out, long rows, long K) const {
   norm_rows(x, weight, out, rows, K, spec_.norm_eps, effort_);
 }

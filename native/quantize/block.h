@@ -38,6 +38,8 @@ class Block {
   Block(const DecoderSpec& spec, std::vector<long> lengths, const Effort& effort);
   // Memory for all steps; false if there is none.
   bool allocate();
+  // Other sequences from now on, not longer in all nor each than those there was memory allocated for.
+  void use(std::vector<long> lengths);
 
   // x: [T, hidden]. Each step leaves its result in a buffer that the next one reads.
   void attention_input(const BlockWeights& w, const float* x);  // normed()

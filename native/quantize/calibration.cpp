@@ -5,7 +5,6 @@
 #include <numeric>
 
 #include "base/half.h"
-#include "quantize/integer_step.h"
 #include "quantize/statistics.h"
 
 namespace outrider::quantize {
@@ -17,28 +16,100 @@ Result aborted() { return Result::error(Status::kAborted, "aborted"); }
 
 }  // namespace
 
-Result Calibration::begin(const std::vector<std::int32_t>& tokens, std::vector<long> lengths,
+Result Calibration::begin(const std::vector<std::int32_t>& tokens, std::vector<long> lengths, bool beside,
                           const std::atomic<bool>* abort) {
   if (Result opened = open_files(sources_, &files_); !opened.ok()) return opened;
   lengths_ = std::move(lengths);
   block_ = std::make_unique<Block>(spec_, lengths_, effort_);
   const long T = block_->tokens(), hidden = spec_.hidden;
-  x_ = Buffer(static_cast<std::size_t>(T * hidden) * sizeof(float));
-  work_ = Buffer(static_cast<std::size_t>(T * hidden) * sizeof(float));
-  if (!block_->allocate() || !x_ || !work_) return no_memory();
+  std::vector<Buffer*> states{&x_, &work_};
+  if (beside) states.insert(states.end(), {&original_, &next_original_});
+  for (Buffer* const state : states) {
+    *state = floats(T * hidden);
+    if (!*state) return no_memory();
+  }
+  if (!block_->allocate()) return no_memory();
   Linear table;
   if (Result read = read_linear(files_, sources_.embedding, "embedding", effort_, abort, &table); !read.ok())
     return read;
   embed(table, tokens.data(), T, spec_.embedding_scale, x_.as<float>());
+  if (beside) std::memcpy(original_.data(), x_.data(), x_.size());
+  return {};
+}
+
+Result Calibration::run_original(const BlockWeights& weights, long layer, bool keep) {
+  std::memcpy(next_original_.data(), original_.data(), original_.size());
+  const auto visit = [&](const std::array<Part, 3>& parts, int, const float* inputs) -> Result {
+    if (!keep) return {};
+    const auto first = static_cast<std::size_t>(parts[0]);
+    Buffer& kept = original_inputs_[first];
+    if (!kept) kept = floats(block_->tokens() * weights.parts[first].cols);
+    if (!kept) return no_memory();
+    std::memcpy(kept.data(), inputs, kept.size());
+    return {};
+  };
+  float* const x = next_original_.as<float>();
+  if (Result done = block_->walk(weights, layer, x, visit); !done.ok()) return done;
+  return block_->mlp_output(weights, x);
+}
+
+Result Calibration::gather(const std::array<Part, 3>& parts, int count, const float* inputs,
+                           const std::array<MatrixPlan, kParts>& plans, long d, SetStatistics* out) {
+  Method most = Method::kRound;
+  bool solves = false;
+  for (int i = 0; i < count; ++i) {
+    const MatrixPlan& plan = plans[static_cast<std::size_t>(parts[static_cast<std::size_t>(i)])];
+    if (!plan.solves()) continue;
+    solves = true;
+    most = std::max(most, plan.method);
+  }
+  if (!solves) return {};
+  const long T = block_->tokens();
+  if (Result done = second_moments(inputs, T, d, block_->product(), &out->H); !done.ok()) return done;
+  if (original_ && most == Method::kDecoupleq) {
+    const float* const own = original_inputs_[static_cast<std::size_t>(parts[0])].as<float>();
+    if (Result done = cross_moments(own, inputs, T, d, block_->product(), &out->difference); !done.ok()) return done;
+    over(d * d, effort_, [&](long i) { out->difference.as<float>()[i] -= out->H.as<float>()[i]; });
+  }
+  damp(out->H.as<float>(), d, kDamping);
+  if (most == Method::kRound) return {};
+  return out->integer.prepare(out->H.as<float>(), shape_of(1, d, 2, d), effort_);
+}
+
+Result Calibration::solve(const MatrixPlan& plan, const SetStatistics& statistics, const std::atomic<bool>* abort,
+                          Linear& linear, MatrixOutcome* out) {
+  if (statistics.difference && plan.method == Method::kDecoupleq) {
+    if (Result done = compensate(statistics.difference.as<float>(), statistics.integer, linear.rows, linear.cols,
+                                 block_->product(), linear.w.as<float>());
+        !done.ok()) {
+      return done;
+    }
+  }
+  LayerTask task;
+  task.W = linear.w.as<float>();
+  task.H = statistics.H.as<float>();
+  task.shape = out->shape;
+  task.method = plan.method;
+  task.rounds = plan.rounds;
+  task.f16_grid = true;
+  task.abort = abort;
+  task.integer = plan.method == Method::kRound ? nullptr : &statistics.integer;
+  LayerResult result;
+  if (Result done = solve_layer(task, effort_, &result); !done.ok()) return done;
+  out->loss = std::accumulate(result.loss.begin(), result.loss.end(), 0.0) / result.energy;
+  out->rounded = result.steps.front().loss / result.energy;
+  out->q = std::move(result.q);
+  out->grid = std::move(result.grid);
+  to_unsigned(out->shape, &out->grid);
   return {};
 }
 
 Result Calibration::set(const std::array<Part, 3>& parts, int count, const float* inputs, BlockWeights& weights,
                         std::array<MatrixPlan, kParts>& plans, const std::atomic<bool>* abort,
                         std::array<MatrixOutcome, kParts>* out) {
-  Buffer H;
-  IntegerStep integer;
-  bool prepared = false;
+  SetStatistics statistics;
+  const long d = weights.parts[static_cast<std::size_t>(parts[0])].cols;
+  if (Result done = gather(parts, count, inputs, plans, d, &statistics); !done.ok()) return done;
   for (int i = 0; i < count; ++i, ++matrices_done) {
     if (abort->load()) return aborted();
     const auto part = static_cast<std::size_t>(parts[static_cast<std::size_t>(i)]);
@@ -46,37 +117,13 @@ Result Calibration::set(const std::array<Part, 3>& parts, int count, const float
     MatrixPlan& plan = plans[part];
     MatrixOutcome& outcome = (*out)[part];
     if (plan.bits == 16) continue;
-    const Shape& s = outcome.shape = shape_of(linear.rows, linear.cols, plan.bits, plan.group);
+    outcome.shape = shape_of(linear.rows, linear.cols, plan.bits, plan.group);
     if (plan.earlier) {
       static_cast<StoredMatrix&>(outcome) = std::move(*plan.earlier);
-    } else {
-      if (!H) {
-        const long d = linear.cols;
-        if (Result done = second_moments(inputs, block_->tokens(), d, block_->product(), &H); !done.ok()) return done;
-        damp(H.as<float>(), d, kDamping);
-      }
-      if (!prepared && plan.method != Method::kRound) {
-        if (Result done = integer.prepare(H.as<float>(), s, effort_); !done.ok()) return done;
-        prepared = true;
-      }
-      LayerTask task;
-      task.W = linear.w.as<float>();
-      task.H = H.as<float>();
-      task.shape = s;
-      task.method = plan.method;
-      task.rounds = plan.rounds;
-      task.f16_grid = true;
-      task.abort = abort;
-      task.integer = prepared ? &integer : nullptr;
-      LayerResult result;
-      if (Result done = solve_layer(task, effort_, &result); !done.ok()) return done;
-      outcome.loss = std::accumulate(result.loss.begin(), result.loss.end(), 0.0) / result.energy;
-      outcome.rounded = result.steps.front().loss / result.energy;
-      outcome.q = std::move(result.q);
-      outcome.grid = std::move(result.grid);
-      to_unsigned(s, &outcome.grid);
+    } else if (Result done = solve(plan, statistics, abort, linear, &outcome); !done.ok()) {
+      return done;
     }
-    image_of(s, outcome.q.data(), outcome.grid, effort_.threads, linear.w.as<float>());
+    image_of(outcome.shape, outcome.q.data(), outcome.grid, effort_.threads, linear.w.as<float>());
   }
   return {};
 }
@@ -102,7 +149,7 @@ Result Calibration::train(long layer, const BlockPlan& plan, const std::atomic<b
   MinimiseTask task;
   task.layer = layer;
   task.x = x_.as<float>();
-  task.target = target_.as<float>();
+  task.target = next_original_.as<float>();
   task.lengths = lengths_;
   task.epochs = plan.epochs;
   task.rate = plan.rate;
@@ -125,15 +172,15 @@ Result Calibration::block(long layer, BlockPlan& plan, const std::atomic<bool>* 
   const auto at = static_cast<std::size_t>(layer);
   if (Result read = read_block(files_, spec_, sources_.layers[at], layer, effort_, abort, &weights); !read.ok())
     return read;
-  for (std::size_t i = 0; i < plan.norms.size(); ++i) *norms_of(weights)[i] = plan.norms[i];
   float* const x = work_.as<float>();
-  const bool trains = plan.epochs > 0 && plan.norms.empty() && differentiable(spec_, weights);
-  if (trains) {
-    if (!target_) target_ = Buffer(x_.size());
-    if (!target_) return no_memory();
-    std::memcpy(target_.data(), x_.data(), x_.size());
-    if (Result done = block_->forward(weights, layer, target_.as<float>()); !done.ok()) return done;
+  const bool trains = original_ && plan.epochs > 0 && plan.norms.empty() && differentiable(spec_, weights);
+  if (original_) {
+    const bool aims = std::any_of(plan.parts.begin(), plan.parts.end(), [](const MatrixPlan& part) {
+      return part.solves() && part.method == Method::kDecoupleq;
+    });
+    if (Result done = run_original(weights, layer, aims); !done.ok()) return done;
   }
+  for (std::size_t i = 0; i < plan.norms.size(); ++i) *norms_of(weights)[i] = plan.norms[i];
   std::memcpy(x, x_.data(), x_.size());
   Block& block = *block_;
   const auto solve = [&](std::array<Part, 3> parts, int count, const float* inputs) {
@@ -148,6 +195,7 @@ Result Calibration::block(long layer, BlockPlan& plan, const std::atomic<bool>* 
     if (Result done = block.mlp_output(weights, x); !done.ok()) return done;
   }
   std::swap(x_, work_);
+  std::swap(original_, next_original_);
   ++next_;
   return {};
 }

@@ -2,13 +2,15 @@
 //
 // The hidden states of all calibration tokens are carried from block to block. Statistics are taken anew before each of
 // {q, k, v}, {o}, {gate, up}, {down} ("true sequential"), so later layers can make good what earlier ones lost. Source:
-// GPTQ's schedule, as decoupleQ uses it (arXiv:2404.12759, section 4).
+// GPTQ's schedule, as decoupleQ uses it (arXiv:2404.12759, section 4). Those of the original model are carried beside
+// them: what decoupleQ aims at, by compensation.h, and what blocks are trained to.
 #pragma once
 
 #include <memory>
 #include <optional>
 
 #include "quantize/block.h"
+#include "quantize/compensation.h"
 #include "quantize/minimise.h"
 #include "quantize/solver.h"
 
@@ -21,6 +23,7 @@ struct MatrixPlan {
   Method method = Method::kDecoupleq;
   int rounds = 4;
   std::optional<StoredMatrix> earlier;  // from an earlier run; then nothing is solved
+  [[nodiscard]] bool solves() const { return bits != 16 && !earlier; }
 };
 
 struct MatrixOutcome : StoredMatrix {
@@ -50,8 +53,10 @@ class Calibration {
   Calibration(DecoderSpec spec, ModelSources sources, const Effort& effort)
       : spec_(std::move(spec)), sources_(std::move(sources)), effort_(effort) {}
 
-  // Opens the files and embeds the tokens; lengths sum to their number.
-  Result begin(const std::vector<std::int32_t>& tokens, std::vector<long> lengths, const std::atomic<bool>* abort);
+  // Opens the files and embeds the tokens; lengths sum to their number. `beside`: whether the original is carried
+  // along, without which nothing is trained and matrices are quantised as they are.
+  Result begin(const std::vector<std::int32_t>& tokens, std::vector<long> lengths, bool beside,
+               const std::atomic<bool>* abort);
   // Quantises block `layer`; blocks must come in order. Hidden states are as before if it fails.
   Result block(long layer, BlockPlan& plan, const std::atomic<bool>* abort, BlockOutcome* out);
 
@@ -68,8 +73,19 @@ class Calibration {
   std::atomic<int> matrices_done{0};  // of the block in work
 
  private:
+  // The original's next hidden states into next_original_, and the inputs of its layers if `keep`.
+  Result run_original(const BlockWeights& weights, long layer, bool keep);
   Result train(long layer, const BlockPlan& plan, const std::atomic<bool>* abort, BlockWeights& weights,
                BlockOutcome* out);
+  struct SetStatistics {
+    Buffer H;           // damped
+    Buffer difference;  // C - H of compensation.h, if any matrix aims at the original's outputs
+    IntegerStep integer;
+  };
+  Result gather(const std::array<Part, 3>& parts, int count, const float* inputs,
+                const std::array<MatrixPlan, kParts>& plans, long d, SetStatistics* out);
+  Result solve(const MatrixPlan& plan, const SetStatistics& statistics, const std::atomic<bool>* abort, Linear& linear,
+               MatrixOutcome* out);
   Result set(const std::array<Part, 3>& parts, int count, const float* inputs, BlockWeights& weights,
              std::array<MatrixPlan, kParts>& plans, const std::atomic<bool>* abort,
              std::array<MatrixOutcome, kParts>* out);
@@ -80,7 +96,8 @@ class Calibration {
   std::vector<ModelFile> files_;
   std::unique_ptr<Block> block_;
   std::vector<long> lengths_;
-  Buffer x_, work_, target_;  // [T, hidden] each
+  Buffer x_, work_, original_, next_original_;  // [T, hidden] each; the last two empty unless `beside`
+  std::array<Buffer, kParts> original_inputs_;  // of the first layer of each set: [T, cols]
   long next_ = 0;
 };
 

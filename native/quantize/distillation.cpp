@@ -12,6 +12,9 @@
 namespace outrider::quantize {
 namespace {
 
+// Tokens that the original is run on at a time, unless a sequence is longer.
+constexpr long kPart = 8192;
+
 Result no_memory() { return Result::error(Status::kMemory, "Cannot allocate memory to distil the model"); }
 
 // A table as its file will hold it.
@@ -59,8 +62,19 @@ Result Distillation::begin(std::vector<std::int32_t> tokens, std::vector<long> l
   starts_.resize(lengths_.size());
   std::exclusive_scan(lengths_.begin(), lengths_.end(), starts_.begin(), 0L);
   if (Result read = read_tables(table_bits, table_group, abort); !read.ok()) return read;
-  original_ = std::make_unique<Block>(spec_, lengths_, effort_);
-  const long T = original_->tokens();
+  long most = 0, taken = kPart;
+  for (const long length : lengths_) {
+    if (taken + length > kPart) {
+      parts_.emplace_back();
+      taken = 0;
+    }
+    parts_.back().push_back(length);
+    taken += length;
+    most = std::max(most, taken);
+  }
+  const long longest = *std::max_element(lengths_.begin(), lengths_.end());
+  original_ = std::make_unique<Block>(spec_, std::vector<long>{longest, most - longest}, effort_);
+  const auto T = static_cast<long>(tokens_.size());
   teacher_ = floats(T * spec_.hidden);
   if (!original_->allocate() || !teacher_) return no_memory();
   embed(teacher_embedding_, tokens_.data(), T, spec_.embedding_scale, teacher_.as<float>());
@@ -78,7 +92,13 @@ Result Distillation::block(std::array<StoredMatrix, kParts> matrices, const std:
   }
   if (!differentiable(spec_, weights))
     return Result::error(Status::kUnsupported, "Distillation of this family is not supported");
-  if (Result done = original_->forward(weights, layer, teacher_.as<float>()); !done.ok()) return done;
+  float* x = teacher_.as<float>();
+  for (const std::vector<long>& part : parts_) {
+    if (abort != nullptr && abort->load()) return Result::error(Status::kAborted, "aborted");
+    original_->use(part);
+    if (Result done = original_->forward(weights, layer, x); !done.ok()) return done;
+    x += original_->tokens() * spec_.hidden;
+  }
   auto student = std::make_unique<Student>();
   student->matrices = std::move(matrices);
   std::array<Trainable, kParts> trainables;
@@ -97,8 +117,8 @@ Result Distillation::block(std::array<StoredMatrix, kParts> matrices, const std:
 }
 
 Result Distillation::ready() {
-  norm_rows(teacher_.as<float>(), final_norm_, teacher_.as<float>(), original_->tokens(), spec_.hidden, spec_.norm_eps,
-            effort_);
+  norm_rows(teacher_.as<float>(), final_norm_, teacher_.as<float>(), static_cast<long>(tokens_.size()), spec_.hidden,
+            spec_.norm_eps, effort_);
   original_.reset();
   const long longest = *std::max_element(lengths_.begin(), lengths_.end());
   gradient_ = std::make_unique<BlockGradient>(spec_, longest, effort_);

@@ -86,8 +86,10 @@ class Distillation {
   std::vector<ModelFile> files_;
   std::vector<std::int32_t> tokens_;
   std::vector<long> lengths_, starts_;
-  // The original: its hidden states, [T, hidden], and its tables. Heads that are the embedding are empty.
+  // The original, run on a part of the sequences at a time; its hidden states, [T, hidden], and its tables. Heads that
+  // are the embedding are empty.
   std::unique_ptr<Block> original_;
+  std::vector<std::vector<long>> parts_;  // lengths_, cut where kPart tokens are full
   Buffer teacher_;
   Linear teacher_embedding_, teacher_head_;
   // The student

@@ -90,4 +90,28 @@ Result factor(const float* H, long d, int threads, Factor* out) {
                        "damping makes positive definite");
 }
 
+// H' = N D^2 N^T with N the feedback, which is unit upper triangular, and D the roots: x is divided by one after the
+// other.
+void solve(const Factor& factor, double* x) {
+  const long d = factor.d;
+  const float* const feedback = factor.feedback.data();
+  for (long j = d - 1; j >= 0; --j) {
+    const float* const row = feedback + j * d;
+    double sums[8] = {};
+    long i = j + 1;
+    for (; i + 8 <= d; i += 8) {
+      for (long lane = 0; lane < 8; ++lane) sums[lane] += row[i + lane] * x[i + lane];
+    }
+    for (; i < d; ++i) sums[0] += row[i] * x[i];
+    x[j] -= ((sums[0] + sums[1]) + (sums[2] + sums[3])) + ((sums[4] + sums[5]) + (sums[6] + sums[7]));
+  }
+  for (long i = 0; i < d; ++i)
+    x[i] /= factor.root[static_cast<std::size_t>(i)] * factor.root[static_cast<std::size_t>(i)];
+  for (long j = 0; j < d; ++j) {
+    const float* const row = feedback + j * d;
+    const double by = x[j];
+    for (long i = j + 1; i < d; ++i) x[i] -= row[i] * by;
+  }
+}
+
 }  // namespace outrider::quantize

@@ -20,4 +20,7 @@ struct Factor {
 // takes entries that are not finite or a zero matrix.
 Result factor(const float* H, long d, int threads, Factor* out);
 
+// x = H'^-1 x in float64, x [d] in the order of the recursion.
+void solve(const Factor& factor, double* x);
+
 }  // namespace outrider::quantize

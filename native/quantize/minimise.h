@@ -20,7 +20,7 @@ struct MinimiseTask {
 };
 
 struct MinimiseOutcome {
-  double before = 0, after = 0;  // mean loss of the sequences
+  double before = 0, after = 0;  // mean loss of up to 32 of the sequences
 };
 
 // Trains the grids of `parts` and the norms of `weights`, whose matrices become those of the new grids. Everything is

@@ -5,12 +5,13 @@ import { afterAll, beforeAll, describe, expect, test, vi } from "vitest";
 import { affineModel } from "../../bench/shapes/llama.mjs";
 import { doctor, inspect, load, type Model } from "../../lib/index.ts";
 import { code } from "../support/errors.ts";
+import { tinyModel } from "../support/tiny.ts";
 
 const bad = (message: RegExp) => code("OUTRIDER_ARGUMENT", message);
 const nonsense = (value: unknown) => value as never;
 let model: Model;
 beforeAll(async () => {
-  model = await load(undefined, { threads: 1 });
+  model = await load(tinyModel, { threads: 1 });
 });
 afterAll(() => model.dispose());
 
@@ -56,8 +57,8 @@ describe("token ids", () => {
 
 describe("options", () => {
   test.each<[string, () => unknown, RegExp]>([
-    ["load: onProgress", () => load(undefined, nonsense({ onProgress: 1 })), /a function for onProgress, received 1$/],
-    ["load: revision", () => load(undefined, nonsense({ revision: 3 })), /for revision, received 3$/],
+    ["load: onProgress", () => load(tinyModel, nonsense({ onProgress: 1 })), /a function for onProgress, received 1$/],
+    ["load: revision", () => load(tinyModel, nonsense({ revision: 3 })), /for revision, received 3$/],
     ["logits: signal", () => model.logits([1], nonsense({ signal: 5 })), /for signal, received 5$/],
     ["logits: misspelt", () => model.logits([1], nonsense({ singal: 5 })), /for options, received "singal"$/],
     ["perplexity: signal", () => model.perplexity("a b c", nonsense({ signal: 5 })), /for signal, received 5$/],
@@ -117,7 +118,7 @@ describe("onProgress that throws ends load() with its error", () => {
     const onProgress = ({ loaded, total }: { loaded: number; total: number }) => {
       if (loaded === total) throw error;
     };
-    await expect(load(undefined, { threads: 1, onProgress })).rejects.toBe(error);
+    await expect(load(tinyModel, { threads: 1, onProgress })).rejects.toBe(error);
   });
 
   // The timer is turned by hand: what its callback throws would otherwise be an uncaught error of the process.
@@ -166,7 +167,7 @@ test("a chat disposed while it restores holds no KV cache", async () => {
 test("a chat snapshot that does not fit says how long it is", async () => {
   const chat = model.chat({ maxTokens: 4 });
   await chat.send("Hello there, how are you today? I am very well.");
-  const short = await load(undefined, { threads: 1, contextLength: 8 });
+  const short = await load(tinyModel, { threads: 1, contextLength: 8 });
   await expect(short.chat().restore(await chat.save())).rejects.toEqual(
     code("OUTRIDER_SNAPSHOT", /at most 8 tokens .*for snapshot, received \d+$/),
   );

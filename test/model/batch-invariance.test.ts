@@ -6,17 +6,18 @@ import type { KvCache } from "../../lib/cache/kv-cache.ts";
 import type { Runtime, RuntimeOptions } from "../../lib/model/runtime.ts";
 import { native, want } from "../../lib/native.ts";
 import { uniform } from "../support/random.ts";
-import { defaultModel, openRuntime } from "../support/runtime.ts";
+import { openRuntime } from "../support/runtime.ts";
 import { sharedDir } from "../support/shared.ts";
+import { tinyModel } from "../support/tiny.ts";
 
 const length = 150; // three pages of the KV cache, and sliding windows of 16 many times over
 const shared = sharedDir();
 const family = (name: string) => path.join(shared ?? "", "golden/families", name);
 
 const cases: [name: string, folder: string, options: Partial<RuntimeOptions>][] = [
-  ["u8 weights, float, f32 KV", defaultModel, {}],
-  ["u8 weights, int8, f16 KV", defaultModel, { rounded: true, kv: "f16" }],
-  ["u8 weights, int8, bf16 KV, one thread", defaultModel, { rounded: true, kv: "bf16", threads: 1 }],
+  ["u8 weights, float, f32 KV", tinyModel, {}],
+  ["u8 weights, int8, f16 KV", tinyModel, { rounded: true, kv: "f16" }],
+  ["u8 weights, int8, bf16 KV, one thread", tinyModel, { rounded: true, kv: "bf16", threads: 1 }],
   ...(shared
     ? ([
         ["f32 weights, sliding window and soft caps (gemma2)", family("gemma2"), { kv: "f16" }],

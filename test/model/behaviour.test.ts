@@ -12,8 +12,9 @@ import { specFromConfig } from "../../lib/model/config.ts";
 import { mapWeights } from "../../lib/model/weights.ts";
 import { code } from "../support/errors.ts";
 import { safetensorsFile, writeMicroFolder } from "../support/micro-model.ts";
-import { defaultModel, openRuntime, startRuntime } from "../support/runtime.ts";
+import { openRuntime, startRuntime } from "../support/runtime.ts";
 import { sharedDir } from "../support/shared.ts";
+import { tinyModel } from "../support/tiny.ts";
 
 const root = path.resolve(import.meta.dirname, "../..");
 const temporary = mkdtempSync(path.join(tmpdir(), "outrider-behaviour-"));
@@ -26,22 +27,22 @@ async function program(name: string, ...args: string[]): Promise<string> {
   return stdout.trim();
 }
 
-/** A model with room for long prompts: SmolLM2 if it is there, else the default model with a longer context. */
+/** A model with room for long prompts: SmolLM2 if it is there, else the tiny model with a longer context. */
 function longModel(): string {
   const shared = sharedDir();
   if (shared) return path.join(shared, "models/smollm2-135m-instruct/SmolLM2-135M-Instruct.Q4_1.gguf");
   const folder = path.join(temporary, "long");
-  cpSync(defaultModel, folder, { recursive: true });
+  cpSync(tinyModel, folder, { recursive: true });
   const file = path.join(folder, "config.json");
   const config = JSON.parse(readFileSync(file, "utf8"));
   writeFileSync(file, JSON.stringify({ ...config, max_position_embeddings: 8192 }));
   return folder;
 }
 
-describe("the default model", () => {
+describe("a model", () => {
   let model: Model;
   beforeAll(async () => {
-    model = await load(undefined, { threads: 2 });
+    model = await load(tinyModel, { threads: 2 });
   });
   afterAll(() => model.dispose());
 
@@ -145,7 +146,7 @@ describe("the default model", () => {
     await expect(running).rejects.toBe(reason);
     const stream = model.stream(prompts[0], { ...greedy, signal: controller.signal });
     await expect(stream.next()).rejects.toBe(reason);
-    await expect(load(undefined, { signal: controller.signal })).rejects.toBe(reason);
+    await expect(load(tinyModel, { signal: controller.signal })).rejects.toBe(reason);
     await expect(model.logits([1, 2], { signal: controller.signal })).rejects.toBe(reason);
     expect((await model.generate(prompts[0], greedy)).tokens.length).toBe(40);
   });
@@ -160,8 +161,8 @@ describe("the default model", () => {
     await expect(model.generate("a", { temperature: -1 })).rejects.toEqual(code("OUTRIDER_ARGUMENT"));
     await expect(model.generate("a", { topP: Number.NaN })).rejects.toEqual(code("OUTRIDER_ARGUMENT"));
     await expect(model.generate("a", { maxToken: 1 } as never)).rejects.toEqual(code("OUTRIDER_ARGUMENT"));
-    await expect(load(undefined, { threads: 0 })).rejects.toEqual(code("OUTRIDER_ARGUMENT"));
-    await expect(load(undefined, { contextLength: 1e9 })).rejects.toEqual(code("OUTRIDER_ARGUMENT"));
+    await expect(load(tinyModel, { threads: 0 })).rejects.toEqual(code("OUTRIDER_ARGUMENT"));
+    await expect(load(tinyModel, { contextLength: 1e9 })).rejects.toEqual(code("OUTRIDER_ARGUMENT"));
     await expect(load("no/such/folder/anywhere")).rejects.toEqual(code("OUTRIDER_NOT_FOUND"));
     // A context that fills up ends the text.
     const full = await model.generate(new Int32Array(model.info.contextLength - 2), { ...greedy, maxTokens: 10 });
@@ -169,7 +170,7 @@ describe("the default model", () => {
   });
 
   test("a disposed model says so; a dispose in the middle of a call ends it", async () => {
-    const other = await load(undefined, { threads: 2 });
+    const other = await load(tinyModel, { threads: 2 });
     const running = other.generate(prompts[0], { maxTokens: 1900, ignoreEos: true });
     const outcome = expect(running).rejects.toEqual(code("OUTRIDER_DISPOSED"));
     await new Promise((resolve) => setTimeout(resolve, 5));
@@ -274,7 +275,7 @@ describe("programs", () => {
     const files = await openSource(folder);
     const config = specFromConfig(files.config ?? {});
     const mapped = mapWeights(config, files.tensors, files.kind, files.config);
-    const runtime = await openRuntime(defaultModel);
+    const runtime = await openRuntime(tinyModel);
     const cache = runtime.newCache();
     const row = { tokens: Int32Array.of(5), sequence: new Int32Array(1), wants: new Uint8Array(1), caches: [cache] };
     await runtime.step(row);

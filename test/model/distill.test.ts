@@ -13,6 +13,7 @@ import { contents } from "../support/contents.ts";
 import { settled } from "../support/settled.ts";
 import { describeShared } from "../support/shared.ts";
 import { readTensor } from "../support/tensors.ts";
+import { tinyModel } from "../support/tiny.ts";
 
 const folder = mkdtempSync(path.join(tmpdir(), "outrider-distill-"));
 afterAll(() => rmSync(folder, { recursive: true, force: true }));
@@ -113,17 +114,17 @@ describeShared("gradients through whole models", (shared) => {
 
 test("distillation brings a model nearer to its original, and the same with any number of threads", async () => {
   const [plain, one, two] = [fresh(), fresh(), fresh()];
-  await quantizeModel(undefined, { out: plain, ...small, distillSteps: 0 });
+  await quantizeModel(tinyModel, { out: plain, ...small, distillSteps: 0 });
   const progress: string[] = [];
-  const made = await quantizeModel(undefined, {
+  const made = await quantizeModel(tinyModel, {
     ...{ out: one, ...small, threads: 1 },
     onProgress: ({ phase, done, total }) => phase === "distillation" && progress.push(`${done}/${total}`),
   });
   expect(progress).toEqual(Array.from({ length: 25 }, (_, i) => `${i}/24`));
   expect(made.divergence?.after).toBeLessThan(0.9 * (made.divergence?.before ?? 0));
-  await quantizeModel(undefined, { out: two, ...small, threads: 2 });
+  await quantizeModel(tinyModel, { out: two, ...small, threads: 2 });
   expect(contents(two)).toEqual(contents(one));
-  const original = await load(undefined, { activation: "float" });
+  const original = await load(tinyModel, { activation: "float" });
   const probe = readFileSync(path.resolve(import.meta.dirname, "../../CONTRIBUTING.md"), "utf8").slice(0, 4000);
   const kl: number[] = [];
   for (const out of [plain, one]) {
@@ -137,17 +138,17 @@ test("distillation brings a model nearer to its original, and the same with any 
 
 test("stopped in the middle of distillation, it resumes to the same files", async () => {
   const [whole, out] = [fresh(), fresh()];
-  await quantizeModel(undefined, { out: whole, ...small });
+  await quantizeModel(tinyModel, { out: whole, ...small });
   for (const stopAt of [0, 5, 23]) {
     const controller = new AbortController();
     const reason = new Error("enough");
-    const running = quantizeModel(undefined, {
+    const running = quantizeModel(tinyModel, {
       ...{ out, ...small, resume: true, signal: controller.signal },
       onProgress: ({ phase, done }) => phase === "distillation" && done >= stopAt && controller.abort(reason),
     });
     await expect(running).rejects.toBe(reason);
   }
-  await quantizeModel(undefined, { out, ...small, resume: true });
+  await quantizeModel(tinyModel, { out, ...small, resume: true });
   const [expected, found] = [contents(whole), contents(out)];
   expect(Object.keys(found).sort()).toEqual(Object.keys(expected).sort());
   for (const [name, bytes] of Object.entries(expected)) expect([name, found[name] === bytes]).toEqual([name, true]);

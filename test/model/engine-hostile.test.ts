@@ -9,12 +9,13 @@ import type { Runtime } from "../../lib/model/runtime.ts";
 import { mapWeights } from "../../lib/model/weights.ts";
 import { type NativeBatch, type NativeModel, type NativeSequence, native, want } from "../../lib/native.ts";
 import { code } from "../support/errors.ts";
-import { defaultModel, openRuntime } from "../support/runtime.ts";
+import { openRuntime } from "../support/runtime.ts";
 import { greedySampler } from "../support/sampler-options.ts";
+import { tinyModel } from "../support/tiny.ts";
 
 let runtime: Runtime;
 beforeAll(async () => {
-  runtime = await openRuntime(defaultModel, { kv: "f32" });
+  runtime = await openRuntime(tinyModel, { kv: "f32" });
 });
 afterAll(() => runtime.dispose());
 
@@ -25,7 +26,7 @@ const rows = (tokens: number[], wants = 0) => ({
 });
 
 async function parts() {
-  const files = await openSource(defaultModel);
+  const files = await openSource(tinyModel);
   const config = specFromConfig(files.config ?? {});
   return { spec: config.spec, ...mapWeights(config, files.tensors, files.kind, files.config) };
 }

@@ -5,12 +5,13 @@ import type { Runtime, StepBatch } from "../../lib/model/runtime.ts";
 import { native, want } from "../../lib/native.ts";
 import { nativeOps } from "../../lib/ops/native-ops.ts";
 import { code } from "../support/errors.ts";
-import { defaultModel, openRuntime } from "../support/runtime.ts";
+import { openRuntime } from "../support/runtime.ts";
 import { greedySampler as sampler } from "../support/sampler-options.ts";
+import { tinyModel } from "../support/tiny.ts";
 
 let runtime: Runtime;
 beforeAll(async () => {
-  runtime = await openRuntime(defaultModel, { kv: "f16" });
+  runtime = await openRuntime(tinyModel, { kv: "f16" });
 });
 afterAll(() => runtime.dispose());
 
@@ -223,7 +224,7 @@ test("snapshots of another model or format are refused and change nothing", asyn
   const cache = runtime.newCache();
   await runtime.step({ ...rows(70), caches: [cache] });
   const image = await cache.save();
-  const other = await openRuntime(defaultModel, { kv: "bf16" });
+  const other = await openRuntime(tinyModel, { kv: "bf16" });
   const target = other.newCache();
   await other.step({ ...rows(5), caches: [target] });
   await expect(target.restore(image)).rejects.toEqual(code("OUTRIDER_SNAPSHOT"));

@@ -7,10 +7,11 @@ import { afterAll, beforeAll, expect, test } from "vitest";
 import { layerTimes, phaseTimes, traceEvents } from "../../lib/generate/profile.ts";
 import { load, type Model } from "../../lib/index.ts";
 import { code } from "../support/errors.ts";
+import { tinyModel } from "../support/tiny.ts";
 
 let model: Model;
 beforeAll(async () => {
-  model = await load(undefined, { threads: 2 });
+  model = await load(tinyModel, { threads: 2 });
 });
 afterAll(() => model.dispose());
 

@@ -5,7 +5,7 @@ import path from "node:path";
 import { afterAll, afterEach, beforeEach, expect, test, vi } from "vitest";
 import { type LoadProgress, load } from "../../lib/index.ts";
 import { code } from "../support/errors.ts";
-import { defaultModel } from "../support/runtime.ts";
+import { tinyModel } from "../support/tiny.ts";
 
 const folder = mkdtempSync(path.join(tmpdir(), "outrider-on-load-"));
 afterAll(() => rmSync(folder, { recursive: true, force: true }));
@@ -28,7 +28,7 @@ test("4 bits by rounding: made once, with a warning, and nearly the model", asyn
     expect(loaded).toBeLessThanOrEqual(total);
     phases.push(phase);
   };
-  const small = await load(defaultModel, { weights: { bits: 4, group: 32 }, onProgress });
+  const small = await load(tinyModel, { weights: { bits: 4, group: 32 }, onProgress });
   expect(warn).toHaveBeenCalledOnce();
   expect(warn.mock.calls[0][0]).toMatch(/default in 4 bits .*loses quality.*outrider quantize/);
   expect(new Set(phases)).toEqual(new Set(["quantization", "weights"]));
@@ -38,10 +38,10 @@ test("4 bits by rounding: made once, with a warning, and nearly the model", asyn
   const before = statSync(file);
 
   phases.length = 0;
-  const again = await load(defaultModel, { weights: { bits: 4, group: 32 }, onProgress });
+  const again = await load(tinyModel, { weights: { bits: 4, group: 32 }, onProgress });
   expect(phases).not.toContain("quantization");
   expect(statSync(file)).toMatchObject({ ino: before.ino, mtimeMs: before.mtimeMs });
-  const original = await load(defaultModel);
+  const original = await load(tinyModel);
   const text = readFileSync(path.resolve(import.meta.dirname, "../../CONTRIBUTING.md"), "utf8").slice(0, 3000);
   const [a, b, c] = await Promise.all([original, small, again].map((model) => model.perplexity(text, { window: 128 })));
   expect(b.perplexity).toBe(c.perplexity);
@@ -54,7 +54,7 @@ test("4 bits by rounding: made once, with a warning, and nearly the model", asyn
 test("other settings and other contents are other models", async () => {
   vi.spyOn(process, "emitWarning").mockImplementation(() => undefined);
   const own = path.join(folder, `model-${runs}`);
-  cpSync(defaultModel, own, { recursive: true });
+  cpSync(tinyModel, own, { recursive: true });
   await (await load(own, { weights: { bits: 8 } })).dispose();
   await (await load(own, { weights: { bits: 8, group: 32 } })).dispose();
   expect(kept().length).toBe(2);
@@ -66,7 +66,7 @@ test("other settings and other contents are other models", async () => {
 
 test("what cannot be is refused by name, and an abort leaves nothing", async () => {
   const refused = (weights: object, message: RegExp) =>
-    expect(load(defaultModel, { weights } as never)).rejects.toEqual(code("OUTRIDER_ARGUMENT", message));
+    expect(load(tinyModel, { weights } as never)).rejects.toEqual(code("OUTRIDER_ARGUMENT", message));
   await refused({ bits: 5 }, /2, 3, 4 or 8 for weights\.bits, received 5/);
   await refused({ bits: 4, group: 0 }, /weights\.group/);
   await refused({ bits: 4, method: "gptq" }, /weights\.method/);
@@ -74,7 +74,7 @@ test("what cannot be is refused by name, and an abort leaves nothing", async () 
   vi.spyOn(process, "emitWarning").mockImplementation(() => undefined);
   const controller = new AbortController();
   const reason = new Error("enough");
-  const running = load(defaultModel, {
+  const running = load(tinyModel, {
     ...{ weights: { bits: 2 }, signal: controller.signal },
     onProgress: ({ phase }) => phase === "quantization" && controller.abort(reason),
   });

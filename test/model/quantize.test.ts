@@ -14,8 +14,10 @@ import { affine } from "../../lib/ops/index.ts";
 import { contents } from "../support/contents.ts";
 import { microTokenizer } from "../support/micro-model.ts";
 import { startRuntime } from "../support/runtime.ts";
+import { settled } from "../support/settled.ts";
 import { describeShared, sharedDir } from "../support/shared.ts";
 import { entryBytes, readTensor, worstDifference } from "../support/tensors.ts";
+import { tinyModel } from "../support/tiny.ts";
 
 const folder = mkdtempSync(path.join(tmpdir(), "outrider-quantize-"));
 afterAll(() => rmSync(folder, { recursive: true, force: true }));
@@ -29,12 +31,12 @@ const small = { calibration: [text], tokens: 256, window: 64, rounds: 2, blockEp
 
 test("8 bits change next to nothing, 2 bits something, and each method loses less than the one before", async () => {
   const probe = readFileSync(path.resolve(import.meta.dirname, "../../CONTRIBUTING.md"), "utf8");
-  const original = await load();
+  const original = await load(tinyModel);
   const { perplexity } = await original.perplexity(probe, { window: 128 });
   await original.dispose();
   const of = async (options: Partial<Parameters<typeof quantizeModel>[1]>) => {
     const out = fresh();
-    const made = await quantizeModel(undefined, {
+    const made = await quantizeModel(tinyModel, {
       out,
       calibration: [text],
       tokens: 1024,
@@ -70,7 +72,7 @@ test("8 bits change next to nothing, 2 bits something, and each method loses les
 test("3 bits, groups that do not divide, text of the model itself", async () => {
   const out = fresh();
   const progress: string[] = [];
-  const made = await quantizeModel(undefined, {
+  const made = await quantizeModel(tinyModel, {
     ...{ out, bits: 3, group: 48, calibration: ["self", text], tokens: 256, window: 64, seed: 3, blockEpochs: 0 },
     distillSteps: 0,
     onProgress: ({ phase, done, total }) => progress.push(`${phase} ${done <= total}`),
@@ -100,8 +102,8 @@ test("3 bits, groups that do not divide, text of the model itself", async () => 
 test("a comparison of a model with itself finds nothing, one with fewer bits what the definition says", async () => {
   const probe = readFileSync(path.resolve(import.meta.dirname, "../../CONTRIBUTING.md"), "utf8").slice(0, 1500);
   const out = fresh();
-  await quantizeModel(undefined, { out, ...small, bits: 4, method: "rtn", blockEpochs: 0 });
-  const [a, b] = [await load(), await load(out)];
+  await quantizeModel(tinyModel, { out, ...small, bits: 4, method: "rtn", blockEpochs: 0 });
+  const [a, b] = [await load(tinyModel), await load(out)];
   const same = await compareModels(a, a, probe, { window: 64, maxWindows: 2 });
   expect(same).toMatchObject({ kl: { mean: 0, p99: 0 }, top1: 1, tokens: 126 });
   expect(same.kl.percentiles).toEqual(new Array(101).fill(0));
@@ -135,14 +137,14 @@ test("a comparison of a model with itself finds nothing, one with fewer bits wha
 
 test("the same options give the same files, whatever the threads", async () => {
   const [a, b] = [fresh(), fresh()];
-  await quantizeModel(undefined, { out: a, ...small, threads: 1 });
-  await quantizeModel(undefined, { out: b, ...small, threads: 2 });
+  await quantizeModel(tinyModel, { out: a, ...small, threads: 1 });
+  await quantizeModel(tinyModel, { out: b, ...small, threads: 2 });
   expect(contents(b)).toEqual(contents(a));
 });
 
 test("killed at any moment, it resumes to the same files", async () => {
   const whole = fresh();
-  await quantizeModel(undefined, { out: whole, ...small, distillSteps: 6, distillTokens: 256 });
+  await quantizeModel(tinyModel, { out: whole, ...small, distillSteps: 6, distillTokens: 256 });
   const out = fresh();
   const training = ["--block-epochs", "1", "--distill-steps", "6", "--distill-tokens", "256"];
   const sizes = ["--tokens", "256", "--window", "64", "--rounds", "2", ...training];
@@ -168,7 +170,7 @@ test("killed at any moment, it resumes to the same files", async () => {
 const numpy = spawnSync("python3", ["-c", "import numpy"]).status === 0;
 test.skipIf(!numpy)("numpy reads the format", async () => {
   const out = fresh();
-  await quantizeModel(undefined, { out, ...small, bits: 2, group: 48, method: "rtn", blockEpochs: 0 });
+  await quantizeModel(tinyModel, { out, ...small, bits: 2, group: 48, method: "rtn", blockEpochs: 0 });
   const script = path.resolve(import.meta.dirname, "../../examples/read_quantized.py");
   const listed = spawnSync("python3", [script, out], { encoding: "utf8" });
   expect(listed.stdout).toMatch(/layers\.0\.self_attn\.q_proj {2}2 bits, groups of 48/);
@@ -205,19 +207,19 @@ test("an abort keeps finished blocks and rejects with its reason", async () => {
   const out = fresh();
   const controller = new AbortController();
   const reason = new Error("enough");
-  const running = quantizeModel(undefined, {
+  const running = quantizeModel(tinyModel, {
     ...{ out, ...small, signal: controller.signal },
     onProgress: ({ phase }) => phase === "blocks" && controller.abort(reason),
   });
   await expect(running).rejects.toBe(reason);
-  await quantizeModel(undefined, { out, ...small, resume: true });
+  await quantizeModel(tinyModel, { out, ...small, resume: true });
   await (await load(out)).dispose();
 });
 
 test("a callback that throws ends the work with its error", async () => {
   for (const phase of ["calibration", "blocks", "files"]) {
     const error = new Error(`stop at ${phase}`);
-    const running = quantizeModel(undefined, {
+    const running = quantizeModel(tinyModel, {
       ...{ out: fresh(), ...small },
       onProgress: (progress) => {
         if (progress.phase === phase) throw error;
@@ -239,7 +241,7 @@ describe("refuses", () => {
     await refused({ calibration: [] }, /calibration/);
     await refused({ tokens: 3 }, /tokens/);
     await refused({ bit: 2 }, /only out, bits/);
-    await expect(quantizeModel(undefined, { out: "" })).rejects.toThrow(/a folder for out/);
+    await expect(quantizeModel(tinyModel, { out: "" })).rejects.toThrow(/a folder for out/);
   });
 
   test("calibration files that are not there or not what they say", async () => {
@@ -259,16 +261,16 @@ describe("refuses", () => {
     const used = fresh();
     mkdirSync(used);
     writeFileSync(path.join(used, "notes.txt"), "mine");
-    await expect(quantizeModel(undefined, { out: used, ...small })).rejects.toThrow(/empty or holds an unfinished run/);
+    await expect(quantizeModel(tinyModel, { out: used, ...small })).rejects.toThrow(/empty or holds an unfinished run/);
     const out = fresh();
     const controller = new AbortController();
-    const stopped = quantizeModel(undefined, {
+    const stopped = quantizeModel(tinyModel, {
       ...{ out, ...small, signal: controller.signal },
       onProgress: ({ phase }) => phase === "blocks" && controller.abort(new OutriderError("OUTRIDER_INTERNAL", "stop")),
     });
     await expect(stopped).rejects.toThrow(/stop/);
-    await expect(quantizeModel(undefined, { out, ...small })).rejects.toThrow(/resume/);
-    await expect(quantizeModel(undefined, { out, ...small, bits: 4, resume: true })).rejects.toThrow(/unfinished run/);
+    await expect(quantizeModel(tinyModel, { out, ...small })).rejects.toThrow(/resume/);
+    await expect(quantizeModel(tinyModel, { out, ...small, bits: 4, resume: true })).rejects.toThrow(/unfinished run/);
   });
 });
 
@@ -349,8 +351,32 @@ describeShared("families", (shared) => {
   });
 });
 
+test("decoupleQ beside the original comes nearer to it, gptq quantises matrices as they are", async () => {
+  const files = await openSource(tinyModel);
+  const config = specFromConfig(files.config ?? {});
+  const map = mapWeights(config, files.tensors, files.kind, files.config);
+  const { spec } = config;
+  const tokens = Int32Array.from({ length: 1024 }, (_, i) => (i * i * 31 + i * 7) % spec.vocab);
+  const lengths = Int32Array.of(512, 512);
+  const hidden = async (plan: Partial<MatrixPlan>, beside: boolean) => {
+    const source = { spec, weights: map.weights, files: map.files, tokens, lengths, threads: 2 };
+    const quantizer = await settled(native.quantizer({ ...source, beside }));
+    const parts = Array.from(
+      { length: 7 },
+      (): MatrixPlan => ({ bits: 2, group: 64, method: "gptq", rounds: 3, ...plan }),
+    );
+    for (const _ of spec.layers) await settled(quantizer.block({ parts, epochs: 0, rate: 0, seed: 0 }));
+    return quantizer.hidden();
+  };
+  const original = await hidden({ bits: 16 }, false);
+  const error = (found: Float32Array) => found.reduce((sum, x, i) => sum + (x - original[i]) ** 2, 0);
+  const [alone, beside] = [await hidden({ method: "decoupleq" }, false), await hidden({ method: "decoupleq" }, true)];
+  expect(error(beside)).toBeLessThan(0.95 * error(alone));
+  expect(await hidden({}, true)).toEqual(await hidden({}, false));
+});
+
 test("a byte budget is kept, planned before the work, and buys more than the same bytes spent evenly", async () => {
-  const original = await load(undefined, { activation: "float" });
+  const original = await load(tinyModel, { activation: "float" });
   const probe = readFileSync(path.resolve(import.meta.dirname, "../../CONTRIBUTING.md"), "utf8").slice(0, 6000);
   const kl = async (out: string) => {
     const model = await load(out, { activation: "float" });
@@ -367,12 +393,12 @@ test("a byte budget is kept, planned before the work, and buys more than the sam
     rounds: 4,
   } as const;
   const even = fresh();
-  const flat = await quantizeModel(undefined, { out: even, ...common, bits: 2, group: 16 });
+  const flat = await quantizeModel(tinyModel, { out: even, ...common, bits: 2, group: 16 });
   const { blocks, tables } = flat.plan.bytes;
   const out = fresh();
   const plans: QuantizePlan[] = [];
   const phases: string[] = [];
-  const made = await quantizeModel(undefined, {
+  const made = await quantizeModel(tinyModel, {
     ...{ out, ...common, budget: blocks + tables },
     onPlan: (plan) => plans.push(plan),
     onProgress: ({ phase }) => void (phases.at(-1) !== phase && phases.push(phase)),
@@ -392,10 +418,10 @@ test("a byte budget is kept, planned before the work, and buys more than the sam
 });
 
 async function refusedBudget(used: string): Promise<void> {
-  await expect(quantizeModel(undefined, { out: fresh(), budget: 1000 })).rejects.toThrow(
+  await expect(quantizeModel(tinyModel, { out: fresh(), budget: 1000 })).rejects.toThrow(
     /a budget of at least \d+ bytes/,
   );
-  await expect(quantizeModel(undefined, { out: fresh(), budget: 1e9, bits: 4 })).rejects.toThrow(/beside a budget/);
-  await expect(quantizeModel(undefined, { out: fresh(), budget: 0.5 })).rejects.toThrow(/budget/);
-  await expect(quantizeModel(undefined, { out: used, budget: 1e9 })).rejects.toThrow(/empty or holds/);
+  await expect(quantizeModel(tinyModel, { out: fresh(), budget: 1e9, bits: 4 })).rejects.toThrow(/beside a budget/);
+  await expect(quantizeModel(tinyModel, { out: fresh(), budget: 0.5 })).rejects.toThrow(/budget/);
+  await expect(quantizeModel(tinyModel, { out: used, budget: 1e9 })).rejects.toThrow(/empty or holds/);
 }

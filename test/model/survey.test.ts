@@ -5,11 +5,11 @@ import { expect, test } from "vitest";
 import { readTokenizer } from "../../lib/generate/open.ts";
 import { type MatrixPlan, native, type QuantizedMatrix } from "../../lib/native.ts";
 import { openModel } from "../../lib/quantize/model.ts";
-import { defaultModel } from "../support/runtime.ts";
 import { settled } from "../support/settled.ts";
+import { tinyModel } from "../support/tiny.ts";
 
 test("predicted costs are the measured divergences", async () => {
-  const source = await openModel(defaultModel, undefined);
+  const source = await openModel(tinyModel, undefined);
   const { spec } = source.config;
   const { weights, files } = source.weights;
   const { tokenizer } = await readTokenizer(source.files, spec.vocab);

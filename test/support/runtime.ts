@@ -1,13 +1,9 @@
 // Models without their tokenizer, for tests of the engine batch.
-import path from "node:path";
 import { openSource } from "../../lib/load/source.ts";
 import { specFromConfig } from "../../lib/model/config.ts";
 import { Runtime, type RuntimeOptions } from "../../lib/model/runtime.ts";
 import { mapWeights } from "../../lib/model/weights.ts";
 import { native } from "../../lib/native.ts";
-
-/** The model that comes with the repository: affine u8 weights, groups of 64. */
-export const defaultModel = path.resolve(import.meta.dirname, "../../models/default");
 
 /** Loads config.json and the weights of a folder. Two threads, float activations and an f32 KV cache unless told otherwise. */
 export async function openRuntime(folder: string, options: Partial<RuntimeOptions> = {}): Promise<Runtime> {

@@ -2,12 +2,13 @@
 import { execFileSync } from "node:child_process";
 import { readFileSync } from "node:fs";
 import { load, OutriderError } from "outrider";
+import { tinyModel } from "./tiny.mjs";
 import { f32, gemm, packWeights } from "outrider/ops";
 
 const weights = Float32Array.from({ length: 512 * 64 }, (_, i) => Math.sin(i));
 const [x, w] = [f32(weights.slice(0, 3 * 64), [3, 64]), packWeights(f32(weights, [512, 64]))];
 const one = gemm({ x, w }).data;
-const model = await load(undefined, { threads: 2 });
+const model = await load(tinyModel, { threads: 2 });
 const options = { maxTokens: 8, temperature: 0 };
 
 /** Address space for `mib` more than there is; none: no limit. A thread takes 8 MiB for its stack. */

@@ -1,6 +1,7 @@
 // Prints the growth of RSS, in bytes, over 200 cycles of load, use and dispose, and of streams that are left early: the least of
 // up to three rounds. Run with --expose-gc.
 import { load } from "outrider";
+import { tinyModel } from "./tiny.mjs";
 
 const settle = async () => {
   for (let i = 0; i < 3; i++) {
@@ -23,12 +24,12 @@ async function growth(cycle) {
 }
 
 const loads = await growth(async () => {
-  const model = await load(undefined, { threads: 2 });
+  const model = await load(tinyModel, { threads: 2 });
   await model.generate("Once", { maxTokens: 2 });
   await model.dispose();
 });
 
-const model = await load(undefined, { threads: 2 });
+const model = await load(tinyModel, { threads: 2 });
 const prompt = Array.from({ length: 1000 }, (_, i) => i % model.info.vocab);
 const breaks = await growth(async () => {
   for await (const _ of model.stream(prompt, { maxTokens: 8, temperature: 0 })) break;

@@ -1,7 +1,8 @@
 // Snapshots in memory that shrinks, moves away or changes while they are restored.
 import { load, OutriderError } from "outrider";
+import { tinyModel } from "./tiny.mjs";
 
-const model = await load(undefined, { threads: 2 });
+const model = await load(tinyModel, { threads: 2 });
 const chat = model.chat({ temperature: 0, maxTokens: 4 });
 await chat.send("word ".repeat(700));
 const image = await chat.save();

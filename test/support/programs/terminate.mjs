@@ -1,9 +1,10 @@
 // Terminates workers in the middle of a generation, at different moments, while the main thread generates as well.
 import { Worker } from "node:worker_threads";
 import { load } from "outrider";
+import { tinyModel } from "./tiny.mjs";
 
 const worker = new URL("./worker.mjs", import.meta.url);
-const model = await load(undefined, { threads: 2 });
+const model = await load(tinyModel, { threads: 2 });
 const alone = await model.generate("Once upon a time", { maxTokens: 200, temperature: 0, ignoreEos: true });
 for (let i = 0; i < 20; i++) {
   const thread = new Worker(worker, { workerData: {} });

@@ -5,13 +5,13 @@ import { StopMatcher } from "../../../lib/text/stop.ts";
 import { Tokenizer } from "../../../lib/text/tokenizer.ts";
 import { microSentencePiece } from "../../support/micro-model.ts";
 import { uniform } from "../../support/random.ts";
-import { defaultModel } from "../../support/runtime.ts";
+import { tinyModel } from "../../support/tiny.ts";
 
 const texts = ["", "plain", "naïve façade", "日本語と😀👩‍👩‍👧", "\u0000\ufffd\u200b", "tab\tnewline\n\n  spaces  "];
 
 describe("Detokenizer", () => {
   test("pieces are whole characters and give the text", async () => {
-    const tokenizer = await Tokenizer.fromFolder(defaultModel);
+    const tokenizer = await Tokenizer.fromFolder(tinyModel);
     for (const text of texts) {
       const ids = tokenizer.encode(text, { special: false });
       const detokenizer = new Detokenizer(tokenizer);
@@ -23,7 +23,7 @@ describe("Detokenizer", () => {
   });
 
   test("random ids give what decode gives", async () => {
-    const tokenizer = await Tokenizer.fromFolder(defaultModel);
+    const tokenizer = await Tokenizer.fromFolder(tinyModel);
     const next = uniform(3);
     for (let round = 0; round < 300; round++) {
       const ids = Array.from({ length: 1 + Math.floor(next() * 30) }, () => Math.floor(next() * tokenizer.vocabSize));
