@@ -294,9 +294,10 @@ describe("programs", () => {
     console.log(
       `while a model loads (${took.toFixed(0)} ms): ${tokens.length} tokens, median ${median.toFixed(1)} ms, longest ${longest.toFixed(1)} ms`,
     );
-    // Its largest matrix takes a tenth of the load; held to the end, it would hold a token up as long.
+    // Its largest matrix takes a tenth of the load; held to the end, it would hold a token up as long. Machines differ in how long
+    // that is.
     expect(tokens.length).toBeGreaterThan(20);
-    expect(longest).toBeLessThan(40);
+    expect(longest).toBeLessThan(Math.max(40, took / 25));
     await runtime.dispose();
   });
 

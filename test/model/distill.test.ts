@@ -22,7 +22,8 @@ const fresh = () => path.join(folder, `run-${runs++}`);
 const text = path.join(folder, "text.txt");
 writeFileSync(text, readFileSync(path.resolve(import.meta.dirname, "../../README.md"), "utf8"));
 const small = {
-  ...{ calibration: [text], tokens: 512, window: 64, rounds: 2, blockEpochs: 1 },
+  ...{ calibration: [text], tokens: 512, window: 64, blockEpochs: 1 },
+  method: "gptq",
   ...{ distillSteps: 24, distillTokens: 1024 },
 } as const;
 

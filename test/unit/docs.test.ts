@@ -1,5 +1,5 @@
 // The documents say what is true: commands and code run, codes and rooms exist.
-import { spawnSync } from "node:child_process";
+import { execFile } from "node:child_process";
 import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
 import os from "node:os";
 import path from "node:path";
@@ -14,6 +14,14 @@ const blocks = [...read("README.md").matchAll(/```(\w+)\n([\s\S]*?)```/g)].map((
   code,
 }));
 let folder: string;
+
+/** Without holding up the test runner, which gives up on a worker that does not answer for a minute. */
+const run = (program: string, args: string[], cwd: string) =>
+  new Promise<{ status: number | string | null | undefined; stdout: string; stderr: string }>((resolve) =>
+    execFile(program, args, { cwd, encoding: "utf8" }, (error, stdout, stderr) =>
+      resolve({ status: error ? (error.code ?? error.signal) : 0, stdout, stderr }),
+    ),
+  );
 
 beforeAll(() => {
   folder = mkdtempSync(path.join(os.tmpdir(), "outrider-readme-"));
@@ -36,18 +44,18 @@ describe("README", () => {
     commands
       .filter((command) => command !== "npm install && npm test")
       .map((command) => command.replace("npm install && ", "")),
-  )("%s", (command) => {
-    const result = spawnSync("bash", ["-c", command], { cwd: root, encoding: "utf8" });
+  )("%s", async (command) => {
+    const result = await run("bash", ["-c", command], root);
     expect(result.status, result.stderr).toBe(0);
     expect(result.stdout.length).toBeGreaterThan(20);
   });
 
   test.each(blocks.filter(({ language }) => language === "js").map(({ code }, i) => [i, code] as const))(
     "code block %i",
-    (i, code) => {
+    async (i, code) => {
       const file = path.join(folder, `block${i}.mjs`);
       writeFileSync(file, code);
-      const result = spawnSync(process.execPath, [file], { cwd: folder, encoding: "utf8" });
+      const result = await run(process.execPath, [file], folder);
       expect(result.status, result.stderr).toBe(0);
       expect(result.stdout.length).toBeGreaterThan(10);
     },
