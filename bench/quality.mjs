@@ -1,11 +1,12 @@
 #!/usr/bin/env node
 // npm run quality [-- --only ID] [--json] [--keep FOLDER]
 //
-// What SmolLM2-135M-Instruct loses at few bits, by method: quantised from its GGUF by the defaults of quantizeModel(), with calibration text
-// half of which is the model's own and half foreign, and measured against the GGUF on the windows of the golden perplexity. Where both are
-// wanted, distillation goes on from the blocks of the row before it, whose seconds count for it too. Embeddings stay f16: the table is about the 210 matrices of the blocks. Float activations; `perplexityInt8` is what the integer kernels make of
-// the same weights. Rows: { id, bytes, bitsPerWeight, perplexity, perplexityInt8, kl, top1, seconds }. Finished rows are kept in
-// bench/results/quality.json with date and commit, and docs/quality.md shows them all. Needs the folder of shared models.
+// What SmolLM2-135M-Instruct loses at few bits, by method: quantised from its GGUF by the defaults of quantizeModel(), with
+// calibration text half of which is the model's own and half foreign, and measured against the GGUF on the windows of the golden
+// perplexity. Where both are wanted, distillation goes on from the blocks of the row before it, whose seconds count for it too.
+// Embeddings stay f16: the table is about the 210 matrices of the blocks. Float activations; `perplexityInt8` is what the integer
+// kernels make of the same weights. Rows: { id, bytes, bitsPerWeight, perplexity, perplexityInt8, kl, top1, seconds }. Finished rows
+// are kept in bench/results/quality.json with date and commit, and docs/quality.md shows them all. Needs the folder of shared models.
 import { execFileSync } from "node:child_process";
 import { cpSync, existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import os from "node:os";

@@ -136,8 +136,8 @@ async function fromModel(
 /** Windows of calibration text, by the source they come from. */
 export type CalibrationText = readonly (readonly Int32Array[])[];
 
-/** How many of `total` windows come from source i of n. */
-const share = (total: number, n: number, i: number) => Math.floor(((i + 1) * total) / n) - Math.floor((i * total) / n);
+/** How many of `total` windows come from source i of n; never fewer for a larger total, so that what is there serves both. */
+const share = (total: number, n: number, i: number) => Math.floor((total + i) / n);
 
 const windowsOf = (tokens: number, window: number) => Math.max(1, Math.round(tokens / window));
 

@@ -55,30 +55,26 @@ Result Calibration::run_original(const BlockWeights& weights, long layer, bool k
 
 Result Calibration::gather(const std::array<Part, 3>& parts, int count, const float* inputs,
                            const std::array<MatrixPlan, kParts>& plans, long d, SetStatistics* out) {
-  Method most = Method::kRound;
-  bool solves = false;
-  for (int i = 0; i < count; ++i) {
-    const MatrixPlan& plan = plans[static_cast<std::size_t>(parts[static_cast<std::size_t>(i)])];
-    if (!plan.solves()) continue;
-    solves = true;
-    most = std::max(most, plan.method);
-  }
-  if (!solves) return {};
+  const auto any = [&](const auto& holds) {
+    return std::any_of(parts.begin(), parts.begin() + count,
+                       [&](Part part) { return holds(plans[static_cast<std::size_t>(part)]); });
+  };
+  if (!any([](const MatrixPlan& plan) { return plan.solves(); })) return {};
   const long T = block_->tokens();
   if (Result done = second_moments(inputs, T, d, block_->product(), &out->H); !done.ok()) return done;
-  if (original_ && most == Method::kDecoupleq) {
+  if (original_ && any([](const MatrixPlan& plan) { return plan.aims(); })) {
     const float* const own = original_inputs_[static_cast<std::size_t>(parts[0])].as<float>();
     if (Result done = cross_moments(own, inputs, T, d, block_->product(), &out->difference); !done.ok()) return done;
     over(d * d, effort_, [&](long i) { out->difference.as<float>()[i] -= out->H.as<float>()[i]; });
   }
   damp(out->H.as<float>(), d, kDamping);
-  if (most == Method::kRound) return {};
+  if (!any([](const MatrixPlan& plan) { return plan.solves() && plan.method != Method::kRound; })) return {};
   return out->integer.prepare(out->H.as<float>(), shape_of(1, d, 2, d), effort_);
 }
 
 Result Calibration::solve(const MatrixPlan& plan, const SetStatistics& statistics, const std::atomic<bool>* abort,
                           Linear& linear, MatrixOutcome* out) {
-  if (statistics.difference && plan.method == Method::kDecoupleq) {
+  if (statistics.difference && plan.aims()) {
     if (Result done = compensate(statistics.difference.as<float>(), statistics.integer, linear.rows, linear.cols,
                                  block_->product(), linear.w.as<float>());
         !done.ok()) {
@@ -175,9 +171,8 @@ Result Calibration::block(long layer, BlockPlan& plan, const std::atomic<bool>* 
   float* const x = work_.as<float>();
   const bool trains = original_ && plan.epochs > 0 && plan.norms.empty() && differentiable(spec_, weights);
   if (original_) {
-    const bool aims = std::any_of(plan.parts.begin(), plan.parts.end(), [](const MatrixPlan& part) {
-      return part.solves() && part.method == Method::kDecoupleq;
-    });
+    const bool aims =
+        std::any_of(plan.parts.begin(), plan.parts.end(), [](const MatrixPlan& part) { return part.aims(); });
     if (Result done = run_original(weights, layer, aims); !done.ok()) return done;
   }
   for (std::size_t i = 0; i < plan.norms.size(); ++i) *norms_of(weights)[i] = plan.norms[i];

@@ -24,6 +24,8 @@ struct MatrixPlan {
   int rounds = 4;
   std::optional<StoredMatrix> earlier;  // from an earlier run; then nothing is solved
   [[nodiscard]] bool solves() const { return bits != 16 && !earlier; }
+  // At the original's outputs, where the original is carried along.
+  [[nodiscard]] bool aims() const { return solves() && method == Method::kDecoupleq; }
 };
 
 struct MatrixOutcome : StoredMatrix {
