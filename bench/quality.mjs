@@ -1,14 +1,15 @@
 #!/usr/bin/env node
-// npm run quality [-- --only ID] [--json] [--keep FOLDER]
+// npm run quality [-- --only ID] [--json] [--keep FOLDER: the models that were made, and the text]
 //
 // What SmolLM2-135M-Instruct loses at few bits, by method: quantised from its GGUF by the defaults of quantizeModel(), with
 // calibration text half of which is the model's own and half foreign, and measured against the GGUF on the windows of the golden
-// perplexity. Where both are wanted, distillation goes on from the blocks of the row before it, whose seconds count for it too.
+// perplexity. The model's own text is made once for all rows, and its seconds count for each that uses it. Where both are wanted,
+// distillation goes on from the blocks of the row before it, whose seconds count for it too.
 // Embeddings stay f16: the table is about the 210 matrices of the blocks. Float activations; `perplexityInt8` is what the integer
 // kernels make of the same weights. Rows: { id, bytes, bitsPerWeight, perplexity, perplexityInt8, kl, top1, seconds }. Finished rows
 // are kept in bench/results/quality.json with date and commit, and docs/quality.md shows them all. Needs the folder of shared models.
 import { execFileSync } from "node:child_process";
-import { cpSync, existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { cpSync, existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import os from "node:os";
 import path from "node:path";
 import { parseArgs } from "node:util";
@@ -59,7 +60,7 @@ if (wanted.length === 0) throw new Error(`Expected one of ${plans.map(({ id }) =
 const source = path.join(shared, "models/smollm2-135m-instruct");
 const golden = JSON.parse(readFileSync(path.join(shared, "golden/smollm2-135m-instruct/perplexity.json"), "utf8"));
 const text = readFileSync(path.join(shared, "text", golden.text), "utf8");
-const calibration = ["self", path.join(shared, "text/sotu-calibration.txt")];
+const foreign = path.join(shared, "text/sotu-calibration.txt");
 const say = (line) => process.stderr.write(`${line}\n`);
 const round = (value) => Number(value.toPrecision(5));
 
@@ -68,6 +69,35 @@ const commit = execFileSync("git", ["rev-parse", "--short", "HEAD"], { cwd: root
 const date = new Date().toISOString().slice(0, 10);
 const scoring = { window: golden.window, maxWindows: golden.windows };
 
+const work = mkdtempSync(path.join(os.tmpdir(), "outrider-quality-"));
+process.once("exit", () => rmSync(work, { recursive: true, force: true }));
+
+/** What a run with the defaults makes up as its calibration text, as a file, and the seconds of that. */
+async function ownText() {
+  const file = path.join(values.keep ?? work, "own.jsonl");
+  const time = `${file}.seconds`;
+  if (existsSync(time)) return { file, seconds: Number(readFileSync(time, "utf8")) };
+  const started = performance.now();
+  const out = path.join(work, "text");
+  const made = new AbortController();
+  const onProgress = ({ phase, done, total }) => {
+    if (phase === "blocks") made.abort();
+    else if (done % 32 === 0) say(`text: ${done} of ${total}`);
+  };
+  const options = { out, calibration: ["self", foreign], method: "gptq", embeddings: 16 };
+  await quantizeModel(source, { ...options, signal: made.signal, onProgress }).catch((error) => {
+    if (!made.signal.aborted) throw error;
+  });
+  const [own] = JSON.parse(readFileSync(path.join(out, ".quantize/calibration.json"), "utf8"));
+  mkdirSync(path.dirname(file), { recursive: true });
+  writeFileSync(file, own.map((tokens) => JSON.stringify({ tokens })).join("\n"));
+  const seconds = (performance.now() - started) / 1e3;
+  writeFileSync(time, String(seconds));
+  return { file, seconds };
+}
+
+const learns = wanted.some(({ options }) => options.method !== "rtn");
+const own = learns ? await ownText() : { file: "self", seconds: 0 };
 const original = await load(source, { activation: "float" });
 const made = [];
 const fresh = () => mkdtempSync(path.join(os.tmpdir(), "outrider-quality-"));
@@ -88,9 +118,10 @@ for (const { id, options } of wanted) {
     last = step;
   };
   const result = await quantizeModel(source, {
-    ...{ out, embeddings: 16, calibration, ...options, resume: earlier !== undefined, onProgress },
+    ...{ out, embeddings: 16, calibration: [own.file, foreign], ...options, resume: earlier !== undefined, onProgress },
   });
-  const seconds = Math.round(result.seconds + (earlier?.seconds ?? 0));
+  const forText = options.method === "rtn" ? 0 : own.seconds;
+  const seconds = Math.round(result.seconds + (earlier?.seconds ?? forText));
   if (goesOn) blocks.seconds = seconds;
   const exact = await load(out, { activation: "float" });
   const found = await compareModels(original, exact, text, scoring);

@@ -418,8 +418,11 @@ export interface NativeDistiller {
     norms?: Float32Array[];
   }): NativeJob<true>;
   ready(): NativeJob<true>;
-  /** Trains on the next sequence; its loss before that. */
-  step(): NativeJob<number>;
+  /**
+   * Trains on the next sequence; its loss before that.
+   * @param bf16 factors of the student's products are rounded to bf16 where that is faster; default false
+   */
+  step(bf16?: boolean): NativeJob<number>;
   /** Mean loss of the first sequences, `most` of them. */
   divergence(most: number): NativeJob<number>;
   /** Gradients of one sequence's loss by scales, by the weight in the middle of the codes, and by norms. */

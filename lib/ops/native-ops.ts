@@ -116,6 +116,8 @@ export interface NativeOps {
       T: number;
       x: Float32Array;
       target: Float32Array;
+      /** Factors of products in bf16, on levels that multiply them. */
+      bf16?: boolean;
     },
     level?: Level,
   ): { loss: number; parts: Float32Array[]; norms: Float32Array[]; x: Float32Array };
@@ -139,6 +141,7 @@ export interface NativeOps {
       norm: Float32Array;
       head: Float32Array;
       teacherHead: Float32Array;
+      bf16?: boolean;
     },
     level?: Level,
   ): { loss: number; x: Float32Array; norm: Float32Array };

@@ -34,22 +34,28 @@ async function readText(file: string): Promise<string> {
   }
 }
 
-/** The text of one line of a .jsonl file. */
-function lineText(file: string, number: number, line: string, template: ChatTemplate): string {
-  const bad = (received: unknown) =>
+/** The tokens of one line of a .jsonl file. */
+function lineTokens(file: string, number: number, line: string, { tokenizer, template }: Text): ArrayLike<number> {
+  const bad = (received: unknown, wanted = '{"messages": [...]}, {"text": ...} or {"tokens": [...]}') =>
     new OutriderError(
       "OUTRIDER_FORMAT",
-      `Expected {"messages": [...]} or {"text": ...} in line ${number} of ${file}, received ${describe(received)}`,
+      `Expected ${wanted} in line ${number} of ${file}, received ${describe(received)}`,
     );
-  let value: { messages?: unknown; text?: unknown } | null;
+  let value: { messages?: unknown; text?: unknown; tokens?: unknown } | null;
   try {
     value = JSON.parse(line);
   } catch {
     throw bad(line);
   }
-  if (typeof value?.text === "string") return value.text;
+  if (Array.isArray(value?.tokens)) {
+    const [ids, vocab] = [value.tokens, tokenizer.vocabSize];
+    const wrong = ids.find((id) => !(Number.isInteger(id) && id >= 0 && id < vocab));
+    if (wrong !== undefined) throw bad(wrong, `token ids below ${vocab}`);
+    return ids;
+  }
+  if (typeof value?.text === "string") return tokenizer.encode(value.text);
   if (!Array.isArray(value?.messages)) throw bad(line);
-  return template.render(value.messages as Message[], { addGenerationPrompt: false });
+  return tokenizer.encode(template.render(value.messages as Message[], { addGenerationPrompt: false }));
 }
 
 /** 0, 1, ... count - 1 in an order whose every beginning is spread evenly: that of their bits read backwards (van der Corput). */
@@ -79,7 +85,7 @@ async function fromFile(file: string, count: number, window: number, text: Text)
   const content = await readText(file);
   if (!file.endsWith(".jsonl")) return spread(text.tokenizer.encode(content), count, window, file);
   const lines = content.split("\n").flatMap((line, i) => (line.trim() === "" ? [] : [{ line, number: i + 1 }]));
-  const ids = lines.map(({ line, number }) => text.tokenizer.encode(lineText(file, number, line, text.template)));
+  const ids = lines.map(({ line, number }) => lineTokens(file, number, line, text));
   const all = new Int32Array(ids.reduce((sum, part) => sum + part.length, 0));
   let at = 0;
   for (const part of ids) {

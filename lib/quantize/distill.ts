@@ -14,6 +14,8 @@ import { embeddingGroup } from "./tables.ts";
 const rate = 0.005;
 /** Sequences on which the divergence is measured before and after. */
 const probes = 8;
+/** Divergence in nats a token from which gradients may be computed in bf16, whose rounding costs about a hundredth of it. */
+const rough = 0.1;
 /** Seconds of work that a killed run loses at most. */
 const checkpointSeconds = 120;
 
@@ -81,7 +83,7 @@ export async function distil(
   let saved = start;
   for (let step = from; step < steps; step++) {
     try {
-      await settle(distiller.step(), signal, never);
+      await settle(distiller.step(before >= rough), signal, never);
     } catch (error) {
       if (signal?.aborted) await save(step); // a step that was aborted has changed nothing
       throw error;

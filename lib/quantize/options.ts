@@ -62,8 +62,8 @@ export interface QuantizeModelOptions {
   /** Bits of the embedding and of an output head of its own, rounded to nearest in groups of 32; 16: f16. @default 8 */
   embeddings?: 4 | 8 | 16;
   /**
-   * Where calibration tokens come from, in equal parts: text files, .jsonl files of `{"messages": [...]}` or `{"text": ...}`, or "self",
-   * text that the model makes up.
+   * Where calibration tokens come from, in equal parts: text files, .jsonl files of `{"messages": [...]}`, `{"text": ...}` or
+   * `{"tokens": [...]}`, or "self", text that the model makes up.
    * @default ["self"]
    */
   calibration?: readonly string[];

@@ -11,6 +11,7 @@ namespace outrider::binding {
 namespace {
 
 using quantize::Distillation;
+using quantize::Factors;
 using quantize::kParts;
 using Distiller = Worker<Distillation>;
 using Handle = Distiller::Handle;
@@ -149,8 +150,10 @@ Napi::Value wrap(Napi::Env env, const Handle& worker) {
         info.Env(), own, [](Distillation& d, const std::atomic<bool>*) { return d.ready(); }, yes);
   });
   method("step", [](const Napi::CallbackInfo& info, const Handle& own) {
-    return run_loss(info.Env(), own,
-                    [](Distillation& d, const std::atomic<bool>* abort, double* loss) { return d.step(abort, loss); });
+    const Factors factors = info[0].ToBoolean().Value() ? Factors::kBF16 : Factors::kF32;
+    return run_loss(info.Env(), own, [factors](Distillation& d, const std::atomic<bool>* abort, double* loss) {
+      return d.step(factors, abort, loss);
+    });
   });
   method("divergence", [](const Napi::CallbackInfo& info, const Handle& own) {
     const long most = take_integer(info[0], "most", 1);

@@ -16,6 +16,11 @@
 namespace outrider::binding {
 namespace {
 
+// bf16: true for products of factors in bf16, where the level has them.
+quantize::Factors read_factors(const Napi::Object& from) {
+  return read_flag(from, "bf16") ? quantize::Factors::kBF16 : quantize::Factors::kF32;
+}
+
 constexpr long kMaxWidth = 1L << 20;
 
 Napi::Value float_array(Napi::Env env, const std::vector<float>& values) {
@@ -111,8 +116,8 @@ quantize::Linear take_linear(const Napi::Value& value, long rows, long cols, con
 }
 
 // ({ spec (of one layer), parts: q, k, v, o, gate, up, down [rows, cols], biases: of q, k, v or absent, norms:
-// attention, MLP and those of heads, x [T, hidden], target [T, hidden] }) => { loss, parts, norms, x }: gradients of
-// the block's loss, for tests.
+// attention, MLP and those of heads, x [T, hidden], target [T, hidden], bf16? }) => { loss, parts, norms, x }:
+// gradients of the block's loss, for tests.
 Napi::Value block_gradients(const Napi::CallbackInfo& info) {
   const Napi::Env env = info.Env();
   const Napi::Object from = read_object(info[0], "options");
@@ -141,6 +146,7 @@ Napi::Value block_gradients(const Napi::CallbackInfo& info) {
   const auto target = copy_array<float>(from.Get("target"), T * spec.hidden, "target");
   const quantize::Effort effort{2, read_level(info[1])};
   quantize::BlockGradient block(spec, T, effort);
+  block.round(read_factors(from));
   if (!block.allocate(weights)) throw_error(env, Status::kMemory, "Cannot allocate the gradients of a block");
   double loss = 0;
   throw_if(env, block.forward(weights, 0, x.data(), T));
@@ -168,8 +174,8 @@ Napi::Value block_gradients(const Napi::CallbackInfo& info) {
   return out;
 }
 
-// ({ T, hidden, vocab, eps, logitScale, x, teacher [T, hidden], norm [hidden], head, teacherHead [vocab, hidden] }) =>
-// { loss, x, norm }: the divergence of a head and its gradients, for tests.
+// ({ T, hidden, vocab, bf16?, eps, logitScale, x, teacher [T, hidden], norm [hidden], head, teacherHead [vocab, hidden]
+// }) => { loss, x, norm }: the divergence of a head and its gradients, for tests.
 Napi::Value head_gradients(const Napi::CallbackInfo& info) {
   const Napi::Env env = info.Env();
   const Napi::Object from = read_object(info[0], "options");
@@ -184,6 +190,7 @@ Napi::Value head_gradients(const Napi::CallbackInfo& info) {
                          teacher_head = take_linear(from.Get("teacherHead"), vocab, hidden, "teacherHead");
   quantize::HeadGradient gradient(T, hidden, vocab, take_float(from.Get("eps"), "eps"),
                                   take_float(from.Get("logitScale"), "logitScale"), {2, read_level(info[1])});
+  gradient.round(read_factors(from));
   if (!gradient.allocate()) throw_error(env, Status::kMemory, "Cannot allocate the gradients of a head");
   double loss = 0;
   throw_if(env, gradient.run({x.data(), teacher.data(), T, norm, head, teacher_head, nullptr}, true, &loss));

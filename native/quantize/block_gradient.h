@@ -10,6 +10,7 @@
 #pragma once
 
 #include <array>
+#include <utility>
 #include <vector>
 
 #include "quantize/block.h"
@@ -28,18 +29,37 @@ struct BlockGradients {
 // Sums over tokens of the squared gradients by the outputs of each matrix. [rows] each
 using OutputSquares = std::array<std::vector<double>, kParts>;
 
+// What a pass forwards leaves for the one back.
+struct BlockActivations {
+  // Memory for sequences of at most `longest` tokens; false if there is none.
+  bool allocate(const DecoderSpec& spec, long longest);
+  static std::size_t bytes(const DecoderSpec& spec, long longest);
+
+  long T = 0, layer = 0;
+  const float* x = nullptr;
+  // q_raw and k_raw: before the norms of heads; empty without any.
+  Buffer a, q_raw, k_raw, q, k, v, scores, c, h, m, gate, up, gated;
+
+ private:
+  std::array<std::pair<Buffer*, long>, 13> sizes(const DecoderSpec& spec, long L);
+};
+
 class BlockGradient {
  public:
   // For sequences of at most `longest` tokens.
   BlockGradient(const DecoderSpec& spec, long longest, const Effort& effort);
   bool allocate(const BlockWeights& weights);
 
-  // y of x [T, hidden] into y() and what backward() needs.
-  Result forward(const BlockWeights& w, long layer, const float* x, long T);
+  // y of x [T, hidden] into y() and what backward() needs into `kept`, by default memory of its own. x must stay.
+  Result forward(const BlockWeights& w, long layer, const float* x, long T, BlockActivations* kept = nullptr);
+  // The next pass back is that of what an earlier one left in `kept`.
+  void resume(BlockActivations* kept) { kept_ = kept; }
   // The loss against `target` [T, hidden], and the gradients of it.
   Result backward(const BlockWeights& w, const float* target, bool want_x, double* loss);
   // The gradients of another loss, whose gradient of y is dy [T, hidden]; dy may be gradients().x.
   Result backward_from(const BlockWeights& w, const float* dy, bool want_x);
+  // Of the products with weights, from now on; f32 at first.
+  void round(Factors factors) { weighted_.round(factors); }
   // From now on gradients by matrices are left out, and those by their outputs added to `squares`.
   void only_outputs(OutputSquares* squares) { squares_ = squares; }
   // The loss of y(), without gradients.
@@ -56,14 +76,14 @@ class BlockGradient {
   Result back(const BlockWeights& w, bool want_x);
 
   const DecoderSpec& spec_;
-  long longest_, T_ = 0, layer_ = 0;
+  long longest_;
   Effort effort_;
-  Product product_;
+  Product product_, weighted_;
   BlockGradients gradients_;
-  const float* x_ = nullptr;
   OutputSquares* squares_ = nullptr;
-  Buffer a_, q_raw_, k_raw_, q_, k_, v_, scores_, c_, h_, m_, gate_, up_, gated_, branch_, y_;
-  Buffer da_, dq_, dk_, dv_, dc_, dh_, dgate_, dup_, dgated_, dscores_, turned_;
+  BlockActivations own_;
+  BlockActivations* kept_ = &own_;
+  Buffer branch_, y_, da_, dq_, dk_, dv_, dc_, dh_, dgate_, dup_, dgated_, dscores_, turned_;
   std::vector<Buffer> cos_, sin_, back_sin_;
 };
 

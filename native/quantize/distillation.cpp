@@ -14,6 +14,8 @@ namespace {
 
 // Tokens that the original is run on at a time, unless a sequence is longer.
 constexpr long kPart = 8192;
+// Activations of blocks that are kept, in bytes.
+constexpr std::size_t kKept = std::size_t{768} << 20;
 
 Result no_memory() { return Result::error(Status::kMemory, "Cannot allocate memory to distil the model"); }
 
@@ -125,6 +127,10 @@ Result Distillation::ready() {
   head_ =
       std::make_unique<HeadGradient>(longest, spec_.hidden, spec_.vocab, spec_.norm_eps, spec_.logit_scale, effort_);
   if (!gradient_->allocate(work_) || !head_->allocate()) return no_memory();
+  kept_.resize(std::min(students_.size(), kKept / BlockActivations::bytes(spec_, longest)));
+  for (BlockActivations& one : kept_) {
+    if (!one.allocate(spec_, longest)) return no_memory();
+  }
   for (std::size_t i = 0; i <= students_.size(); ++i) {
     inputs_.push_back(floats(longest * spec_.hidden));
     if (!inputs_.back()) return no_memory();
@@ -146,8 +152,10 @@ Result Distillation::forward(std::size_t sequence, const std::atomic<bool>* abor
   for (std::size_t layer = 0; layer < students_.size(); ++layer) {
     if (abort != nullptr && abort->load()) return Result::error(Status::kAborted, "aborted");
     load(*students_[layer]);
-    if (Result done = gradient_->forward(work_, static_cast<long>(layer), inputs_[layer].as<float>(), T); !done.ok())
+    if (Result done = gradient_->forward(work_, static_cast<long>(layer), inputs_[layer].as<float>(), T, kept(layer));
+        !done.ok()) {
       return done;
+    }
     std::memcpy(inputs_[layer + 1].data(), gradient_->y(), static_cast<std::size_t>(T * spec_.hidden) * sizeof(float));
   }
   return {};
@@ -167,11 +175,18 @@ Result Distillation::pass(std::size_t sequence, bool train, const std::atomic<bo
   return head_->run(task, train, loss);
 }
 
+void Distillation::round_factors(Factors factors) {
+  gradient_->round(factors);
+  head_->round(factors);
+}
+
 Result Distillation::gradients(std::size_t sequence, const std::atomic<bool>* abort, double* loss) {
+  round_factors(Factors::kF32);
   return back(sequence, abort, 0, loss);
 }
 
-Result Distillation::step(const std::atomic<bool>* abort, double* loss) {
+Result Distillation::step(Factors factors, const std::atomic<bool>* abort, double* loss) {
+  round_factors(factors);
   const auto count = static_cast<long>(lengths_.size());
   if (t_ % count == 0 || order_.empty())
     order_ = shuffled(lengths_.size(), options_.seed, static_cast<std::uint64_t>(t_ / count));
@@ -188,8 +203,10 @@ Result Distillation::back(std::size_t sequence, const std::atomic<bool>* abort, 
   for (std::size_t layer = students_.size(); layer-- > 0;) {
     Student& student = *students_[layer];
     // forward() has left the last block as it is needed here.
-    if (layer + 1 < students_.size()) {
-      load(student);
+    if (layer + 1 < students_.size()) load(student);
+    if (BlockActivations* const there = kept(layer)) {
+      gradient_->resume(there);
+    } else if (layer + 1 < students_.size()) {
       if (Result done =
               gradient_->forward(work_, static_cast<long>(layer), inputs_[layer].as<float>(), lengths_[sequence]);
           !done.ok()) {
@@ -211,6 +228,7 @@ Result Distillation::back(std::size_t sequence, const std::atomic<bool>* abort, 
 }
 
 Result Distillation::divergence(std::size_t most, const std::atomic<bool>* abort, double* loss) {
+  round_factors(Factors::kF32);
   *loss = 0;
   const std::size_t count = std::min(most, lengths_.size());
   for (std::size_t i = 0; i < count; ++i) {

@@ -2,7 +2,8 @@
 // model until it says what the original says.
 //
 // One step takes one sequence: forwards through all blocks, the divergence of the last logits, and back, where each
-// block is computed once more rather than kept, and trained as soon as its gradients are there. The original is run
+// block is trained as soon as its gradients are there. What blocks leave for the way back is kept as far as there is
+// room for it; the others are computed once more. The original is run
 // once, while the blocks come in; what is kept of it are its hidden states before the head.
 #pragma once
 
@@ -34,8 +35,9 @@ class Distillation {
   // Once after the last block.
   Result ready();
 
-  // One step, and the loss before it.
-  Result step(const std::atomic<bool>* abort, double* loss);
+  // One step, and the loss before it; the student's products are of factors rounded like that. The loss and gradients
+  // below are in f32.
+  Result step(Factors factors, const std::atomic<bool>* abort, double* loss);
   // Gradients of one sequence without a step: of each block's collect() and norms, and of the last norm.
   Result gradients(std::size_t sequence, const std::atomic<bool>* abort, double* loss);
   // Mean loss of up to `most` sequences.
@@ -73,6 +75,12 @@ class Distillation {
   };
   Result read_tables(int bits, long group, const std::atomic<bool>* abort);
   void load(Student& student);
+  void round_factors(Factors factors);
+  // Where a block's activations are kept; null: nowhere.
+  BlockActivations* kept(std::size_t layer) {
+    const std::size_t behind = students_.size() - 1 - layer;
+    return behind < kept_.size() ? &kept_[behind] : nullptr;
+  }
   Result forward(std::size_t sequence, const std::atomic<bool>* abort);
   // Forwards, and the head with its gradients if `train`.
   Result pass(std::size_t sequence, bool train, const std::atomic<bool>* abort, double* loss);
@@ -101,7 +109,8 @@ class Distillation {
   BlockWeights work_;
   std::unique_ptr<BlockGradient> gradient_;
   std::unique_ptr<HeadGradient> head_;
-  std::vector<Buffer> inputs_;  // of each block and of the last norm: [longest, hidden]
+  std::vector<BlockActivations> kept_;  // of the last blocks, the last one's first
+  std::vector<Buffer> inputs_;          // of each block and of the last norm: [longest, hidden]
   std::vector<std::size_t> order_;
   long t_ = 0;
 };

@@ -32,7 +32,8 @@ HeadGradient::HeadGradient(long longest, long hidden, long vocab, float eps, flo
       eps_(eps),
       scale_(logit_scale),
       effort_(effort),
-      product_(effort) {}
+      product_(effort),
+      teacher_product_(effort) {}
 
 bool HeadGradient::allocate() {
   z_ = floats(longest_ * hidden_);
@@ -70,7 +71,8 @@ Result HeadGradient::run(const Task& task, bool train, double* loss) {
   std::vector<double> losses(static_cast<std::size_t>(task.T));
   const float by = scale_ / static_cast<float>(task.T);  // the gradient by logits is s (p - p*) / T
   const auto rows = [&](long begin, long count) -> Result {
-    if (Result done = product_.multiply(task.teacher + begin * hidden_, count, hidden_, teacher_head, teacher, vocab_);
+    if (Result done =
+            teacher_product_.multiply(task.teacher + begin * hidden_, count, hidden_, teacher_head, teacher, vocab_);
         !done.ok()) {
       return done;
     }

@@ -10,6 +10,8 @@ namespace {
 
 // Sequences, spread evenly, that the loss before and after is measured on.
 constexpr std::size_t kProbes = 32;
+// Losses from here on are far above what bf16 factors cost, some 2^-15.
+constexpr double kRough = 1e-3;
 
 class Minimiser {
  public:
@@ -33,6 +35,7 @@ class Minimiser {
     for (const std::vector<float>* norm : norms) saved_norms.push_back(*norm);
     if (Result done = mean_loss(starts, &out->before); !done.ok()) return done;
 
+    if (out->before >= kRough) gradient_.round(Factors::kBF16);
     BlockTrainer trainer(parts_, norms, effort_.threads);
     const auto sequences = static_cast<long>(starts.size()), steps = task_.epochs * sequences;
     std::vector<std::size_t> order;
@@ -45,6 +48,7 @@ class Minimiser {
       trainer.step(gradient_.gradients(), task_.rate * falling(t, steps), t + 1);
       trainer.images(&weights_);
     }
+    gradient_.round(Factors::kF32);
     trainer.round();
     trainer.images(&weights_);
     if (Result done = mean_loss(starts, &out->after); !done.ok()) return done;

@@ -1,6 +1,8 @@
 // Products of plain f32 matrices at the speed of the gemm kernels: what the quantiser spends its time in.
 #pragma once
 
+#include <cstdint>
+
 #include "base/buffer.h"
 #include "base/status.h"
 #include "cpu/level.h"
@@ -21,17 +23,25 @@ struct View {
   bool transposed = false;
 };
 
+// What factors are rounded to before they are multiplied. kBF16 halves the time and is for gradients, which bear errors
+// of 2^-8; it is taken as kF32 on levels that cannot multiply pairs of bf16.
+enum class Factors : std::uint8_t { kF32, kBF16 };
+
 // out[n,m] = sum_k x[n,k] w[m,k], with the scratch of earlier products reused. Each k sum runs in order in f32, so it
-// is off by at most K 2^-24 of the summed magnitudes, and does not depend on threads.
+// is off by at most K 2^-24 of the summed magnitudes (and 2^-8 of them for factors in bf16), and does not depend on
+// threads.
 class Product {
  public:
   explicit Product(const Effort& effort) : effort_(effort) {}
+  // From now on; kF32 at first.
+  void round(Factors factors) { factors_ = effort_.level == Level::kAvx512 ? factors : Factors::kF32; }
   // x: [N, K], rows x_stride apart; w: M rows, K cols; out: [N, M], rows out_stride apart, must not overlap x or w.
   Result multiply(const float* x, long N, long x_stride, const View& w, float* out, long out_stride);
   [[nodiscard]] const Effort& effort() const { return effort_; }
 
  private:
   Effort effort_;
+  Factors factors_ = Factors::kF32;
   Buffer packed_, prepared_;
 };
 

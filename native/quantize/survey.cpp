@@ -59,6 +59,7 @@ Result Survey::head(const std::atomic<bool>* abort) {
   if (Result read = read_vector(files_, sources_.final_norm, "final norm", &norm); !read.ok()) return read;
   HeadGradient gradient(*std::max_element(lengths_.begin(), lengths_.end()), hidden, spec_.vocab, spec_.norm_eps,
                         spec_.logit_scale, effort_);
+  gradient.round(Factors::kBF16);
   dy_ = floats(block_->tokens() * hidden);
   if (!gradient.allocate() || !dy_) return no_memory();
   long first = 0;
@@ -80,6 +81,7 @@ Result Survey::head(const std::atomic<bool>* abort) {
 Result Survey::back(const BlockWeights& weights, long layer, const std::atomic<bool>* abort) {
   const long hidden = spec_.hidden;
   BlockGradient gradient(spec_, *std::max_element(lengths_.begin(), lengths_.end()), effort_);
+  gradient.round(Factors::kBF16);
   if (!gradient.allocate(weights)) return no_memory();
   for (std::size_t part = 0; part < squares_.size(); ++part)
     squares_[part].assign(static_cast<std::size_t>(weights.parts[part].rows), 0.0);

@@ -3,6 +3,7 @@ import { describe, expect, test } from "vitest";
 import type { DecoderSpec } from "../../lib/native.ts";
 import { opLevels } from "../../lib/ops/index.ts";
 import { nativeOps } from "../../lib/ops/native-ops.ts";
+import { expectNear } from "../support/gradients.ts";
 import { normal } from "../support/random.ts";
 
 interface Case {
@@ -147,6 +148,16 @@ describe.each(opLevels("gemm"))("block gradients on %s", (level) => {
     for (const [i, gradient] of found.norms.entries()) check(`norm ${i}`, sample.norms[i], gradient);
     expect(found.norms.length).toBe(sample.spec.qkNorm === "head" ? 4 : 2);
     check("x", sample.x, found.x);
+  });
+
+  test.each(cases)("%s with factors in bf16", (_, sample) => {
+    const exact = nativeOps.blockGradients(sample, level);
+    const rounded = nativeOps.blockGradients({ ...sample, bf16: true }, level);
+    const of = ({ parts, norms, x }: typeof exact) => [...parts, ...norms, x];
+    // Levels without products of bf16 keep f32. On the others each of up to six products in a row has two factors that
+    // are off by 2^-8 at most, independently; what lies between the products at most doubles that.
+    if (level === "avx512") expectNear(of(rounded), of(exact), 2 * Math.sqrt(2 * 6) * 2 ** -8);
+    else expect(rounded).toEqual(exact);
   });
 });
 

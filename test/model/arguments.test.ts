@@ -1,9 +1,9 @@
 // What the public calls do with arguments that make no sense, with callbacks that throw, and that results survive JSON.
-import { spawnSync } from "node:child_process";
 import path from "node:path";
 import { afterAll, beforeAll, describe, expect, test, vi } from "vitest";
 import { affineModel } from "../../bench/shapes/llama.mjs";
 import { doctor, inspect, load, type Model } from "../../lib/index.ts";
+import { run } from "../support/command.ts";
 import { code } from "../support/errors.ts";
 import { tinyModel } from "../support/tiny.ts";
 
@@ -174,14 +174,13 @@ test("a chat snapshot that does not fit says how long it is", async () => {
   await short.dispose();
 });
 
-test("OUTRIDER_ISA with a name that no level has is refused by load(), and told by doctor()", () => {
+test("OUTRIDER_ISA with a name that no level has is refused by load(), and told by doctor()", async () => {
   const program = `import { doctor, load } from "outrider";
     const { levelReason } = await doctor();
     console.log(levelReason);
     await load().catch(({ code, message }) => console.log(code, message));`;
-  const { stdout } = spawnSync(process.execPath, ["--input-type=module", "-e", program], {
+  const { stdout } = await run(process.execPath, ["--input-type=module", "-e", program], {
     cwd: path.resolve(import.meta.dirname, "../.."),
-    encoding: "utf8",
     env: { ...process.env, OUTRIDER_ISA: "avx1024" },
   });
   expect(stdout).toMatch(/^OUTRIDER_ISA names no known level/);

@@ -1,11 +1,11 @@
 // What tells a user how fast a model is and where the time goes. Speed itself is not judged here.
-import { spawnSync } from "node:child_process";
 import { mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import path from "node:path";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { layerTimes, phaseTimes, traceEvents } from "../../lib/generate/profile.ts";
 import { load, type Model } from "../../lib/index.ts";
+import { run } from "../support/command.ts";
 import { code } from "../support/errors.ts";
 import { tinyModel } from "../support/tiny.ts";
 
@@ -64,14 +64,14 @@ test("a profile adds up by phase and by layer", () => {
   });
 });
 
-test("OUTRIDER_PROFILE prints a table and writes a trace when the process ends", () => {
+test("OUTRIDER_PROFILE prints a table and writes a trace when the process ends", async () => {
   const folder = mkdtempSync(path.join(tmpdir(), "outrider-profile-"));
   try {
     const trace = path.join(folder, "trace.json");
-    const { status, stderr } = spawnSync(
+    const { status, stderr } = await run(
       process.execPath,
       [path.join(root, "dist/cli/main.js"), "generate", "The sea", "--max-tokens", "8"],
-      { encoding: "utf8", env: { ...process.env, OUTRIDER_PROFILE: trace } },
+      { env: { ...process.env, OUTRIDER_PROFILE: trace } },
     );
     expect(status, stderr).toBe(0);
     expect(stderr).toMatch(/gate-up +\d+ .* ms .* us .* %/);
@@ -83,15 +83,14 @@ test("OUTRIDER_PROFILE prints a table and writes a trace when the process ends",
   }
 });
 
-test("outrider bench prints for people and for machines", () => {
-  const run = (...args: string[]) =>
-    spawnSync(process.execPath, [path.join(root, "dist/cli/main.js"), "bench", ...args], { encoding: "utf8" });
-  const { stdout, status, stderr } = run("--json", "--threads", "2");
+test("outrider bench prints for people and for machines", async () => {
+  const bench = (...args: string[]) => run(process.execPath, [path.join(root, "dist/cli/main.js"), "bench", ...args]);
+  const { stdout, status, stderr } = await bench("--json", "--threads", "2");
   expect(status, stderr).toBe(0);
   expect(JSON.parse(stdout)).toMatchObject({
     model: { family: "llama" },
     decodeTokensPerSecond: expect.any(Number),
     costCurve: expect.any(Array),
   });
-  expect(run("--threads", "1").stdout).toMatch(/decode +[\d.]+ tokens\/s[\s\S]*rows +ms a call/);
+  expect((await bench("--threads", "1")).stdout).toMatch(/decode +[\d.]+ tokens\/s[\s\S]*rows +ms a call/);
 });

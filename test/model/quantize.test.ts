@@ -4,6 +4,7 @@ import { cpSync, existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, 
 import { tmpdir } from "node:os";
 import path from "node:path";
 import { afterAll, describe, expect, test } from "vitest";
+import { readTokenizer } from "../../lib/generate/open.ts";
 import { compareModels, inspect, load, OutriderError, type QuantizePlan, quantizeModel } from "../../lib/index.ts";
 import { readSafetensors } from "../../lib/load/safetensors.ts";
 import { openSource } from "../../lib/load/source.ts";
@@ -11,6 +12,8 @@ import { specFromConfig } from "../../lib/model/config.ts";
 import { mapWeights } from "../../lib/model/weights.ts";
 import { type MatrixPlan, native, want } from "../../lib/native.ts";
 import { affine } from "../../lib/ops/index.ts";
+import { openModel } from "../../lib/quantize/model.ts";
+import { run } from "../support/command.ts";
 import { contents } from "../support/contents.ts";
 import { microTokenizer } from "../support/micro-model.ts";
 import { startRuntime } from "../support/runtime.ts";
@@ -160,7 +163,7 @@ test("killed at any moment, it resumes to the same files", async () => {
     clearTimeout(timer);
   }
   if (!existsSync(path.join(out, "config.json")))
-    expect(spawnSync(process.execPath, [main, ...args, "--resume"]).status).toBe(0);
+    expect((await run(process.execPath, [main, ...args, "--resume"])).status).toBe(0);
   const found = contents(out);
   for (const [name, bytes] of Object.entries(contents(whole)))
     expect([name, found[name] === bytes]).toEqual([name, true]);
@@ -172,7 +175,7 @@ test.skipIf(!numpy)("numpy reads the format", async () => {
   const out = fresh();
   await quantizeModel(tinyModel, { out, ...small, bits: 2, group: 48, method: "rtn", blockEpochs: 0 });
   const script = path.resolve(import.meta.dirname, "../../examples/read_quantized.py");
-  const listed = spawnSync("python3", [script, out], { encoding: "utf8" });
+  const listed = await run("python3", [script, out]);
   expect(listed.stdout).toMatch(/layers\.0\.self_attn\.q_proj {2}2 bits, groups of 48/);
   const { tensors } = await readSafetensors(path.join(out, "model.safetensors"));
   const bytes = (name: string) => {
@@ -185,7 +188,7 @@ test.skipIf(!numpy)("numpy reads the format", async () => {
     ["model.embed_tokens", 8, 32],
   ] as const) {
     const file = path.join(folder, "matrix.npy");
-    expect(spawnSync("python3", [script, out, module, file]).status).toBe(0);
+    expect((await run("python3", [script, out, module, file])).status).toBe(0);
     const found = readFileSync(file);
     const values = new Float32Array(Uint8Array.from(found.subarray(10 + found.readUInt16LE(8))).buffer);
     const codes = bytes(`${module}.codes`);
@@ -252,6 +255,10 @@ describe("refuses", () => {
     const bad = path.join(folder, "bad.jsonl");
     writeFileSync(bad, '{"text": "fine"}\n{"texts": 1}\n');
     await refused({ calibration: [bad] }, /line 2 of .*bad\.jsonl/);
+    for (const id of ["-1", "1.5", "1e9", '"a"', "null"]) {
+      writeFileSync(bad, `{"tokens": [5, ${id}]}\n`);
+      await refused({ calibration: [bad] }, /Expected token ids below \d+ in line 1 of .*bad\.jsonl, received/);
+    }
     const short = path.join(folder, "short.txt");
     writeFileSync(short, "a");
     await refused({ calibration: [short] }, /8 tokens or more/);
@@ -292,6 +299,23 @@ test("a conversation goes through the model's template", async () => {
     distillSteps: 0,
   });
   expect(made.bytes).toBeGreaterThan(0);
+});
+
+test("tokens are taken as they are", async () => {
+  const { config, files } = await openModel(tinyModel, undefined);
+  const { tokenizer } = await readTokenizer(files, config.spec.vocab);
+  const words = readFileSync(text, "utf8").slice(0, 4000);
+  const ids = Array.from(tokenizer.encode(words));
+  const [asText, asTokens] = [path.join(folder, "words.jsonl"), path.join(folder, "tokens.jsonl")];
+  writeFileSync(asText, JSON.stringify({ text: words }));
+  writeFileSync(asTokens, [ids.slice(0, 301), ids.slice(301)].map((tokens) => JSON.stringify({ tokens })).join("\n"));
+  const made = [];
+  for (const file of [asText, asTokens]) {
+    const out = fresh();
+    await quantizeModel(tinyModel, { out, ...small, calibration: [file], method: "gptq", blockEpochs: 0 });
+    made.push(contents(out)["model.safetensors"]);
+  }
+  expect(made[0]).toBe(made[1]);
 });
 
 describeShared("families", (shared) => {

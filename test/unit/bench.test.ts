@@ -1,17 +1,16 @@
 // The benchmark frame prints what it documents. Speed is not judged here.
-import { spawnSync } from "node:child_process";
 import path from "node:path";
 import { expect, test } from "vitest";
+import { run } from "../support/command.ts";
 
 const root = path.resolve(import.meta.dirname, "../..");
 // As the README calls it: with -s, nothing but the benchmark's own output.
-const bench = (...args: string[]) =>
-  spawnSync("npm", ["run", "-s", "bench", "--", ...args], { cwd: root, encoding: "utf8" });
+const bench = (...args: string[]) => run("npm", ["run", "-s", "bench", "--", ...args], { cwd: root });
 
 const number = expect.any(Number);
 
-test.each(["attention", "decode"])("%s --quick --json", (suite) => {
-  const { stdout, status, stderr } = bench(suite, "--quick", "--json");
+test.each(["attention", "decode"])("%s --quick --json", async (suite) => {
+  const { stdout, status, stderr } = await bench(suite, "--quick", "--json");
   expect(status, stderr).toBe(0);
   const report = JSON.parse(stdout);
   expect(report).toEqual({
@@ -33,8 +32,8 @@ test.each(["attention", "decode"])("%s --quick --json", (suite) => {
   expect(new Set(report.rows.map((row: { id: string }) => row.id)).size).toBe(report.rows.length);
 });
 
-test("an unknown suite ends with exit code 2 and says which there are", () => {
-  const { status, stderr } = bench("speed");
+test("an unknown suite ends with exit code 2 and says which there are", async () => {
+  const { status, stderr } = await bench("speed");
   expect(status).toBe(2);
   expect(stderr).toContain("gemm, attention, rounding, decode, crowd, peers");
 });

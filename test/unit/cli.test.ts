@@ -4,28 +4,26 @@ import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import path from "node:path";
 import { afterAll, describe, expect, test } from "vitest";
+import { run } from "../support/command.ts";
 
 const main = path.resolve(import.meta.dirname, "../../dist/cli/main.js");
 const folder = mkdtempSync(path.join(tmpdir(), "outrider-cli-"));
 afterAll(() => rmSync(folder, { recursive: true, force: true }));
 
-function outrider(args: string[], input = "") {
-  const { status, stdout, stderr } = spawnSync(process.execPath, [main, ...args], { encoding: "utf8", input });
-  return { status, stdout, stderr };
-}
+const outrider = (args: string[], input = "") => run(process.execPath, [main, ...args], { input });
 
 describe("generate", () => {
-  test("streams prompt and text; the same from standard input", () => {
+  test("streams prompt and text; the same from standard input", async () => {
     const args = ["generate", "--max-tokens", "20", "--temperature", "0"];
-    const { status, stdout, stderr } = outrider([...args, "Once", "upon"]);
+    const { status, stdout, stderr } = await outrider([...args, "Once", "upon"]);
     expect(status, stderr).toBe(0);
     expect(stdout).toMatch(/^Once upon.+\n$/s);
     expect(stderr).toBe("Loading...\n");
-    expect(outrider(args, "Once upon").stdout).toBe(stdout);
+    expect((await outrider(args, "Once upon")).stdout).toBe(stdout);
   });
 
-  test("--json prints one object", () => {
-    const { stdout } = outrider([
+  test("--json prints one object", async () => {
+    const { stdout } = await outrider([
       "generate",
       "--json",
       "--max-tokens",
@@ -57,53 +55,60 @@ describe("generate", () => {
     expect(text.endsWith("\n")).toBe(true);
   });
 
-  test("--seed takes what the API takes", () => {
-    const seedOf = (seed: string) =>
-      JSON.parse(outrider(["generate", "--json", "--max-tokens", "1", "--seed", seed, "Once"]).stdout).seed;
-    expect(seedOf("-1")).toBe("18446744073709551615");
-    expect(seedOf("9007199254740993")).toBe("9007199254740993");
-    expect(outrider(["generate", "--seed", "1.5", "Once"])).toMatchObject({ status: 2, stdout: "" });
+  test("--seed takes what the API takes", async () => {
+    const seedOf = async (seed: string) =>
+      JSON.parse((await outrider(["generate", "--json", "--max-tokens", "1", "--seed", seed, "Once"])).stdout).seed;
+    expect(await seedOf("-1")).toBe("18446744073709551615");
+    expect(await seedOf("9007199254740993")).toBe("9007199254740993");
+    expect(await outrider(["generate", "--seed", "1.5", "Once"])).toMatchObject({ status: 2, stdout: "" });
   });
 
-  test("a reader that leaves is no error", () => {
-    const { status, stderr } = spawnSync(
-      "sh",
-      ["-c", `"${process.execPath}" "${main}" generate --ignore-eos --max-tokens 1500 Once | head -c 20 > /dev/null`],
-      { encoding: "utf8" },
-    );
+  test("a reader that leaves is no error", async () => {
+    const { status, stderr } = await run("sh", [
+      "-c",
+      `"${process.execPath}" "${main}" generate --ignore-eos --max-tokens 1500 Once | head -c 20 > /dev/null`,
+    ]);
     expect([status, stderr.replace("Loading...\n", "")]).toEqual([0, ""]);
   });
 });
 
 describe("quantize and compare", () => {
-  test("a folder of few bits, and what it lost", () => {
+  test("a folder of few bits, and what it lost", async () => {
     const out = path.join(folder, "small");
     const text = path.resolve(import.meta.dirname, "../../README.md");
     const sizes = ["--tokens", "128", "--window", "64", "--method", "rtn", "--block-epochs", "0", "--bits", "4"];
     const args = ["quantize", "--out", out, "--calibration", text, ...sizes];
-    const made = outrider(args);
+    const made = await outrider(args);
     expect(made.status, made.stderr).toBe(0);
     expect(made.stdout).toMatch(/small: [\d.]+ MiB, 4\.50 bits a weight.*\n.*part +lost %/s);
     expect(made.stderr).toContain("Quantising...");
-    expect(outrider(args)).toMatchObject({ status: 2, stdout: "", stderr: expect.stringMatching(/empty or holds/) });
+    expect(await outrider(args)).toMatchObject({
+      status: 2,
+      stdout: "",
+      stderr: expect.stringMatching(/empty or holds/),
+    });
     const compare = ["compare", out, out, "--text", text, "--max-windows", "1", "--window", "32"];
-    expect(outrider(compare).stdout).toMatch(/perplexity .*same likeliest token 100\.00 % of 31/s);
-    expect(JSON.parse(outrider([...compare, "--json"]).stdout)).toMatchObject({ kl: { mean: 0 }, top1: 1, tokens: 31 });
+    expect((await outrider(compare)).stdout).toMatch(/perplexity .*same likeliest token 100\.00 % of 31/s);
+    expect(JSON.parse((await outrider([...compare, "--json"])).stdout)).toMatchObject({
+      kl: { mean: 0 },
+      top1: 1,
+      tokens: 31,
+    });
   });
 
-  test("usage errors", () => {
-    expect(outrider(["quantize"])).toMatchObject({ status: 2, stdout: "" });
-    expect(outrider(["quantize", "--out", path.join(folder, "x"), "--bits", "5"]).stderr).toMatch(
+  test("usage errors", async () => {
+    expect(await outrider(["quantize"])).toMatchObject({ status: 2, stdout: "" });
+    expect((await outrider(["quantize", "--out", path.join(folder, "x"), "--bits", "5"])).stderr).toMatch(
       /2, 3, 4, 8 for bits/,
     );
-    const missing = outrider(["compare", "a", "b", "--text", path.join(folder, "none.txt")]);
+    const missing = await outrider(["compare", "a", "b", "--text", path.join(folder, "none.txt")]);
     expect(missing).toMatchObject({ status: 1, stderr: expect.stringMatching(/Expected a text file/) });
   });
 });
 
 describe("chat", () => {
-  test("answers each line of a pipe", () => {
-    const { status, stdout, stderr } = outrider(["chat", "--max-tokens", "8"], "Hello\n\nAgain\n");
+  test("answers each line of a pipe", async () => {
+    const { status, stdout, stderr } = await outrider(["chat", "--max-tokens", "8"], "Hello\n\nAgain\n");
     expect(status, stderr).toBe(0);
     expect(stdout.split("\n").length).toBeGreaterThanOrEqual(3);
   });
@@ -140,9 +145,9 @@ describe.skipIf(!python)("chat in a terminal", () => {
   const ctrlC = "\x03";
 
   /** Types each text after what it waits for was shown. */
-  function type(...steps: [string, string][]): { shown: string; code: number | null; left: number } {
+  async function type(...steps: [string, string][]): Promise<{ shown: string; code: number | null; left: number }> {
     const args = [driver, "40", JSON.stringify(steps), ...command];
-    return JSON.parse(spawnSync("python3", args, { encoding: "utf8" }).stdout);
+    return JSON.parse((await run("python3", args)).stdout);
   }
 
   test.each<[string, [string, string][]]>([
@@ -169,21 +174,21 @@ describe.skipIf(!python)("chat in a terminal", () => {
       ],
     ],
     ["at the first prompt", [["> ", ctrlC]]],
-  ])("Ctrl-C %s leaves", (_, steps) => {
-    expect(type(...steps)).toMatchObject({ code: 0, left: 0 });
+  ])("Ctrl-C %s leaves", async (_, steps) => {
+    expect(await type(...steps)).toMatchObject({ code: 0, left: 0 });
   });
 });
 
-test("a chat whose context is full says so and goes on without its older part", () => {
+test("a chat whose context is full says so and goes on without its older part", async () => {
   const lines = Array.from({ length: 6 }, (_, i) => `Tell me about the dog number ${i}.`);
   const chat = (...input: string[]) =>
     outrider(["chat", "--context", "96", "--max-tokens", "12", "--ignore-eos"], `${input.join("\n")}\n`);
-  const { status, stdout, stderr } = chat(...lines);
+  const { status, stdout, stderr } = await chat(...lines);
   expect(status, stderr).toBe(0);
   expect(stderr).toContain("The context of 96 tokens is full: the conversation goes on without its older part.\n");
   expect(stdout.trim().length).toBeGreaterThan(50);
   // One message that is too long is told apart from a long conversation, and does not end it.
-  const long = chat("dog ".repeat(200), "Hello");
+  const long = await chat("dog ".repeat(200), "Hello");
   expect(long.status, long.stderr).toBe(0);
   expect(long.stderr).toBe("Loading...\nThis message does not fit the context of 96 tokens.\n");
   expect(long.stdout.trim().length).toBeGreaterThan(5);
@@ -239,20 +244,20 @@ describe("Ctrl-C ends every command with exit code 130 and no word of it", () =>
 describe("without the addon", () => {
   const without = (...args: string[]) => {
     const env = { ...process.env, OUTRIDER_NATIVE_PATH: "/no/where.node" };
-    return spawnSync(process.execPath, [main, ...args], { encoding: "utf8", env });
+    return run(process.execPath, [main, ...args], { env });
   };
 
-  test("a command prints one line", () => {
-    const { status, stdout, stderr } = without("generate", "Once");
+  test("a command prints one line", async () => {
+    const { status, stdout, stderr } = await without("generate", "Once");
     expect([status, stdout]).toEqual([1, ""]);
     expect(stderr).toMatch(
       /^outrider: Cannot load .+; \/no\/where\.node: no such file; Unset OUTRIDER_NATIVE_PATH.+ \[OUTRIDER_ADDON\]\n$/,
     );
-    expect(without("--verbose", "generate", "Once").stderr).toContain("    at ");
+    expect((await without("--verbose", "generate", "Once")).stderr).toContain("    at ");
   });
 
-  test("doctor still says what it found", () => {
-    const { status, stdout } = without("doctor");
+  test("doctor still says what it found", async () => {
+    const { status, stdout } = await without("doctor");
     expect(status).toBe(1);
     for (const line of [
       /^platform +linux-/m,
@@ -260,7 +265,7 @@ describe("without the addon", () => {
       /^remedy +Unset OUTRIDER_NATIVE_PATH/m,
     ])
       expect(stdout).toMatch(line);
-    expect(JSON.parse(without("doctor", "--json").stdout)).toMatchObject({
+    expect(JSON.parse((await without("doctor", "--json")).stdout)).toMatchObject({
       addon: null,
       tried: [{ path: "/no/where.node", cause: "no such file" }],
       remedy: expect.stringContaining("OUTRIDER_NATIVE_PATH"),
@@ -268,47 +273,49 @@ describe("without the addon", () => {
   });
 });
 
-test("OUTRIDER_ISA with an unknown name: commands refuse it, doctor tells", () => {
+test("OUTRIDER_ISA with an unknown name: commands refuse it, doctor tells", async () => {
   const env = { ...process.env, OUTRIDER_ISA: "avx1024" };
-  const run = (...args: string[]) => spawnSync(process.execPath, [main, ...args], { encoding: "utf8", env });
-  expect(run("generate", "Once")).toMatchObject({
+  const unknown = (...args: string[]) => run(process.execPath, [main, ...args], { env });
+  expect(await unknown("generate", "Once")).toMatchObject({
     status: 2,
     stderr: expect.stringMatching(/OUTRIDER_ISA, received "avx1024" \[OUTRIDER_ARGUMENT\]\n$/),
   });
-  expect(run("doctor").stdout).toMatch(/OUTRIDER_ISA names no known level/);
+  expect((await unknown("doctor")).stdout).toMatch(/OUTRIDER_ISA names no known level/);
 });
 
 describe("inspect, tokenize, perplexity, doctor", () => {
-  test("inspect shows metadata, tensors and bytes by format", () => {
-    const found = JSON.parse(outrider(["inspect", "--json"]).stdout);
+  test("inspect shows metadata, tensors and bytes by format", async () => {
+    const found = JSON.parse((await outrider(["inspect", "--json"])).stdout);
     expect(found).toMatchObject({ kind: "folder", metadata: { model_type: "llama" } });
     expect(found.tensors.length).toBeGreaterThan(10);
     expect(Object.values(found.bytesByFormat as Record<string, number>).reduce((a, b) => a + b, 0)).toBeGreaterThan(
       3e6,
     );
-    expect(outrider(["inspect"]).stdout).toContain("bytes by format");
+    expect((await outrider(["inspect"])).stdout).toContain("bytes by format");
   });
 
-  test("tokenize gives ids and their texts", () => {
-    const ids = JSON.parse(outrider(["tokenize", "--json", "Once upon"]).stdout);
+  test("tokenize gives ids and their texts", async () => {
+    const ids = JSON.parse((await outrider(["tokenize", "--json", "Once upon"])).stdout);
     expect(ids.length).toBeGreaterThan(0);
-    expect(outrider(["tokenize", "Once upon"]).stdout.trim().split("\n").length).toBe(ids.length);
+    expect((await outrider(["tokenize", "Once upon"])).stdout.trim().split("\n").length).toBe(ids.length);
   });
 
-  test("perplexity scores a file", () => {
+  test("perplexity scores a file", async () => {
     const file = path.join(folder, "text.txt");
     writeFileSync(file, "Once upon a time there was a little dog. ".repeat(60));
-    const result = JSON.parse(outrider(["perplexity", "--json", "--window", "128", "--max-windows", "2", file]).stdout);
+    const result = JSON.parse(
+      (await outrider(["perplexity", "--json", "--window", "128", "--max-windows", "2", file])).stdout,
+    );
     expect(result.windows.length).toBe(2);
     expect(result.perplexity).toBeGreaterThan(1);
-    expect(outrider(["perplexity", path.join(folder, "none")])).toMatchObject({
+    expect(await outrider(["perplexity", path.join(folder, "none")])).toMatchObject({
       status: 1,
       stderr: expect.stringMatching(/none, found none \[OUTRIDER_NOT_FOUND\]\n$/),
     });
   });
 
-  test("doctor names the machine", () => {
-    const found = JSON.parse(outrider(["doctor", "--json"]).stdout);
+  test("doctor names the machine", async () => {
+    const found = JSON.parse((await outrider(["doctor", "--json"])).stdout);
     expect(found).toMatchObject({ platform: expect.stringContaining("-"), level: expect.any(String) });
     expect(found.bandwidthGBps).toBeGreaterThan(0.1);
   });
@@ -320,15 +327,15 @@ describe("errors", () => {
     [["generate", "--temperature", "-1", "a"], 2, /temperature.+\[OUTRIDER_ARGUMENT\]\n$/],
     [["generate", "--bogus"], 2, /unknown option/],
     [["generrate"], 2, /Did you mean generate/],
-  ])("%j ends with %i", (args, status, message) => {
-    const result = outrider(args);
+  ])("%j ends with %i", async (args, status, message) => {
+    const result = await outrider(args);
     expect(result.status).toBe(status);
     expect(result.stderr.replace("Loading...\n", "")).toMatch(message);
     expect(result.stdout).toBe("");
   });
 
-  test("--verbose shows the whole error", () => {
-    const { stderr } = outrider(["--verbose", "generate", "-m", "no/such/thing/here", "a"]);
+  test("--verbose shows the whole error", async () => {
+    const { stderr } = await outrider(["--verbose", "generate", "-m", "no/such/thing/here", "a"]);
     expect(stderr.split("\n").length).toBeGreaterThan(3);
   });
 });
