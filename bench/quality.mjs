@@ -13,7 +13,8 @@ import { cpSync, existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, write
 import os from "node:os";
 import path from "node:path";
 import { parseArgs } from "node:util";
-import { compareModels, load, quantizeModel } from "outrider";
+import { compareModels, inspect, load, quantizeModel } from "outrider";
+import { report } from "./quality-report.mjs";
 
 const root = path.resolve(import.meta.dirname, "..");
 const shared = path.resolve(process.env.OUTRIDER_SHARED ?? path.join(root, "../shared"));
@@ -36,17 +37,6 @@ const plans = [
     id: `mixed-${mebibytes}MiB`,
     options: { budget: mebibytes * 2 ** 20 + tables },
   })),
-];
-
-// llama.cpp's quantisers on the same weights, windows and protocol, with an importance matrix: their figures.
-const theirs = [
-  ["IQ2_XS", 2.36, 200.4, 1.47],
-  ["IQ2_M", 2.69, 129.0, 1.03],
-  ["Q2_K", 2.93, 94.8, 0.77],
-  ["IQ3_XXS", 3.05, 80.2, 0.56],
-  ["Q3_K_S", 3.44, 65.7, 0.39],
-  ["IQ3_S", 3.47, 62.8, 0.28],
-  ["Q4_K_S", 4.53, 48.6, 0.006],
 ];
 
 const { values } = parseArgs({
@@ -102,7 +92,9 @@ const original = await load(source, { activation: "float" });
 const made = [];
 const fresh = () => mkdtempSync(path.join(os.tmpdir(), "outrider-quality-"));
 let blocks; // an unfinished run with all its blocks, of the last row
-for (const { id, options } of wanted) {
+
+/** Quantises as a row says: the folder, and what it took. */
+async function quantised(id, options) {
   const shape = id.split("/")[0];
   const earlier = id === `${shape}/distilled` && blocks?.shape === shape ? blocks : undefined;
   const goesOn = id === `${shape}/block` && wanted.some((other) => other.id === `${shape}/distilled`);
@@ -118,22 +110,31 @@ for (const { id, options } of wanted) {
     last = step;
   };
   const result = await quantizeModel(source, {
-    ...{ out, embeddings: 16, calibration: [own.file, foreign], ...options, resume: earlier !== undefined, onProgress },
+    ...{ out, embeddings: 16, measure: false, calibration: [own.file, foreign], ...options },
+    ...{ resume: earlier !== undefined, onProgress },
   });
   const forText = options.method === "rtn" ? 0 : own.seconds;
   const seconds = Math.round(result.seconds + (earlier?.seconds ?? forText));
   if (goesOn) blocks.seconds = seconds;
+  return { out, seconds };
+}
+
+for (const { id, options } of wanted) {
+  const { out, seconds } = await quantised(id, options);
   const exact = await load(out, { activation: "float" });
   const found = await compareModels(original, exact, text, scoring);
   await exact.dispose();
   const rounded = await load(out);
   const { perplexity: perplexityInt8 } = await rounded.perplexity(text, scoring);
   await rounded.dispose();
-  const weights = 106_168_320; // of the 210 matrices
+  const { tensors } = await inspect(out);
+  const bytes = tensors
+    .filter(({ name }) => /^model\.layers\..*\.(codes|scale|zero)$/.test(name))
+    .reduce((sum, tensor) => sum + tensor.bytes, 0);
   const row = {
     id,
-    bytes: Math.round((result.bitsPerWeight * weights) / 8),
-    bitsPerWeight: result.bitsPerWeight,
+    bytes,
+    bitsPerWeight: (8 * bytes) / 106_168_320,
     perplexity: round(found.perplexity[1]),
     perplexityInt8: round(perplexityInt8),
     kl: round(found.kl.mean),
@@ -142,7 +143,7 @@ for (const { id, options } of wanted) {
   };
   made.push(row);
   const kept = { ...row, date, commit, cpu: os.cpus()[0].model };
-  saved.float = round(found.perplexity[0]);
+  Object.assign(saved, { float: round(found.perplexity[0]), windows: golden.windows, window: golden.window });
   saved.rows = [...saved.rows.filter((other) => other.id !== id), kept];
   saved.rows.sort((a, b) => plans.findIndex((plan) => plan.id === a.id) - plans.findIndex((plan) => plan.id === b.id));
   writeFileSync(resultsFile, `${JSON.stringify(saved, null, 2)}\n`);
@@ -150,29 +151,6 @@ for (const { id, options } of wanted) {
 }
 await original.dispose();
 
-const table = saved.rows.map(
-  (row) =>
-    `| ${row.id} | ${(row.bytes / 2 ** 20).toFixed(1)} | ${row.bitsPerWeight.toFixed(2)} | ${row.perplexity} | ${row.perplexityInt8} | ${row.kl} | ${(100 * row.top1).toFixed(1)} | ${row.seconds} | ${row.date}, ${row.commit} |`,
-);
-writeFileSync(
-  path.join(root, "docs/quality.md"),
-  `# Quality
-
-What SmolLM2-135M-Instruct loses at few bits. Made by \`npm run quality\`, which says how it measures; finished rows are in
-\`bench/results/quality.json\`. Perplexity on ${golden.windows} windows of ${golden.window} tokens of Moby-Dick; of the weights quantised from, ${saved.float}. KL divergence
-from them in nats, and how often the likeliest token is the same. Bytes are those of the 210 matrices of the blocks, scales and zeros
-counted; seconds those of quantising, on 2 cores.
-
-| id | MiB | bits a weight | perplexity | with int8 activations | KL | top-1 % | seconds | measured |
-|---|---|---|---|---|---|---|---|---|
-${table.join("\n")}
-
-llama.cpp's quantisers on the same weights, windows and protocol, with an importance matrix (their figures, not ours):
-
-| type | bits a weight | perplexity | KL |
-|---|---|---|---|
-${theirs.map(([name, bits, perplexity, kl]) => `| ${name} | ${bits} | ${perplexity} | ${kl} |`).join("\n")}
-`,
-);
+report();
 if (values.json) console.log(JSON.stringify(made, null, 2));
 else console.table(Object.fromEntries(made.map(({ id, ...rest }) => [id, rest])));

@@ -28,6 +28,7 @@ interface Values {
   window?: number;
   seed?: number;
   threads?: number;
+  measure?: boolean;
   resume?: boolean;
   json?: boolean;
 }
@@ -38,6 +39,7 @@ const labels = {
   blocks: "Quantising",
   distillation: "Distilling",
   files: "Writing",
+  measurement: "Measuring",
 };
 
 function left(seconds: number | undefined): string {
@@ -108,13 +110,16 @@ async function quantizeCommand(source: string | undefined, values: Values): Prom
     process.stdout.write(`${JSON.stringify(model)}\n`);
     return;
   }
-  const { divergence } = model;
+  const { divergence, measured } = model;
   const distilled = divergence
     ? `\ndistillation brought the KL divergence from ${divergence.before.toFixed(4)} to ${divergence.after.toFixed(4)} nats a token\n`
     : "";
+  const lost = measured
+    ? `\nheld-out text: perplexity ${measured.perplexity[1].toFixed(2)}, before ${measured.perplexity[0].toFixed(2)}; KL ${measured.kl.mean.toFixed(4)} nats, same likeliest token ${(100 * measured.top1).toFixed(1)} %\n`
+    : "";
   process.stdout.write(
     `${model.folder}: ${formatBytes(model.bytes)}, ${model.bitsPerWeight.toFixed(2)} bits a weight in the blocks, ${Math.round(model.seconds)} s\n\n` +
-      `energy of the layers' outputs that is lost on the calibration tokens, and what rounding to nearest would have lost\n${lossTable(model)}\n${distilled}`,
+      `energy of the layers' outputs that is lost on the calibration tokens, and what rounding to nearest would have lost\n${lossTable(model)}\n${distilled}${lost}`,
   );
 }
 
@@ -143,6 +148,7 @@ export function addQuantizeCommand(program: Command): void {
     .option("--window <tokens>", "tokens of a calibration sequence (default: 512)", count)
     .option("--seed <n>", "of the model's own calibration text (default: 0)", count)
     .option("--threads <n>", "threads", count)
+    .option("--no-measure", "leave out measuring at the end what was lost")
     .option("--resume", "go on with the unfinished run in the folder")
     .option("--json", "print one JSON object")
     .action(quantizeCommand);

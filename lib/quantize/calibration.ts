@@ -147,8 +147,25 @@ const share = (total: number, n: number, i: number) => Math.floor((total + i) / 
 
 const windowsOf = (tokens: number, window: number) => Math.max(1, Math.round(tokens / window));
 
+/** Windows in all for training, and those that a quantised model is measured on. */
+function totals({ tokens, distillTokens, window, measure }: ResolvedQuantize): { training: number; all: number } {
+  const training = windowsOf(Math.max(tokens, distillTokens), window);
+  return { training, all: training + (measure ? probes : 0) };
+}
+
+/** Windows that are kept for measuring. */
+const probes = 8;
+
+/** The windows that no training sees; none where a text was too short for them. */
+export function heldOut(text: CalibrationText, options: ResolvedQuantize): Int32Array[] {
+  const { training, all } = totals(options);
+  return text.flatMap((windows, i) =>
+    windows.slice(share(training, text.length, i), share(all, text.length, i)).filter((ids) => ids.length > 1),
+  );
+}
+
 /**
- * Text from what `options.calibration` names, an equal part from each, enough for statistics and for distillation.
+ * Text from what `options.calibration` names, an equal part from each, enough for statistics, for distillation and for measuring.
  * @param known what there is of it already
  * @throws {OutriderError} OUTRIDER_NOT_FOUND, OUTRIDER_IO or OUTRIDER_FORMAT naming the file.
  */
@@ -159,7 +176,7 @@ export async function calibrationText(
   known: CalibrationText = [],
 ): Promise<CalibrationText> {
   const { calibration, window, onProgress, signal } = options;
-  const total = windowsOf(Math.max(options.tokens, options.distillTokens), window);
+  const total = totals(options).all;
   const all: Int32Array[][] = [];
   let before = 0;
   for (const [i, from] of calibration.entries()) {

@@ -78,11 +78,24 @@ export async function compareModels(
   if (!(maxWindows >= 1)) throw badArgument("maxWindows", "a positive integer or Infinity", maxWindows);
   const total = Math.min(maxWindows, Math.floor(ids.length / window) + (ids.length % window > 1 ? 1 : 0));
   if (total === 0) throw badArgument("text", "at least two tokens", ids.length);
+  const windows = Array.from({ length: total }, (_, w) => ids.subarray(w * window, (w + 1) * window));
+  return compareWindows(a, b, windows, { signal, onProgress });
+}
+
+/**
+ * {@link compareModels} on sequences of tokens, each without context.
+ * @param windows of two tokens or more, within both context lengths
+ */
+export async function compareWindows(
+  a: Model,
+  b: Model,
+  windows: readonly Int32Array[],
+  { signal, onProgress }: Pick<CompareOptions, "signal" | "onProgress"> = {},
+): Promise<Comparison> {
   const nll = [0, 0];
   const divergences: number[] = [];
   let same = 0;
-  for (let w = 0; w < total; w++) {
-    const part = ids.subarray(w * window, (w + 1) * window);
+  for (const [w, part] of windows.entries()) {
     const [first, second] = [await a.logits(part, { signal }), await b.logits(part, { signal })];
     const vocab = a.info.vocab;
     for (let t = 0; t + 1 < part.length; t++) {
@@ -96,7 +109,7 @@ export async function compareModels(
       divergences.push(divergence(rows[0], rows[1], sums[0].logsumexp, sums[1].logsumexp));
       if (sums[0].best === sums[1].best) same += 1;
     }
-    onProgress?.({ done: w + 1, total });
+    onProgress?.({ done: w + 1, total: windows.length });
   }
   const tokens = divergences.length;
   const sorted = divergences.toSorted((x, y) => x - y);

@@ -11,7 +11,7 @@ import type { FinishedBlock, Run } from "./run.ts";
 import { embeddingGroup } from "./tables.ts";
 
 /** First learning rate, relative to the size of what is trained. */
-const rate = 0.005;
+const rate = 0.001;
 /** Sequences on which the divergence is measured before and after. */
 const probes = 8;
 /** Divergence in nats a token from which gradients may be computed in bf16, whose rounding costs about a hundredth of it. */

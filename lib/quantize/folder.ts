@@ -51,6 +51,13 @@ async function writeTokenizer(files: ModelFiles, out: string): Promise<void> {
 function card(model: QuantizedModel, origin: string): string {
   const { bits, group, budget, method, blockEpochs, distillSteps, tokens, distillTokens, calibration } = model.settings;
   const name = path.basename(origin);
+  const { measured } = model;
+  const lost = measured
+    ? `
+On ${measured.tokens} tokens of the same kinds of text that were held out: perplexity ${measured.perplexity[1].toFixed(2)} (${name}: ${measured.perplexity[0].toFixed(2)}), KL
+divergence ${measured.kl.mean.toFixed(4)} nats a token (99th percentile ${measured.kl.p99.toFixed(3)}), the same likeliest token at ${(100 * measured.top1).toFixed(1)} %.
+`
+    : "";
   const shapes =
     budget === undefined
       ? `${bits} bits, groups of ${group}`
@@ -65,23 +72,25 @@ Made by \`outrider quantize\` from ${name}: matrices of the blocks in ${shapes},
 tokens (${calibration.map((from) => path.basename(from)).join(", ")})${trained.map((what) => `; ${what}`).join("")}. Embeddings in ${model.settings.embeddings} bits.
 
 ${model.bitsPerWeight.toFixed(2)} bits for a weight of the blocks, scales and zeros counted; ${(model.bytes / 2 ** 20).toFixed(1)} MiB.
-
+${lost}
 Every matrix \`NAME\` is \`NAME.codes\` (u8, rows of unsigned codes, lowest bits first), \`NAME.scale\` and \`NAME.zero\` (f16, one for each row and
 group of inputs): \`weight = scale * code + zero\`. Bits and group size are in \`quantization_config\` of config.json. The licence is that of
 the model it was made from.
 `;
 }
 
-/** Everything but the tensors. */
+/** The model card. */
+export const writeCard = (files: ModelFiles, out: string, model: QuantizedModel): Promise<void> =>
+  writeText(path.join(out, "README.md"), card(model, files.path));
+
+/** Everything but the tensors and the card. */
 export async function writeFolder(
   files: ModelFiles,
   out: string,
   quantization: Record<string, unknown>,
-  model: QuantizedModel,
 ): Promise<void> {
   const { quantization_config: _, ...config } = sourceConfig(files);
   await writeTokenizer(files, out);
-  await writeText(path.join(out, "README.md"), card(model, files.path));
   // Last: a folder with a config is a whole one.
   await writeText(path.join(out, "config.json"), json({ ...config, quantization_config: quantization }));
 }

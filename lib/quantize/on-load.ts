@@ -78,7 +78,7 @@ export async function quantizedSource(
     await mkdir(cache, { recursive: true });
     await quantizeModel(from, {
       ...{ out: work, bits, group, method, signal, ...(threads === undefined ? {} : { threads }) },
-      ...{ tokens: 4096, blockEpochs: 0, distillSteps: 0 },
+      ...{ tokens: 4096, blockEpochs: 0, distillSteps: 0, measure: false },
       onProgress: ({ phase, done, total }) => phase === "blocks" && onProgress?.({ loaded: done, total }),
     });
     await rename(work, out).catch(async (error: NodeJS.ErrnoException) => {

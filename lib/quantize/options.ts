@@ -8,7 +8,7 @@ import type { Part } from "./tensors.ts";
 
 /** How far {@link quantizeModel} is. */
 export interface QuantizeProgress {
-  phase: "calibration" | "plan" | "blocks" | "distillation" | "files";
+  phase: "calibration" | "plan" | "blocks" | "distillation" | "files" | "measurement";
   done: number;
   total: number;
   /** Expected seconds to the end of the phase, once there is something to go by. */
@@ -78,6 +78,11 @@ export interface QuantizeModelOptions {
   seed?: number;
   /** @default what the machine offers this process */
   threads?: number;
+  /**
+   * Measure at the end, on calibration text that was held out, what the model has lost; the model card tells. Files too short to leave
+   * anything over go without. @default true
+   */
+  measure?: boolean;
   /** Go on with an unfinished run in `out`, which must have had the same options. @default false */
   resume?: boolean;
   /** Ends the call; finished blocks stay in `out` for `resume`. */
@@ -116,6 +121,7 @@ const known = [
     "window",
     "seed",
     "threads",
+    "measure",
   ],
   ...["resume", "signal", "onProgress", "onPlan"],
 ];
@@ -144,6 +150,7 @@ export function checkQuantize(options: QuantizeModelOptions): CheckedQuantize {
     calibration: ["self"],
     seed: 0,
     threads: Math.min(256, availableParallelism()),
+    measure: true,
     resume: false,
     signal: undefined,
     onProgress: undefined,
@@ -168,7 +175,8 @@ export function checkQuantize(options: QuantizeModelOptions): CheckedQuantize {
   if (checked.distillTokens !== undefined) integer("distillTokens", checked.distillTokens, 16, 2 ** 26);
   integer("seed", checked.seed, 0, 2 ** 31);
   checkThreads(checked.threads);
-  if (typeof checked.resume !== "boolean") throw badArgument("resume", "a boolean", checked.resume);
+  for (const name of ["measure", "resume"] as const)
+    if (typeof checked[name] !== "boolean") throw badArgument(name, "a boolean", checked[name]);
   const { calibration } = checked;
   if (!Array.isArray(calibration) || calibration.length === 0 || !calibration.every((x) => typeof x === "string" && x))
     throw badArgument("calibration", 'a list of files or "self"', calibration);

@@ -7,9 +7,11 @@ import { watch } from "../generate/watch.ts";
 import { settle } from "../model/runtime.ts";
 import { type BlockPlan, type NativeQuantizer, native, type QuantizedMatrix } from "../native.ts";
 import { budgetPlan, checkBudget, surveyTokens } from "./budget.ts";
-import { type CalibrationText, type CalibrationTokens, calibrationText, someOf } from "./calibration.ts";
+import { type CalibrationText, type CalibrationTokens, calibrationText, heldOut, someOf } from "./calibration.ts";
+import type { Comparison } from "./compare.ts";
 import { distil } from "./distill.ts";
-import { writeFolder } from "./folder.ts";
+import { writeCard, writeFolder } from "./folder.ts";
+import { measureLoss } from "./measure.ts";
 import { openModel, type Source } from "./model.ts";
 import {
   type CheckedQuantize,
@@ -51,6 +53,8 @@ export interface QuantizedModel {
   blocks: BlockReport[];
   /** KL divergence from the original in nats a token before and after distillation, on up to eight of the calibration sequences. */
   divergence?: { before: number; after: number };
+  /** What was lost, on up to eight sequences of calibration text that were held out: the original's perplexity and the model's, and so on. */
+  measured?: Comparison;
   settings: Pick<
     ResolvedQuantize,
     | "bits"
@@ -237,6 +241,9 @@ async function quantize(source: string | undefined, checked: CheckedQuantize): P
   const bytes = await joinSafetensors(path.join(out, "model.safetensors"), pieces);
   const { bits, group, budget, method, rounds, blockEpochs, distillSteps, distillTokens } = resolved;
   const { embeddings, tokens, calibration, seed } = resolved;
+  await writeFolder(model.files, out, quantizationConfig(model, resolved, plan));
+  onProgress?.({ phase: "files", done: 1, total: 1 });
+  const measured = await measureLoss(source, heldOut(all, resolved), resolved);
   const result: QuantizedModel = {
     folder: out,
     bytes,
@@ -245,13 +252,13 @@ async function quantize(source: string | undefined, checked: CheckedQuantize): P
     seconds: (performance.now() - started) / 1e3,
     blocks,
     ...(distilled ? { divergence: distilled.divergence } : {}),
+    ...(measured ? { measured } : {}),
     settings: {
       ...{ bits, group, budget, method, rounds, blockEpochs, distillSteps, distillTokens },
       ...{ embeddings, calibration, tokens, seed },
     },
   };
-  await writeFolder(model.files, out, quantizationConfig(model, resolved, plan), result);
+  await writeCard(model.files, out, result);
   await run.end();
-  onProgress?.({ phase: "files", done: 1, total: 1 });
   return result;
 }

@@ -16,7 +16,7 @@ namespace outrider::quantize {
 
 struct DistillationOptions {
   std::uint64_t seed = 0;  // of the order of the sequences
-  double rate = 0.005;     // of the first step, relative to the size of what is trained
+  double rate = 0.001;     // of the first step, relative to the size of what is trained
   long steps = 0;          // over which it falls to a tenth by a cosine
 };
 

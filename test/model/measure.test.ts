@@ -70,7 +70,7 @@ test("OUTRIDER_PROFILE prints a table and writes a trace when the process ends",
     const trace = path.join(folder, "trace.json");
     const { status, stderr } = await run(
       process.execPath,
-      [path.join(root, "dist/cli/main.js"), "generate", "The sea", "--max-tokens", "8"],
+      [path.join(root, "dist/cli/main.js"), "generate", "-m", tinyModel, "The sea", "--max-tokens", "8"],
       { env: { ...process.env, OUTRIDER_PROFILE: trace } },
     );
     expect(status, stderr).toBe(0);
@@ -84,7 +84,8 @@ test("OUTRIDER_PROFILE prints a table and writes a trace when the process ends",
 });
 
 test("outrider bench prints for people and for machines", async () => {
-  const bench = (...args: string[]) => run(process.execPath, [path.join(root, "dist/cli/main.js"), "bench", ...args]);
+  const bench = (...args: string[]) =>
+    run(process.execPath, [path.join(root, "dist/cli/main.js"), "bench", "-m", tinyModel, ...args]);
   const { stdout, status, stderr } = await bench("--json", "--threads", "2");
   expect(status, stderr).toBe(0);
   expect(JSON.parse(stdout)).toMatchObject({

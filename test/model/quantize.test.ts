@@ -12,7 +12,9 @@ import { specFromConfig } from "../../lib/model/config.ts";
 import { mapWeights } from "../../lib/model/weights.ts";
 import { type MatrixPlan, native, want } from "../../lib/native.ts";
 import { affine } from "../../lib/ops/index.ts";
+import { heldOut, someOf } from "../../lib/quantize/calibration.ts";
 import { openModel } from "../../lib/quantize/model.ts";
+import { checkQuantize } from "../../lib/quantize/options.ts";
 import { run } from "../support/command.ts";
 import { contents } from "../support/contents.ts";
 import { microTokenizer } from "../support/micro-model.ts";
@@ -81,7 +83,7 @@ test("3 bits, groups that do not divide, text of the model itself", async () => 
     onProgress: ({ phase, done, total }) => progress.push(`${phase} ${done <= total}`),
   });
   expect(made.blocks.length).toBeGreaterThan(0);
-  expect(new Set(progress)).toEqual(new Set(["calibration true", "blocks true", "files true"]));
+  expect(new Set(progress)).toEqual(new Set(["calibration true", "blocks true", "files true", "measurement true"]));
   const config = JSON.parse(readFileSync(path.join(out, "config.json"), "utf8"));
   expect(config.quantization_config).toMatchObject({
     quant_method: "decoupleq",
@@ -281,6 +283,52 @@ describe("refuses", () => {
   });
 });
 
+test("what was lost is measured on text that was held out, and the card tells", async () => {
+  const options = { ...small, bits: 4, method: "rtn", blockEpochs: 0 } as const;
+  const card = (out: string) => readFileSync(path.join(out, "README.md"), "utf8");
+  const [out, without, short] = [fresh(), fresh(), fresh()];
+  const phases = new Set<string>();
+  const { measured } = await quantizeModel(tinyModel, {
+    out,
+    ...options,
+    onProgress: ({ phase }) => phases.add(phase),
+  });
+  expect(phases).toContain("measurement");
+  expect(measured?.tokens).toBe(8 * (small.window - 1));
+  const [before, after] = measured?.perplexity ?? [0, 0];
+  expect(before).toBeGreaterThan(1);
+  expect(after).toBeGreaterThan(before * 0.95);
+  expect(after).toBeLessThan(before * 1.5);
+  expect(measured?.kl.mean).toBeGreaterThan(0);
+  for (const number of [before.toFixed(2), after.toFixed(2), measured?.kl.mean.toFixed(4)])
+    expect(card(out)).toContain(number);
+
+  expect((await quantizeModel(tinyModel, { out: without, ...options, measure: false })).measured).toBeUndefined();
+  expect(card(without)).not.toContain("held out");
+  const few = path.join(folder, "few.jsonl");
+  writeFileSync(few, JSON.stringify({ tokens: Array.from({ length: 5 * small.window }, (_, i) => i + 10) }));
+  const scarce = await quantizeModel(tinyModel, { out: short, ...options, calibration: [few] });
+  expect(scarce.measured?.tokens).toBe(small.window - 1);
+});
+
+test("windows are trained on or held out, never both", () => {
+  const windows = (from: number, count: number) => Array.from({ length: count }, (_, i) => Int32Array.of(from + i, 0));
+  for (const [tokens, distillTokens] of [
+    [2, 2],
+    [10, 14],
+    [18, 2],
+  ]) {
+    const options = { ...checkQuantize({ out: "x" }), window: 2, tokens, distillTokens };
+    const all = Math.max(tokens, distillTokens) / 2 + 8;
+    const text = [0, 1, 2].map((i) => windows(100 * i, Math.floor((all + i) / 3)));
+    const seen = [tokens, distillTokens].flatMap((some) => Array.from(someOf(text, some, 2).tokens)).filter((id) => id);
+    const held = heldOut(text, options).map(([id]) => id);
+    expect(held).toHaveLength(8);
+    expect(held.filter((id) => seen.includes(id))).toEqual([]);
+    expect(heldOut(text, { ...options, measure: false })).toEqual([]);
+  }
+});
+
 test("a conversation goes through the model's template", async () => {
   const shared = sharedDir();
   if (!shared) return;
@@ -427,7 +475,7 @@ test("a byte budget is kept, planned before the work, and buys more than the sam
     onPlan: (plan) => plans.push(plan),
     onProgress: ({ phase }) => void (phases.at(-1) !== phase && phases.push(phase)),
   });
-  expect(phases).toEqual(["calibration", "plan", "blocks", "files"]);
+  expect(phases).toEqual(["calibration", "plan", "blocks", "files", "measurement"]);
   expect(plans).toEqual([made.plan]);
   const kinds = new Set(made.plan.blocks.flatMap((block) => Object.values(block).map(({ bits }) => bits)));
   expect(kinds.size).toBeGreaterThan(1);

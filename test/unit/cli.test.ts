@@ -5,16 +5,18 @@ import { tmpdir } from "node:os";
 import path from "node:path";
 import { afterAll, describe, expect, test } from "vitest";
 import { run } from "../support/command.ts";
+import { tinyModel } from "../support/tiny.ts";
 
 const main = path.resolve(import.meta.dirname, "../../dist/cli/main.js");
 const folder = mkdtempSync(path.join(tmpdir(), "outrider-cli-"));
 afterAll(() => rmSync(folder, { recursive: true, force: true }));
 
+const tiny = ["-m", tinyModel];
 const outrider = (args: string[], input = "") => run(process.execPath, [main, ...args], { input });
 
 describe("generate", () => {
   test("streams prompt and text; the same from standard input", async () => {
-    const args = ["generate", "--max-tokens", "20", "--temperature", "0"];
+    const args = ["generate", ...tiny, "--max-tokens", "20", "--temperature", "0"];
     const { status, stdout, stderr } = await outrider([...args, "Once", "upon"]);
     expect(status, stderr).toBe(0);
     expect(stdout).toMatch(/^Once upon.+\n$/s);
@@ -25,6 +27,7 @@ describe("generate", () => {
   test("--json prints one object", async () => {
     const { stdout } = await outrider([
       "generate",
+      ...tiny,
       "--json",
       "--max-tokens",
       "5",
@@ -44,7 +47,7 @@ describe("generate", () => {
   });
 
   test("Ctrl-C ends the text with exit code 130", async () => {
-    const child = spawn(process.execPath, [main, "generate", "--ignore-eos", "--max-tokens", "1900", "Once"]);
+    const child = spawn(process.execPath, [main, "generate", ...tiny, "--ignore-eos", "--max-tokens", "1900", "Once"]);
     let text = "";
     let interrupted = false;
     child.stdout.on("data", (chunk) => {
@@ -57,16 +60,17 @@ describe("generate", () => {
 
   test("--seed takes what the API takes", async () => {
     const seedOf = async (seed: string) =>
-      JSON.parse((await outrider(["generate", "--json", "--max-tokens", "1", "--seed", seed, "Once"])).stdout).seed;
+      JSON.parse((await outrider(["generate", ...tiny, "--json", "--max-tokens", "1", "--seed", seed, "Once"])).stdout)
+        .seed;
     expect(await seedOf("-1")).toBe("18446744073709551615");
     expect(await seedOf("9007199254740993")).toBe("9007199254740993");
-    expect(await outrider(["generate", "--seed", "1.5", "Once"])).toMatchObject({ status: 2, stdout: "" });
+    expect(await outrider(["generate", ...tiny, "--seed", "1.5", "Once"])).toMatchObject({ status: 2, stdout: "" });
   });
 
   test("a reader that leaves is no error", async () => {
     const { status, stderr } = await run("sh", [
       "-c",
-      `"${process.execPath}" "${main}" generate --ignore-eos --max-tokens 1500 Once | head -c 20 > /dev/null`,
+      `"${process.execPath}" "${main}" generate -m "${tinyModel}" --ignore-eos --max-tokens 1500 Once | head -c 20 > /dev/null`,
     ]);
     expect([status, stderr.replace("Loading...\n", "")]).toEqual([0, ""]);
   });
@@ -77,7 +81,7 @@ describe("quantize and compare", () => {
     const out = path.join(folder, "small");
     const text = path.resolve(import.meta.dirname, "../../README.md");
     const sizes = ["--tokens", "128", "--window", "64", "--method", "rtn", "--block-epochs", "0", "--bits", "4"];
-    const args = ["quantize", "--out", out, "--calibration", text, ...sizes];
+    const args = ["quantize", tinyModel, "--out", out, "--calibration", text, ...sizes];
     const made = await outrider(args);
     expect(made.status, made.stderr).toBe(0);
     expect(made.stdout).toMatch(/small: [\d.]+ MiB, 4\.50 bits a weight.*\n.*part +lost %/s);
@@ -108,13 +112,13 @@ describe("quantize and compare", () => {
 
 describe("chat", () => {
   test("answers each line of a pipe", async () => {
-    const { status, stdout, stderr } = await outrider(["chat", "--max-tokens", "8"], "Hello\n\nAgain\n");
+    const { status, stdout, stderr } = await outrider(["chat", ...tiny, "--max-tokens", "8"], "Hello\n\nAgain\n");
     expect(status, stderr).toBe(0);
     expect(stdout.split("\n").length).toBeGreaterThanOrEqual(3);
   });
 
   test("the first Ctrl-C stops an answer, one at the prompt leaves", async () => {
-    const child = spawn(process.execPath, [main, "chat", "--ignore-eos", "--max-tokens", "1500"]);
+    const child = spawn(process.execPath, [main, "chat", ...tiny, "--ignore-eos", "--max-tokens", "1500"]);
     let text = "";
     let answers = 0;
     const bytesAtInterrupt: number[] = [];
@@ -141,7 +145,7 @@ if (!python) console.warn("skipped: Ctrl-C as a key of a terminal (needs python3
 
 describe.skipIf(!python)("chat in a terminal", () => {
   const driver = path.resolve(import.meta.dirname, "../support/programs/terminal.py");
-  const command = [process.execPath, main, "chat", "--ignore-eos", "--max-tokens", "1500"];
+  const command = [process.execPath, main, "chat", ...tiny, "--ignore-eos", "--max-tokens", "1500"];
   const ctrlC = "\x03";
 
   /** Types each text after what it waits for was shown. */
@@ -182,7 +186,7 @@ describe.skipIf(!python)("chat in a terminal", () => {
 test("a chat whose context is full says so and goes on without its older part", async () => {
   const lines = Array.from({ length: 6 }, (_, i) => `Tell me about the dog number ${i}.`);
   const chat = (...input: string[]) =>
-    outrider(["chat", "--context", "96", "--max-tokens", "12", "--ignore-eos"], `${input.join("\n")}\n`);
+    outrider(["chat", ...tiny, "--context", "96", "--max-tokens", "12", "--ignore-eos"], `${input.join("\n")}\n`);
   const { status, stdout, stderr } = await chat(...lines);
   expect(status, stderr).toBe(0);
   expect(stderr).toContain("The context of 96 tokens is full: the conversation goes on without its older part.\n");
@@ -224,16 +228,16 @@ describe("Ctrl-C ends every command with exit code 130 and no word of it", () =>
   const silent = { code: 130, signal: null, stdout: "", stderr: "" };
 
   test("perplexity", async () => {
-    expect(await interrupted("Scoring", "perplexity", text)).toEqual(silent);
+    expect(await interrupted("Scoring", "perplexity", ...tiny, text)).toEqual(silent);
   });
 
   test("generate --json", async () => {
-    expect(await interrupted("Loading", "generate", "--json", ...long)).toEqual(silent);
+    expect(await interrupted("Loading", "generate", ...tiny, "--json", ...long)).toEqual(silent);
   });
 
   test("generate while the model loads and while it waits for a prompt", { retry: 3 }, async () => {
-    expect(await interrupted("Loading", "generate", ...long)).toMatchObject({ code: 130, stderr: "" });
-    expect(await interrupted(700, "generate")).toEqual(silent);
+    expect(await interrupted("Loading", "generate", ...tiny, ...long)).toMatchObject({ code: 130, stderr: "" });
+    expect(await interrupted(700, "generate", ...tiny)).toEqual(silent);
   });
 
   test("doctor", { retry: 3 }, async () => {
@@ -285,30 +289,30 @@ test("OUTRIDER_ISA with an unknown name: commands refuse it, doctor tells", asyn
 
 describe("inspect, tokenize, perplexity, doctor", () => {
   test("inspect shows metadata, tensors and bytes by format", async () => {
-    const found = JSON.parse((await outrider(["inspect", "--json"])).stdout);
+    const found = JSON.parse((await outrider(["inspect", tinyModel, "--json"])).stdout);
     expect(found).toMatchObject({ kind: "folder", metadata: { model_type: "llama" } });
     expect(found.tensors.length).toBeGreaterThan(10);
     expect(Object.values(found.bytesByFormat as Record<string, number>).reduce((a, b) => a + b, 0)).toBeGreaterThan(
       3e6,
     );
-    expect((await outrider(["inspect"])).stdout).toContain("bytes by format");
+    expect((await outrider(["inspect", tinyModel])).stdout).toContain("bytes by format");
   });
 
   test("tokenize gives ids and their texts", async () => {
-    const ids = JSON.parse((await outrider(["tokenize", "--json", "Once upon"])).stdout);
+    const ids = JSON.parse((await outrider(["tokenize", ...tiny, "--json", "Once upon"])).stdout);
     expect(ids.length).toBeGreaterThan(0);
-    expect((await outrider(["tokenize", "Once upon"])).stdout.trim().split("\n").length).toBe(ids.length);
+    expect((await outrider(["tokenize", ...tiny, "Once upon"])).stdout.trim().split("\n").length).toBe(ids.length);
   });
 
   test("perplexity scores a file", async () => {
     const file = path.join(folder, "text.txt");
     writeFileSync(file, "Once upon a time there was a little dog. ".repeat(60));
     const result = JSON.parse(
-      (await outrider(["perplexity", "--json", "--window", "128", "--max-windows", "2", file])).stdout,
+      (await outrider(["perplexity", ...tiny, "--json", "--window", "128", "--max-windows", "2", file])).stdout,
     );
     expect(result.windows.length).toBe(2);
     expect(result.perplexity).toBeGreaterThan(1);
-    expect(await outrider(["perplexity", path.join(folder, "none")])).toMatchObject({
+    expect(await outrider(["perplexity", ...tiny, path.join(folder, "none")])).toMatchObject({
       status: 1,
       stderr: expect.stringMatching(/none, found none \[OUTRIDER_NOT_FOUND\]\n$/),
     });
@@ -324,8 +328,8 @@ describe("inspect, tokenize, perplexity, doctor", () => {
 describe("errors", () => {
   test.each<[string[], number, RegExp]>([
     [["generate", "-m", "no/such/thing/here", "a"], 1, /^outrider: Expected .+ \[OUTRIDER_NOT_FOUND\]\n$/],
-    [["generate", "--temperature", "-1", "a"], 2, /temperature.+\[OUTRIDER_ARGUMENT\]\n$/],
-    [["generate", "--bogus"], 2, /unknown option/],
+    [["generate", ...tiny, "--temperature", "-1", "a"], 2, /temperature.+\[OUTRIDER_ARGUMENT\]\n$/],
+    [["generate", ...tiny, "--bogus"], 2, /unknown option/],
     [["generrate"], 2, /Did you mean generate/],
   ])("%j ends with %i", async (args, status, message) => {
     const result = await outrider(args);

@@ -1,11 +1,11 @@
 // The documents say what is true: commands and code run, codes and rooms exist.
-import { execFile } from "node:child_process";
 import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
 import os from "node:os";
 import path from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { errorCodes } from "../../lib/errors.ts";
 import { families } from "../../lib/model/families/index.ts";
+import { run } from "../support/command.ts";
 
 const root = path.resolve(import.meta.dirname, "../..");
 const read = (file: string) => readFileSync(path.join(root, file), "utf8");
@@ -14,14 +14,6 @@ const blocks = [...read("README.md").matchAll(/```(\w+)\n([\s\S]*?)```/g)].map((
   code,
 }));
 let folder: string;
-
-/** Without holding up the test runner, which gives up on a worker that does not answer for a minute. */
-const run = (program: string, args: string[], cwd: string) =>
-  new Promise<{ status: number | string | null | undefined; stdout: string; stderr: string }>((resolve) =>
-    execFile(program, args, { cwd, encoding: "utf8" }, (error, stdout, stderr) =>
-      resolve({ status: error ? (error.code ?? error.signal) : 0, stdout, stderr }),
-    ),
-  );
 
 beforeAll(() => {
   folder = mkdtempSync(path.join(os.tmpdir(), "outrider-readme-"));
@@ -45,7 +37,7 @@ describe("README", () => {
       .filter((command) => command !== "npm install && npm test")
       .map((command) => command.replace("npm install && ", "")),
   )("%s", async (command) => {
-    const result = await run("bash", ["-c", command], root);
+    const result = await run("bash", ["-c", command], { cwd: root });
     expect(result.status, result.stderr).toBe(0);
     expect(result.stdout.length).toBeGreaterThan(20);
   });
@@ -55,7 +47,7 @@ describe("README", () => {
     async (i, code) => {
       const file = path.join(folder, `block${i}.mjs`);
       writeFileSync(file, code);
-      const result = await run(process.execPath, [file], folder);
+      const result = await run(process.execPath, [file], { cwd: folder });
       expect(result.status, result.stderr).toBe(0);
       expect(result.stdout.length).toBeGreaterThan(10);
     },
