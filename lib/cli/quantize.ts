@@ -143,7 +143,10 @@ export function addQuantizeCommand(program: Command): void {
       count,
     )
     .option("--embeddings <bits>", "4, 8 or f16 (default: 8)")
-    .option("--calibration <source...>", 'text or .jsonl files, or "self" for text of the model itself (default: self)')
+    .option(
+      "--calibration <source...>",
+      'text or .jsonl files, "self" or "chat" for text or chats of the model itself (default: self)',
+    )
     .option("--tokens <n>", "calibration tokens (default: 65536, fewer for wide models)", count)
     .option("--window <tokens>", "tokens of a calibration sequence (default: 512)", count)
     .option("--seed <n>", "of the model's own calibration text (default: 0)", count)

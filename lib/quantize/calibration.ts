@@ -1,22 +1,15 @@
 // Calibration tokens: windows of text files, of conversations through the model's template, or of text the model makes up.
 
-import { createHash } from "node:crypto";
 import { readFile } from "node:fs/promises";
 import { describe, expected, OutriderError } from "../errors.ts";
-import { load } from "../generate/open.ts";
-import type { ChatTemplate, Message } from "../text/chat-template.ts";
-import type { Tokenizer } from "../text/tokenizer.ts";
+import type { Message } from "../text/chat-template.ts";
+import { madeText, type Text } from "./made-text.ts";
 import type { ResolvedQuantize } from "./options.ts";
 
 /** Sequences one after the other. */
 export interface CalibrationTokens {
   tokens: Int32Array;
   lengths: Int32Array;
-}
-
-interface Text {
-  tokenizer: Tokenizer;
-  template: ChatTemplate;
 }
 
 async function readText(file: string): Promise<string> {
@@ -95,50 +88,6 @@ async function fromFile(file: string, count: number, window: number, text: Text)
   return spread(all, count, window, file);
 }
 
-/** Every so many of the texts that a model makes up begin as its texts begin, with BOS; the others with a token drawn from all. */
-const ownOpening = 4;
-
-/**
- * What a text that the model makes up goes on from. The openings make what follows diverse: with one for all, the model repeats its
- * favourite subjects. Source: LLM-QAT (arXiv:2305.17888), section 3.1.
- */
-function opening({ tokenizer }: Text, seed: number, index: number): Int32Array {
-  const bos = tokenizer.encode(tokenizer.bosToken ?? "");
-  if (index % ownOpening === 0) return bos.length > 0 ? bos : tokenizer.encode("The");
-  const [framed] = tokenizer.encode("", { frame: true });
-  for (let attempt = 0; ; attempt++) {
-    const draw = createHash("sha256").update(`${seed} ${index} ${attempt}`).digest().readUInt32LE();
-    const token = Math.floor((draw / 2 ** 32) * tokenizer.vocabSize);
-    if (attempt > 1000 || !(tokenizer.specialIds.has(token) || tokenizer.decode([token]).trim() === ""))
-      return bos.length > 0 && framed === bos[0] ? Int32Array.from([...bos, token]) : Int32Array.of(token);
-  }
-}
-
-/** Text drawn from the model itself at temperature 1, past its own ends, so that it covers what the model says and nothing else. */
-async function fromModel(
-  source: string | undefined,
-  from: number,
-  count: number,
-  window: number,
-  text: Text,
-  options: ResolvedQuantize,
-  report: (done: number) => void,
-): Promise<Int32Array[]> {
-  const { threads, signal, seed } = options;
-  await using model = await load(source, { threads, signal, activation: "int8", contextLength: window });
-  const windows: Int32Array[] = [];
-  for (let i = from; i < count; i++) {
-    const start = opening(text, seed, i);
-    const { tokens } = await model.generate(start, {
-      ...{ maxTokens: window - start.length, ignoreEos: true, temperature: 1, topK: 0, topP: 1, minP: 0 },
-      ...{ typicalP: 1, repetitionPenalty: 1, seed: seed * 1_000_003 + i, signal },
-    });
-    windows.push(Int32Array.from([...start, ...tokens]));
-    report(i + 1);
-  }
-  return windows;
-}
-
 /** Windows of calibration text, by the source they come from. */
 export type CalibrationText = readonly (readonly Int32Array[])[];
 
@@ -188,8 +137,8 @@ export async function calibrationText(
     const more =
       have.length >= count
         ? []
-        : from === "self"
-          ? await fromModel(source, have.length, count, window, text, options, report)
+        : from === "self" || from === "chat"
+          ? await madeText(source, from, [have.length, count], text, options, report)
           : (await fromFile(from, count, window, text)).slice(have.length);
     all.push([...have, ...more]);
     before += count;

@@ -63,7 +63,7 @@ export interface QuantizeModelOptions {
   embeddings?: 4 | 8 | 16;
   /**
    * Where calibration tokens come from, in equal parts: text files, .jsonl files of `{"messages": [...]}`, `{"text": ...}` or
-   * `{"tokens": [...]}`, or "self", text that the model makes up.
+   * `{"tokens": [...]}`, "self", text that the model makes up, or "chat", conversations that it makes up in its template.
    * @default ["self"]
    */
   calibration?: readonly string[];
@@ -179,7 +179,7 @@ export function checkQuantize(options: QuantizeModelOptions): CheckedQuantize {
     if (typeof checked[name] !== "boolean") throw badArgument(name, "a boolean", checked[name]);
   const { calibration } = checked;
   if (!Array.isArray(calibration) || calibration.length === 0 || !calibration.every((x) => typeof x === "string" && x))
-    throw badArgument("calibration", 'a list of files or "self"', calibration);
+    throw badArgument("calibration", 'a list of files, "self" or "chat"', calibration);
   checkSignal(checked.signal);
   checkCallback("onProgress", checked.onProgress);
   checkCallback("onPlan", checked.onPlan);

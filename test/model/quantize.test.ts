@@ -13,8 +13,10 @@ import { mapWeights } from "../../lib/model/weights.ts";
 import { type MatrixPlan, native, want } from "../../lib/native.ts";
 import { affine } from "../../lib/ops/index.ts";
 import { heldOut, someOf } from "../../lib/quantize/calibration.ts";
+import { madeText } from "../../lib/quantize/made-text.ts";
 import { openModel } from "../../lib/quantize/model.ts";
-import { checkQuantize } from "../../lib/quantize/options.ts";
+import { checkQuantize, sizeQuantize } from "../../lib/quantize/options.ts";
+import { ChatTemplate } from "../../lib/text/chat-template.ts";
 import { run } from "../support/command.ts";
 import { contents } from "../support/contents.ts";
 import { microTokenizer } from "../support/micro-model.ts";
@@ -347,6 +349,28 @@ test("a conversation goes through the model's template", async () => {
     distillSteps: 0,
   });
   expect(made.bytes).toBeGreaterThan(0);
+});
+
+test("conversations that the model makes up are in its template", async () => {
+  const { config, files } = await openModel(tinyModel, undefined);
+  const { tokenizer } = await readTokenizer(files, config.spec.vocab);
+  const source = "{% for m in messages %}<{{ m.role }}>{{ m.content }}</{{ m.role }}>{% endfor %}<assistant>";
+  const text = { tokenizer, template: new ChatTemplate(source) };
+  const options = sizeQuantize(checkQuantize({ out: "x", window: 64, seed: 5 }), config.spec);
+  const make = (range: [number, number], more = {}) =>
+    madeText(tinyModel, "chat", range, text, { ...options, ...more }, () => {});
+  const windows = await make([0, 4]);
+  for (const ids of windows) {
+    expect(ids.length).toBe(64);
+    expect(tokenizer.decode(ids)).toMatch(/^<user>.+<\/user><assistant>.+/s);
+  }
+  expect(new Set(windows.map(String)).size).toBe(4);
+  expect(await make([2, 4])).toEqual(windows.slice(2));
+  await expect(make([0, 1], { window: 9 })).rejects.toThrow(/at least \d+ tokens for conversations/);
+  const without = { ...text, template: new ChatTemplate(undefined) };
+  await expect(madeText(tinyModel, "chat", [0, 1], without, options, () => {})).rejects.toThrow(
+    /without a chat template/,
+  );
 });
 
 test("tokens are taken as they are", async () => {
