@@ -14,6 +14,7 @@ import os from "node:os";
 import path from "node:path";
 import { parseArgs } from "node:util";
 import { compareModels, inspect, load, quantizeModel } from "outrider";
+import { spreadOrder } from "../dist/quantize/calibration.js";
 import { report } from "./quality-report.mjs";
 
 const root = path.resolve(import.meta.dirname, "..");
@@ -79,8 +80,11 @@ async function ownText() {
     if (!made.signal.aborted) throw error;
   });
   const [own] = JSON.parse(readFileSync(path.join(out, ".quantize/calibration.json"), "utf8"));
+  // Windows of a file are taken in an order spread over it; here in the order in which they were made, as a run with "self" takes them.
+  const lines = [];
+  for (const [i, at] of spreadOrder(own.length).entries()) lines[at] = JSON.stringify({ tokens: own[i] });
   mkdirSync(path.dirname(file), { recursive: true });
-  writeFileSync(file, own.map((tokens) => JSON.stringify({ tokens })).join("\n"));
+  writeFileSync(file, lines.join("\n"));
   const seconds = (performance.now() - started) / 1e3;
   writeFileSync(time, String(seconds));
   return { file, seconds };

@@ -40,19 +40,19 @@ function lineTokens(file: string, number: number, line: string, { tokenizer, tem
   } catch {
     throw bad(line);
   }
+  if (typeof value?.text === "string") return tokenizer.encode(value.text);
   if (Array.isArray(value?.tokens)) {
     const [ids, vocab] = [value.tokens, tokenizer.vocabSize];
     const wrong = ids.find((id) => !(Number.isInteger(id) && id >= 0 && id < vocab));
     if (wrong !== undefined) throw bad(wrong, `token ids below ${vocab}`);
     return ids;
   }
-  if (typeof value?.text === "string") return tokenizer.encode(value.text);
   if (!Array.isArray(value?.messages)) throw bad(line);
   return tokenizer.encode(template.render(value.messages as Message[], { addGenerationPrompt: false }));
 }
 
 /** 0, 1, ... count - 1 in an order whose every beginning is spread evenly: that of their bits read backwards (van der Corput). */
-function spreadOrder(count: number): number[] {
+export function spreadOrder(count: number): number[] {
   const bits = Math.ceil(Math.log2(Math.max(2, count)));
   const reversed = (i: number) => {
     let out = 0;

@@ -43,10 +43,16 @@ async function question({ tokenizer, template }: Text, window: number, draw: Dra
   const place = "\u2042question\u2042";
   const frame = template.render([{ role: "user", content: place }]).split(place);
   const [before, after] = frame.map((part) => tokenizer.encode(part));
+  if (frame.length !== 2 || before.length === 0)
+    throw badArgument(
+      "calibration",
+      'sources other than "chat": the model\'s template does not frame questions',
+      "chat",
+    );
   const least = before.length + after.length + 2;
   if (window < least) throw badArgument("window", `at least ${least} tokens for conversations of this model`, window);
   const said = await draw(before, Math.max(1, window >> 2), false);
-  return Int32Array.from([...before, ...said.filter((id) => !tokenizer.endIds.has(id)), ...after]);
+  return Int32Array.from([...before, ...said, ...after]);
 }
 
 /**
@@ -71,7 +77,8 @@ export async function madeText(
     const draw: Draw = async (start, maxTokens, ignoreEos) => {
       const sampling = { temperature: 1, topK: 0, topP: 1, minP: 0, typicalP: 1, repetitionPenalty: 1 };
       const options = { ...sampling, seed: seed * 1_000_003 + i, maxTokens, ignoreEos, signal };
-      return Int32Array.from((await model.generate(start, options)).tokens);
+      const { tokens, finishReason } = await model.generate(start, options);
+      return Int32Array.from(finishReason === "stop" ? tokens.slice(0, -1) : tokens); // without the end
     };
     const start = (kind === "self" ? opening(text, seed, i) : await question(text, window, draw)).subarray(0, window);
     const left = window - start.length;

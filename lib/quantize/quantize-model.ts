@@ -217,7 +217,13 @@ async function quantize(source: string | undefined, checked: CheckedQuantize): P
   const plan =
     resolved.budget === undefined
       ? uniformPlan(spec, resolved.bits, resolved.group)
-      : await budgetPlan(model, run, resolved.budget - tables, some(surveyTokens), resolved);
+      : await budgetPlan(
+          model,
+          run,
+          resolved.budget - tables,
+          some(Math.min(surveyTokens, Math.max(resolved.tokens, resolved.distillTokens))),
+          resolved,
+        );
   const described = describePlan(plan, tables);
   resolved.onPlan?.(described);
   const blocks = await quantizeBlocks(model, run, plan, some(resolved.tokens), resolved);

@@ -128,8 +128,8 @@ Result Distillation::ready() {
       std::make_unique<HeadGradient>(longest, spec_.hidden, spec_.vocab, spec_.norm_eps, spec_.logit_scale, effort_);
   if (!gradient_->allocate(work_) || !head_->allocate()) return no_memory();
   kept_.resize(std::min(students_.size(), kKept / BlockActivations::bytes(spec_, longest)));
-  for (BlockActivations& one : kept_) {
-    if (!one.allocate(spec_, longest)) return no_memory();
+  for (std::size_t i = 0; i < kept_.size(); ++i) {
+    if (!kept_[i].allocate(spec_, longest)) kept_.resize(i);
   }
   for (std::size_t i = 0; i <= students_.size(); ++i) {
     inputs_.push_back(floats(longest * spec_.hidden));

@@ -32,8 +32,7 @@ HeadGradient::HeadGradient(long longest, long hidden, long vocab, float eps, flo
       eps_(eps),
       scale_(logit_scale),
       effort_(effort),
-      product_(effort),
-      teacher_product_(effort) {}
+      product_(effort) {}
 
 bool HeadGradient::allocate() {
   z_ = floats(longest_ * hidden_);
@@ -54,9 +53,11 @@ Result HeadGradient::each_chunk(const Task& task, bool train, const Rows& rows) 
   for (long begin = 0; begin < task.T; begin += rows_) {
     if (task.abort != nullptr && task.abort->load()) return Result::error(Status::kAborted, "aborted");
     const long count = std::min(rows_, task.T - begin), at = begin * hidden_;
+    product_.round(factors_);
     if (Result done = product_.multiply(z + at, count, hidden_, head, own, vocab_); !done.ok()) return done;
     if (Result done = rows(begin, count); !done.ok()) return done;
     if (!train) continue;
+    product_.round(factors_);
     if (Result done = product_.multiply(own, count, vocab_, back, dz_.as<float>() + at, hidden_); !done.ok())
       return done;
   }
@@ -71,8 +72,8 @@ Result HeadGradient::run(const Task& task, bool train, double* loss) {
   std::vector<double> losses(static_cast<std::size_t>(task.T));
   const float by = scale_ / static_cast<float>(task.T);  // the gradient by logits is s (p - p*) / T
   const auto rows = [&](long begin, long count) -> Result {
-    if (Result done =
-            teacher_product_.multiply(task.teacher + begin * hidden_, count, hidden_, teacher_head, teacher, vocab_);
+    product_.round(Factors::kF32);
+    if (Result done = product_.multiply(task.teacher + begin * hidden_, count, hidden_, teacher_head, teacher, vocab_);
         !done.ok()) {
       return done;
     }

@@ -19,7 +19,7 @@ class HeadGradient {
   HeadGradient(long longest, long hidden, long vocab, float eps, float logit_scale, const Effort& effort);
   bool allocate();
   // Of the products with the student's head, from now on; f32 at first.
-  void round(Factors factors) { product_.round(factors); }
+  void round(Factors factors) { factors_ = factors; }
 
   // x: [T, hidden] before the last norm; teacher: [T, hidden] after the original's. Both heads: [vocab, hidden].
   struct Task {
@@ -43,7 +43,8 @@ class HeadGradient {
   long longest_, hidden_, vocab_, rows_;  // rows_: tokens whose logits are held at a time
   float eps_, scale_;
   Effort effort_;
-  Product product_, teacher_product_;
+  Factors factors_ = Factors::kF32;
+  Product product_;
   Buffer z_, dz_, dx_, logits_, teacher_logits_;
   std::vector<float> d_norm_;
 };
