@@ -1,12 +1,8 @@
 // docs/quality.md from the results of `npm run quality`.
-import { existsSync, readFileSync, writeFileSync } from "node:fs";
+import { writeFileSync } from "node:fs";
 import path from "node:path";
 
 const root = path.resolve(import.meta.dirname, "..");
-const read = (name) => {
-  const file = path.join(root, "bench/results", name);
-  return existsSync(file) ? JSON.parse(readFileSync(file, "utf8")) : undefined;
-};
 
 // llama.cpp's quantisers on the same weights, windows and protocol, with an importance matrix: their figures.
 const theirs = [
@@ -19,9 +15,8 @@ const theirs = [
   ["Q4_K_S", 4.53, 48.6, 0.006],
 ];
 
-/** Writes docs/quality.md. */
-export function report() {
-  const { rows, float, windows, window } = read("quality.json");
+/** Writes docs/quality.md of what bench/results/quality.json holds. */
+export function report({ rows, float, windows, window }) {
   const line = (row) =>
     `| ${row.id} | ${(row.bytes / 2 ** 20).toFixed(1)} | ${row.bitsPerWeight.toFixed(2)} | ${row.perplexity} | ${row.perplexityInt8} | ${row.kl} | ${(100 * row.top1).toFixed(1)} | ${row.seconds} | ${row.date}, ${row.commit} |`;
   writeFileSync(

@@ -13,7 +13,7 @@ import { cpSync, existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, write
 import os from "node:os";
 import path from "node:path";
 import { parseArgs } from "node:util";
-import { compareModels, inspect, load, quantizeModel } from "outrider";
+import { compareModels, load, quantizeModel } from "outrider";
 import { spreadOrder } from "../dist/quantize/calibration.js";
 import { report } from "./quality-report.mjs";
 
@@ -94,7 +94,7 @@ const learns = wanted.some(({ options }) => options.method !== "rtn");
 const own = learns ? await ownText() : { file: "self", seconds: 0 };
 const original = await load(source, { activation: "float" });
 const made = [];
-const fresh = () => mkdtempSync(path.join(os.tmpdir(), "outrider-quality-"));
+const fresh = () => mkdtempSync(path.join(work, "model-"));
 let blocks; // an unfinished run with all its blocks, of the last row
 
 /** Quantises as a row says: the folder, and what it took. */
@@ -120,25 +120,21 @@ async function quantised(id, options) {
   const forText = options.method === "rtn" ? 0 : own.seconds;
   const seconds = Math.round(result.seconds + (earlier?.seconds ?? forText));
   if (goesOn) blocks.seconds = seconds;
-  return { out, seconds };
+  return { out, seconds, bytes: result.plan.bytes.blocks, bitsPerWeight: result.bitsPerWeight };
 }
 
 for (const { id, options } of wanted) {
-  const { out, seconds } = await quantised(id, options);
+  const { out, seconds, bytes, bitsPerWeight } = await quantised(id, options);
   const exact = await load(out, { activation: "float" });
   const found = await compareModels(original, exact, text, scoring);
   await exact.dispose();
   const rounded = await load(out);
   const { perplexity: perplexityInt8 } = await rounded.perplexity(text, scoring);
   await rounded.dispose();
-  const { tensors } = await inspect(out);
-  const bytes = tensors
-    .filter(({ name }) => /^model\.layers\..*\.(codes|scale|zero)$/.test(name))
-    .reduce((sum, tensor) => sum + tensor.bytes, 0);
   const row = {
     id,
     bytes,
-    bitsPerWeight: (8 * bytes) / 106_168_320,
+    bitsPerWeight,
     perplexity: round(found.perplexity[1]),
     perplexityInt8: round(perplexityInt8),
     kl: round(found.kl.mean),
@@ -155,6 +151,6 @@ for (const { id, options } of wanted) {
 }
 await original.dispose();
 
-report();
+report(saved);
 if (values.json) console.log(JSON.stringify(made, null, 2));
 else console.table(Object.fromEntries(made.map(({ id, ...rest }) => [id, rest])));

@@ -28,7 +28,7 @@ async function readText(file: string): Promise<string> {
 }
 
 /** The tokens of one line of a .jsonl file. */
-function lineTokens(file: string, number: number, line: string, { tokenizer, template }: Text): ArrayLike<number> {
+function lineTokens(file: string, number: number, line: string, { tokenizer, template }: Text): Int32Array {
   const bad = (received: unknown, wanted = '{"messages": [...]}, {"text": ...} or {"tokens": [...]}') =>
     new OutriderError(
       "OUTRIDER_FORMAT",
@@ -45,7 +45,7 @@ function lineTokens(file: string, number: number, line: string, { tokenizer, tem
     const [ids, vocab] = [value.tokens, tokenizer.vocabSize];
     const wrong = ids.find((id) => !(Number.isInteger(id) && id >= 0 && id < vocab));
     if (wrong !== undefined) throw bad(wrong, `token ids below ${vocab}`);
-    return ids;
+    return Int32Array.from(ids);
   }
   if (!Array.isArray(value?.messages)) throw bad(line);
   return tokenizer.encode(template.render(value.messages as Message[], { addGenerationPrompt: false }));
@@ -78,14 +78,8 @@ async function fromFile(file: string, count: number, window: number, text: Text)
   const content = await readText(file);
   if (!file.endsWith(".jsonl")) return spread(text.tokenizer.encode(content), count, window, file);
   const lines = content.split("\n").flatMap((line, i) => (line.trim() === "" ? [] : [{ line, number: i + 1 }]));
-  const ids = lines.map(({ line, number }) => lineTokens(file, number, line, text));
-  const all = new Int32Array(ids.reduce((sum, part) => sum + part.length, 0));
-  let at = 0;
-  for (const part of ids) {
-    all.set(part, at);
-    at += part.length;
-  }
-  return spread(all, count, window, file);
+  const { tokens } = joined(lines.map(({ line, number }) => lineTokens(file, number, line, text)));
+  return spread(tokens, count, window, file);
 }
 
 /** Windows of calibration text, by the source they come from. */

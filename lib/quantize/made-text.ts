@@ -2,7 +2,6 @@
 
 import { createHash } from "node:crypto";
 import { badArgument } from "../errors.ts";
-import type { Model } from "../generate/model.ts";
 import { load } from "../generate/open.ts";
 import type { ChatTemplate } from "../text/chat-template.ts";
 import type { Tokenizer } from "../text/tokenizer.ts";
@@ -33,26 +32,20 @@ function opening({ tokenizer }: Text, seed: number, index: number): Int32Array {
   }
 }
 
-type Draw = (from: Int32Array, maxTokens: number, ignoreEos: boolean) => Promise<Int32Array>;
-
 /**
- * What a conversation goes on from: the template up to where a user speaks, what the model says there, and the opening of its own turn.
- * Source: Magpie (arXiv:2406.08464), section 2.
+ * What stands before and behind what a user says, up to where the model answers.
+ * @throws {OutriderError} OUTRIDER_ARGUMENT for a model without a template, or whose template leaves no room in a window.
  */
-async function question({ tokenizer, template }: Text, window: number, draw: Draw): Promise<Int32Array> {
+function questionFrame({ tokenizer, template }: Text, window: number): [before: Int32Array, after: Int32Array] {
+  const bad = (why: string) => badArgument("calibration", `sources other than "chat" for a model ${why}`, "chat");
+  if (!template.exists) throw bad("without a chat template");
   const place = "\u2042question\u2042";
   const frame = template.render([{ role: "user", content: place }]).split(place);
   const [before, after] = frame.map((part) => tokenizer.encode(part));
-  if (frame.length !== 2 || before.length === 0)
-    throw badArgument(
-      "calibration",
-      'sources other than "chat": the model\'s template does not frame questions',
-      "chat",
-    );
+  if (frame.length !== 2 || before.length === 0) throw bad("whose template does not frame questions");
   const least = before.length + after.length + 2;
   if (window < least) throw badArgument("window", `at least ${least} tokens for conversations of this model`, window);
-  const said = await draw(before, Math.max(1, window >> 2), false);
-  return Int32Array.from([...before, ...said, ...after]);
+  return [before, after];
 }
 
 /**
@@ -69,18 +62,21 @@ export async function madeText(
   { threads, window, seed, signal }: ResolvedQuantize,
   report: (done: number) => void,
 ): Promise<Int32Array[]> {
-  if (kind === "chat" && !text.template.exists)
-    throw badArgument("calibration", 'sources other than "chat" for a model without a chat template', kind);
-  await using model: Model = await load(source, { threads, signal, activation: "int8", contextLength: window });
+  const frame = kind === "chat" ? questionFrame(text, window) : undefined;
+  await using model = await load(source, { threads, signal, activation: "int8", contextLength: window });
   const windows: Int32Array[] = [];
   for (let i = from; i < to; i++) {
-    const draw: Draw = async (start, maxTokens, ignoreEos) => {
+    const draw = async (start: Int32Array, maxTokens: number, ignoreEos: boolean) => {
       const sampling = { temperature: 1, topK: 0, topP: 1, minP: 0, typicalP: 1, repetitionPenalty: 1 };
       const options = { ...sampling, seed: seed * 1_000_003 + i, maxTokens, ignoreEos, signal };
       const { tokens, finishReason } = await model.generate(start, options);
       return Int32Array.from(finishReason === "stop" ? tokens.slice(0, -1) : tokens); // without the end
     };
-    const start = (kind === "self" ? opening(text, seed, i) : await question(text, window, draw)).subarray(0, window);
+    // A conversation begins with a question that the model makes up where the user speaks: Magpie (arXiv:2406.08464), section 2.
+    const begun = frame
+      ? Int32Array.from([...frame[0], ...(await draw(frame[0], Math.max(1, window >> 2), false)), ...frame[1]])
+      : opening(text, seed, i);
+    const start = begun.subarray(0, window);
     const left = window - start.length;
     windows.push(Int32Array.from([...start, ...(left > 0 ? await draw(start, left, true) : [])]));
     report(i + 1);

@@ -212,18 +212,13 @@ async function quantize(source: string | undefined, checked: CheckedQuantize): P
   const text = await readTokenizer(model.files, spec.vocab);
   await run.begin(await settingsOf(model, resolved), resolved.resume);
   const all = await textOf(source, text, run, resolved);
-  const some = (tokens: number) => someOf(all, tokens, resolved.window);
+  // Never more than what is there for training: what is behind it is held out.
+  const some = (tokens: number) => someOf(all, Math.min(tokens, resolved.distillTokens), resolved.window);
 
   const plan =
     resolved.budget === undefined
       ? uniformPlan(spec, resolved.bits, resolved.group)
-      : await budgetPlan(
-          model,
-          run,
-          resolved.budget - tables,
-          some(Math.min(surveyTokens, Math.max(resolved.tokens, resolved.distillTokens))),
-          resolved,
-        );
+      : await budgetPlan(model, run, resolved.budget - tables, some(surveyTokens), resolved);
   const described = describePlan(plan, tables);
   resolved.onPlan?.(described);
   const blocks = await quantizeBlocks(model, run, plan, some(resolved.tokens), resolved);

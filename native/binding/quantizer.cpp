@@ -137,7 +137,7 @@ Napi::Value hidden(const Napi::CallbackInfo& info, const Handle& worker) {
 Napi::Value make_quantizer(const Napi::CallbackInfo& info) {
   const Napi::Object options = read_object(info[0], "options");
   QuantizeSource source = read_quantize_source(options);
-  const bool beside = options.Get("beside").ToBoolean();
+  const bool beside = read_flag(options, "beside");
   const Handle worker(new Quantizer{Calibration(std::move(source.spec), std::move(source.sources), source.effort)});
   auto body = [tokens = std::move(source.tokens), lengths = std::move(source.lengths), beside](
                   Calibration& calibration, const std::atomic<bool>* abort) {

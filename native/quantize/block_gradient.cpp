@@ -51,7 +51,7 @@ std::size_t BlockActivations::bytes(const DecoderSpec& spec, long longest) {
 }
 
 BlockGradient::BlockGradient(const DecoderSpec& spec, long longest, const Effort& effort)
-    : spec_(spec), longest_(longest), effort_(effort), product_(effort), weighted_(effort) {}
+    : spec_(spec), longest_(longest), effort_(effort), product_(effort) {}
 
 bool BlockGradient::allocate(const BlockWeights& w) {
   const long L = longest_, hidden = spec_.hidden, q = spec_.heads * spec_.head_dim,
@@ -111,14 +111,15 @@ Result BlockGradient::project_back(const Linear& linear, Part part, const float*
     transpose(d_out, T, linear.rows, linear.rows, effort_, turned_.as<float>());
     const View inputs{in, linear.cols, T, linear.cols, true};
     float* const dW = gradients_.parts[at].as<float>();
-    if (Result done = weighted_.multiply(turned_.as<float>(), linear.rows, T, inputs, dW, linear.cols); !done.ok())
+    if (Result done = product_.multiply(turned_.as<float>(), linear.rows, T, inputs, dW, linear.cols, factors_);
+        !done.ok())
       return done;
   }
   if (d_in == nullptr) return {};
   // d_in = d_out W
   const View back{linear.w.as<float>(), linear.cols, linear.rows, linear.cols, true};
   float* const to = add ? branch_.as<float>() : d_in;
-  if (Result done = weighted_.multiply(d_out, T, linear.rows, back, to, linear.cols); !done.ok()) return done;
+  if (Result done = product_.multiply(d_out, T, linear.rows, back, to, linear.cols, factors_); !done.ok()) return done;
   if (add) over(T * linear.cols, effort_, [&](long i) { d_in[i] += to[i]; });
   return {};
 }
@@ -181,11 +182,11 @@ Result BlockGradient::forward(const BlockWeights& w, long layer, const float* x,
   };
   norm(x, w.attention_norm, kept_->a.as<float>(), T, hidden);
   const bool normed = spec_.qk_norm == QkNorm::kHead;
-  float *const q = (normed ? kept_->q_raw : kept_->q).as<float>(), *const k =
-                                                                       (normed ? kept_->k_raw : kept_->k).as<float>();
-  if (Result done = project(w.parts[kQ], kept_->a.as<float>(), T, weighted_, q); !done.ok()) return done;
-  if (Result done = project(w.parts[kK], kept_->a.as<float>(), T, weighted_, k); !done.ok()) return done;
-  if (Result done = project(w.parts[kV], kept_->a.as<float>(), T, weighted_, kept_->v.as<float>()); !done.ok())
+  float* const q = (normed ? kept_->q_raw : kept_->q).as<float>();
+  float* const k = (normed ? kept_->k_raw : kept_->k).as<float>();
+  if (Result done = project(w.parts[kQ], kept_->a.as<float>(), T, product_, q, factors_); !done.ok()) return done;
+  if (Result done = project(w.parts[kK], kept_->a.as<float>(), T, product_, k, factors_); !done.ok()) return done;
+  if (Result done = project(w.parts[kV], kept_->a.as<float>(), T, product_, kept_->v.as<float>(), factors_); !done.ok())
     return done;
   if (normed) {
     norm(q, w.q_norm, kept_->q.as<float>(), T * H, D);
@@ -203,12 +204,14 @@ Result BlockGradient::forward(const BlockWeights& w, long layer, const float* x,
   }
   const float r = spec_.residual_scale;
   float *const h = kept_->h.as<float>(), *const y = y_.as<float>(), *const branch = branch_.as<float>();
-  if (Result done = project(w.parts[kO], kept_->c.as<float>(), T, weighted_, branch); !done.ok()) return done;
+  if (Result done = project(w.parts[kO], kept_->c.as<float>(), T, product_, branch, factors_); !done.ok()) return done;
   over(T * hidden, effort_, [&](long i) { h[i] = x[i] + r * branch[i]; });
   norm(h, w.mlp_norm, kept_->m.as<float>(), T, hidden);
-  if (Result done = project(w.parts[kGate], kept_->m.as<float>(), T, weighted_, kept_->gate.as<float>()); !done.ok())
+  if (Result done = project(w.parts[kGate], kept_->m.as<float>(), T, product_, kept_->gate.as<float>(), factors_);
+      !done.ok())
     return done;
-  if (Result done = project(w.parts[kUp], kept_->m.as<float>(), T, weighted_, kept_->up.as<float>()); !done.ok())
+  if (Result done = project(w.parts[kUp], kept_->m.as<float>(), T, product_, kept_->up.as<float>(), factors_);
+      !done.ok())
     return done;
   parallel(effort_.threads, [&](int index, int count) {
     const Share mine = share_of(T * spec_.ffn, index, count, 16);
@@ -217,7 +220,8 @@ Result BlockGradient::forward(const BlockWeights& w, long layer, const float* x,
                        kept_->gated.as<float>() + mine.begin, mine.end - mine.begin},
                       effort_.level);
   });
-  if (Result done = project(w.parts[kDown], kept_->gated.as<float>(), T, weighted_, branch); !done.ok()) return done;
+  if (Result done = project(w.parts[kDown], kept_->gated.as<float>(), T, product_, branch, factors_); !done.ok())
+    return done;
   over(T * hidden, effort_, [&](long i) { y[i] = h[i] + r * branch[i]; });
   return {};
 }

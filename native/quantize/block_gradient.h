@@ -59,7 +59,7 @@ class BlockGradient {
   // The gradients of another loss, whose gradient of y is dy [T, hidden]; dy may be gradients().x.
   Result backward_from(const BlockWeights& w, const float* dy, bool want_x);
   // Of the products with weights, from now on; f32 at first.
-  void round(Factors factors) { weighted_.round(factors); }
+  void round(Factors factors) { factors_ = factors; }
   // From now on gradients by matrices are left out, and those by their outputs added to `squares`.
   void only_outputs(OutputSquares* squares) { squares_ = squares; }
   // The loss of y(), without gradients.
@@ -78,7 +78,8 @@ class BlockGradient {
   const DecoderSpec& spec_;
   long longest_;
   Effort effort_;
-  Product product_, weighted_;
+  Product product_;
+  Factors factors_ = Factors::kF32;
   BlockGradients gradients_;
   OutputSquares* squares_ = nullptr;
   BlockActivations own_;

@@ -7,9 +7,9 @@
 
 namespace outrider::quantize {
 
-Result project(const Linear& linear, const float* in, long T, Product& product, float* out) {
+Result project(const Linear& linear, const float* in, long T, Product& product, float* out, Factors factors) {
   const View w{linear.w.as<float>(), linear.rows, linear.cols, linear.cols};
-  if (Result done = product.multiply(in, T, linear.cols, w, out, linear.rows); !done.ok()) return done;
+  if (Result done = product.multiply(in, T, linear.cols, w, out, linear.rows, factors); !done.ok()) return done;
   if (linear.bias.empty()) return {};
   over(T, product.effort(), [&](long t) {
     for (long m = 0; m < linear.rows; ++m) out[t * linear.rows + m] += linear.bias[static_cast<std::size_t>(m)];

@@ -26,7 +26,8 @@ struct Linear {
 };
 
 // out [T, rows] = in [T, cols] w^T + bias
-Result project(const Linear& linear, const float* in, long T, Product& product, float* out);
+Result project(const Linear& linear, const float* in, long T, Product& product, float* out,
+               Factors factors = Factors::kF32);
 
 // out [T, cols] = rows of the table that the tokens name, times `scale`.
 void embed(const Linear& table, const std::int32_t* tokens, long T, float scale, float* out);

@@ -53,12 +53,10 @@ Result HeadGradient::each_chunk(const Task& task, bool train, const Rows& rows) 
   for (long begin = 0; begin < task.T; begin += rows_) {
     if (task.abort != nullptr && task.abort->load()) return Result::error(Status::kAborted, "aborted");
     const long count = std::min(rows_, task.T - begin), at = begin * hidden_;
-    product_.round(factors_);
-    if (Result done = product_.multiply(z + at, count, hidden_, head, own, vocab_); !done.ok()) return done;
+    if (Result done = product_.multiply(z + at, count, hidden_, head, own, vocab_, factors_); !done.ok()) return done;
     if (Result done = rows(begin, count); !done.ok()) return done;
     if (!train) continue;
-    product_.round(factors_);
-    if (Result done = product_.multiply(own, count, vocab_, back, dz_.as<float>() + at, hidden_); !done.ok())
+    if (Result done = product_.multiply(own, count, vocab_, back, dz_.as<float>() + at, hidden_, factors_); !done.ok())
       return done;
   }
   if (train)
@@ -72,7 +70,6 @@ Result HeadGradient::run(const Task& task, bool train, double* loss) {
   std::vector<double> losses(static_cast<std::size_t>(task.T));
   const float by = scale_ / static_cast<float>(task.T);  // the gradient by logits is s (p - p*) / T
   const auto rows = [&](long begin, long count) -> Result {
-    product_.round(Factors::kF32);
     if (Result done = product_.multiply(task.teacher + begin * hidden_, count, hidden_, teacher_head, teacher, vocab_);
         !done.ok()) {
       return done;

@@ -33,15 +33,13 @@ enum class Factors : std::uint8_t { kF32, kBF16 };
 class Product {
  public:
   explicit Product(const Effort& effort) : effort_(effort) {}
-  // From now on; kF32 at first.
-  void round(Factors factors) { factors_ = effort_.level == Level::kAvx512 ? factors : Factors::kF32; }
   // x: [N, K], rows x_stride apart; w: M rows, K cols; out: [N, M], rows out_stride apart, must not overlap x or w.
-  Result multiply(const float* x, long N, long x_stride, const View& w, float* out, long out_stride);
+  Result multiply(const float* x, long N, long x_stride, const View& w, float* out, long out_stride,
+                  Factors factors = Factors::kF32);
   [[nodiscard]] const Effort& effort() const { return effort_; }
 
  private:
   Effort effort_;
-  Factors factors_ = Factors::kF32;
   Buffer packed_, prepared_;
 };
 

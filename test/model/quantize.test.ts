@@ -155,7 +155,7 @@ test("killed at any moment, it resumes to the same files", async () => {
   const out = fresh();
   const training = ["--block-epochs", "1", "--distill-steps", "6", "--distill-tokens", "256"];
   const sizes = ["--tokens", "256", "--window", "64", "--rounds", "2", ...training];
-  const args = ["quantize", "--out", out, "--calibration", text, ...sizes];
+  const args = ["quantize", tinyModel, "--out", out, "--calibration", text, ...sizes];
   const done = () => existsSync(path.join(out, "config.json")) && !existsSync(path.join(out, ".quantize"));
   // The first dies before anything, later ones ever further on.
   for (let round = 0; round < 12 && !done(); round++) {
