@@ -385,8 +385,14 @@ export interface QuantizedMatrix {
   rounded: number;
 }
 
+/** A native object with memory of its own; one call at a time. */
+interface NativeWorker {
+  /** Frees it all; calls after that are refused. Nothing happens the second time. */
+  dispose(): void;
+}
+
 /** A model on its way to few bits, block by block. */
-export interface NativeQuantizer {
+export interface NativeQuantizer extends NativeWorker {
   /** The next block. */
   block(plan: BlockPlan): NativeJob<QuantizedBlock> & { progress(): number };
   /** Embedding or head, rounded to nearest; f16 values `[rows, cols]` for 16 bits. */
@@ -396,7 +402,7 @@ export interface NativeQuantizer {
 }
 
 /** What each matrix costs at each number of bits. */
-export interface NativeSurveyor {
+export interface NativeSurveyor extends NativeWorker {
   /**
    * Of the last block that is left: costs of q, k, v, o, gate, up, down at each option, in nats a token; in parts of the output's energy
    * for families that have no backward pass.
@@ -411,7 +417,7 @@ export interface TrainedBlock {
 }
 
 /** A quantised model in end-to-end distillation. Losses are KL divergences from the original, in nats a token. */
-export interface NativeDistiller {
+export interface NativeDistiller extends NativeWorker {
   /** The next block; norms are the model's if absent. */
   block(block: {
     parts: (Pick<MatrixPlan, "bits" | "group"> & Pick<QuantizedMatrix, "codes" | "scale" | "zero">)[];

@@ -105,11 +105,15 @@ async function survey(source: Source, tokens: CalibrationTokens, options: Resolv
   );
   const costs: number[][][] = [];
   const start = performance.now();
-  for (let done = 1; done <= total; done++) {
-    const block = await settle(surveyor.block(choices), signal, () => false);
-    costs.unshift(block.map((part) => Array.from(part)));
-    const secondsLeft = ((performance.now() - start) / 1e3 / done) * (total - done);
-    onProgress?.({ phase: "plan", done, total, secondsLeft });
+  try {
+    for (let done = 1; done <= total; done++) {
+      const block = await settle(surveyor.block(choices), signal, () => false);
+      costs.unshift(block.map((part) => Array.from(part)));
+      const secondsLeft = ((performance.now() - start) / 1e3 / done) * (total - done);
+      onProgress?.({ phase: "plan", done, total, secondsLeft });
+    }
+  } finally {
+    surveyor.dispose();
   }
   return costs;
 }

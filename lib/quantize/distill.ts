@@ -20,6 +20,7 @@ const rough = 0.1;
 const checkpointSeconds = 120;
 
 const stateName = "distillation";
+const never = () => false;
 
 interface Progress {
   /** Hash of the tokens and the options. */
@@ -44,30 +45,42 @@ export interface Distilled {
  */
 export async function distil(
   { config, weights }: Source,
-  { threads, seed, embeddings, distillSteps: steps, signal, onProgress }: ResolvedQuantize,
+  options: ResolvedQuantize,
   run: Run,
   tokens: CalibrationTokens,
   block: (layer: number) => Promise<FinishedBlock<unknown>>,
 ): Promise<Distilled | undefined> {
+  const { threads, seed, embeddings, distillSteps: steps, signal } = options;
   const { spec } = config;
-  const never = () => false;
-  const options = { tableBits: embeddings, tableGroup: embeddingGroup, seed, rate, steps };
+  const tables = { tableBits: embeddings, tableGroup: embeddingGroup };
   const source = { spec, weights: weights.weights, files: weights.files };
-  const report = (done: number, secondsLeft?: number) =>
-    onProgress?.({ phase: "distillation", done, total: steps, secondsLeft });
-  report(0);
-  let distiller: NativeDistiller;
+  options.onProgress?.({ phase: "distillation", done: 0, total: steps });
+  let distiller: NativeDistiller | undefined;
   try {
-    distiller = await settle(native.distiller({ ...source, ...tokens, threads, ...options }), signal, never);
+    const job = native.distiller({ ...source, ...tokens, threads, ...tables, seed, rate, steps });
+    distiller = await settle(job, signal, never);
     for (let l = 0; l < spec.layers.length; l++) {
       const { matrices, norms } = await block(l);
       await settle(distiller.block({ parts: matrices, norms }), signal, never);
     }
+    await settle(distiller.ready(), signal, never);
+    return await train(distiller, spec.layers.length, options, run, tokens);
   } catch (error) {
     if (error instanceof OutriderError && error.code === "OUTRIDER_UNSUPPORTED") return undefined;
     throw error;
+  } finally {
+    distiller?.dispose();
   }
-  await settle(distiller.ready(), signal, never);
+}
+
+async function train(
+  distiller: NativeDistiller,
+  layers: number,
+  { seed, embeddings, distillSteps: steps, signal, onProgress }: ResolvedQuantize,
+  run: Run,
+  tokens: CalibrationTokens,
+): Promise<Distilled | undefined> {
+  const options = { tableBits: embeddings, tableGroup: embeddingGroup, seed, rate, steps };
   const of = createHash("sha256")
     .update(JSON.stringify([options, tokens.lengths.length]))
     .update(tokens.tokens)
@@ -89,7 +102,8 @@ export async function distil(
       throw error;
     }
     const now = performance.now();
-    report(step + 1, ((now - start) / 1e3 / (step + 1 - from)) * (steps - step - 1));
+    const secondsLeft = ((now - start) / 1e3 / (step + 1 - from)) * (steps - step - 1);
+    onProgress?.({ phase: "distillation", done: step + 1, total: steps, secondsLeft });
     if (now - saved < checkpointSeconds * 1e3 && step + 1 < steps) continue;
     await save(step + 1);
     saved = now;
@@ -99,7 +113,7 @@ export async function distil(
   if (!(after < before)) return undefined;
   return {
     divergence: { before, after },
-    blocks: spec.layers.map((_, l) => distiller.take(l)),
+    blocks: Array.from({ length: layers }, (_, l) => distiller.take(l)),
     finalNorm: distiller.finalNorm(),
   };
 }

@@ -149,7 +149,7 @@ async function quantizeBlocks(
   tokens: CalibrationTokens,
   options: ResolvedQuantize,
 ): Promise<BlockReport[]> {
-  const { threads, method, blockEpochs, signal, onProgress } = options;
+  const { threads, method, blockEpochs, signal } = options;
   const { spec } = source.config;
   const { weights, files } = source.weights;
   const beside = method === "decoupleq" || blockEpochs > 0;
@@ -158,7 +158,21 @@ async function quantizeBlocks(
     signal,
     () => false,
   );
-  if (!(await run.has("tables"))) await writeTables(quantizer, source, run, options);
+  try {
+    if (!(await run.has("tables"))) await writeTables(quantizer, source, run, options);
+    return await eachBlock(quantizer, run, plan, options);
+  } finally {
+    quantizer.dispose();
+  }
+}
+
+async function eachBlock(
+  quantizer: NativeQuantizer,
+  run: Run,
+  plan: readonly (readonly MatrixShape[])[],
+  options: ResolvedQuantize,
+): Promise<BlockReport[]> {
+  const { onProgress } = options;
   const total = plan.length * parts.length;
   const blocks: BlockReport[] = [];
   let [solved, seconds] = [0, 0];

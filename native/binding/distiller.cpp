@@ -34,8 +34,8 @@ Napi::Value run_loss(Napi::Env env, const Handle& worker, Inner inner) {
 Napi::Value add_block(const Napi::CallbackInfo& info, const Handle& worker) {
   const Napi::Env env = info.Env();
   worker->check_idle(env);
-  const DecoderSpec& spec = worker->object.spec();
-  if (worker->object.blocks() >= static_cast<long>(spec.layers.size()))
+  const DecoderSpec& spec = worker->object().spec();
+  if (worker->object().blocks() >= static_cast<long>(spec.layers.size()))
     throw_error(env, Status::kArgument, "Expected no more blocks than the model has");
   const Napi::Object from = read_object(info[0], "block");
   const Napi::Array parts = read_array(from, "parts");
@@ -56,7 +56,8 @@ Napi::Value add_block(const Napi::CallbackInfo& info, const Handle& worker) {
 // (sequence) => { promise: { loss, blocks: [{ scale, middle: of each part, norms }], finalNorm }, abort() }, for tests
 Napi::Value gradients(const Napi::CallbackInfo& info, const Handle& worker) {
   const Napi::Env env = info.Env();
-  const long sequence = take_integer(info[0], "sequence", 0, static_cast<long>(worker->object.sequences()) - 1);
+  worker->check_idle(env);
+  const long sequence = take_integer(info[0], "sequence", 0, static_cast<long>(worker->object().sequences()) - 1);
   auto loss = std::make_shared<double>(0);
   return Distiller::run(
       env, worker,
@@ -64,7 +65,7 @@ Napi::Value gradients(const Napi::CallbackInfo& info, const Handle& worker) {
         return distillation.gradients(static_cast<std::size_t>(sequence), abort, loss.get());
       },
       [worker, loss](Napi::Env own) {
-        const Distillation& distillation = worker->object;
+        const Distillation& distillation = worker->object();
         Napi::Array blocks = Napi::Array::New(own);
         for (long layer = 0; layer < distillation.blocks(); ++layer) {
           Napi::Array scale = Napi::Array::New(own), middle = Napi::Array::New(own);
@@ -93,7 +94,7 @@ Napi::Value gradients(const Napi::CallbackInfo& info, const Handle& worker) {
 Napi::Value take(const Napi::CallbackInfo& info, const Handle& worker) {
   const Napi::Env env = info.Env();
   worker->check_idle(env);
-  Distillation& distillation = worker->object;
+  Distillation& distillation = worker->object();
   const long layer = take_integer(info[0], "layer", 0, distillation.blocks() - 1);
   Napi::Array parts = Napi::Array::New(env);
   for (int part = 0; part < kParts; ++part) {
@@ -114,7 +115,7 @@ Napi::Value take(const Napi::CallbackInfo& info, const Handle& worker) {
 Napi::Value state(const Napi::CallbackInfo& info, const Handle& worker) {
   const Napi::Env env = info.Env();
   worker->check_idle(env);
-  const auto all = worker->object.state();
+  const auto all = worker->object().state();
   std::size_t count = 0;
   for (const std::vector<float>* values : all) count += values->size();
   auto array = Napi::Float32Array::New(env, count);
@@ -127,7 +128,7 @@ Napi::Value state(const Napi::CallbackInfo& info, const Handle& worker) {
 Napi::Value restore(const Napi::CallbackInfo& info, const Handle& worker) {
   const Napi::Env env = info.Env();
   worker->check_idle(env);
-  const auto all = worker->object.state();
+  const auto all = worker->object().state();
   long count = 0;
   for (const std::vector<float>* values : all) count += static_cast<long>(values->size());
   const auto from = copy_array<float>(info[0], count, "state");
@@ -137,7 +138,7 @@ Napi::Value restore(const Napi::CallbackInfo& info, const Handle& worker) {
     std::copy_n(at, values->size(), values->begin());
     at += static_cast<long>(values->size());
   }
-  worker->object.restored(steps);
+  worker->object().restored(steps);
   return env.Undefined();
 }
 
@@ -164,16 +165,17 @@ Napi::Value wrap(Napi::Env env, const Handle& worker) {
   method("gradients", gradients);
   method("round", [](const Napi::CallbackInfo& info, const Handle& own) {
     own->check_idle(info.Env());
-    own->object.round();
+    own->object().round();
     return info.Env().Undefined();
   });
   method("take", take);
   method("finalNorm", [](const Napi::CallbackInfo& info, const Handle& own) {
     own->check_idle(info.Env());
-    return to_typed<Napi::Float32Array>(info.Env(), own->object.final_norm());
+    return to_typed<Napi::Float32Array>(info.Env(), own->object().final_norm());
   });
   method("state", state);
   method("restore", restore);
+  Distiller::disposable(out, worker);
   return out;
 }
 
@@ -189,8 +191,8 @@ Napi::Value make_distiller(const Napi::CallbackInfo& info) {
   options.steps = take_integer(from.Get("steps"), "steps", 1);
   const int bits = take_table_bits(from.Get("tableBits"), "tableBits");
   const long group = take_integer(from.Get("tableGroup"), "tableGroup", 1);
-  const Handle worker(
-      new Distiller{Distillation(std::move(source.spec), std::move(source.sources), source.effort, options)});
+  const Handle worker(new Distiller{
+      std::make_unique<Distillation>(std::move(source.spec), std::move(source.sources), source.effort, options)});
   auto body = [tokens = std::move(source.tokens), lengths = std::move(source.lengths), bits, group](
                   Distillation& distillation, const std::atomic<bool>* abort) {
     return distillation.begin(tokens, lengths, bits, group, abort);

@@ -71,8 +71,8 @@ Napi::Object block_object(Napi::Env env, const quantize::BlockOutcome& outcome) 
 Napi::Value block(const Napi::CallbackInfo& info, const Handle& worker) {
   const Napi::Env env = info.Env();
   worker->check_idle(env);
-  const DecoderSpec& spec = worker->object.spec();
-  const long layer = worker->object.next_layer();
+  const DecoderSpec& spec = worker->object().spec();
+  const long layer = worker->object().next_layer();
   if (layer >= static_cast<long>(spec.layers.size()))
     throw_error(env, Status::kArgument, "Expected no more blocks than the model has");
   const Napi::Object from = read_object(info[0], "plan");
@@ -94,7 +94,7 @@ Napi::Value block(const Napi::CallbackInfo& info, const Handle& worker) {
                     [outcome](Napi::Env own) { return block_object(own, *outcome); })
                     .As<Napi::Object>();
   Quantizer::method(handle, worker, "progress", [](const Napi::CallbackInfo& call, const Handle& own) {
-    return Napi::Number::New(call.Env(), own->object.matrices_done.load());
+    return Napi::Number::New(call.Env(), own->owned ? own->object().matrices_done.load() : kParts);
   });
   return handle;
 }
@@ -104,7 +104,7 @@ Napi::Value table(const Napi::CallbackInfo& info, const Handle& worker) {
   const Napi::Env env = info.Env();
   worker->check_idle(env);
   const bool head = info[0].ToString().Utf8Value() == "head";
-  if (head && !worker->object.has_head()) wrong(env, "a model with a head of its own", "table");
+  if (head && !worker->object().has_head()) wrong(env, "a model with a head of its own", "table");
   const int bits = take_table_bits(info[1], "bits");
   const long group = take_integer(info[2], "group", 1);
   struct Table {
@@ -126,7 +126,7 @@ Napi::Value table(const Napi::CallbackInfo& info, const Handle& worker) {
 // () => hidden states of all tokens before the next block, [T, hidden]
 Napi::Value hidden(const Napi::CallbackInfo& info, const Handle& worker) {
   worker->check_idle(info.Env());
-  const Calibration& calibration = worker->object;
+  const Calibration& calibration = worker->object();
   const auto count = static_cast<std::size_t>(calibration.tokens() * calibration.spec().hidden);
   auto array = Napi::Float32Array::New(info.Env(), count);
   std::copy_n(calibration.hidden(), count, array.Data());
@@ -138,7 +138,8 @@ Napi::Value make_quantizer(const Napi::CallbackInfo& info) {
   const Napi::Object options = read_object(info[0], "options");
   QuantizeSource source = read_quantize_source(options);
   const bool beside = read_flag(options, "beside");
-  const Handle worker(new Quantizer{Calibration(std::move(source.spec), std::move(source.sources), source.effort)});
+  const Handle worker(
+      new Quantizer{std::make_unique<Calibration>(std::move(source.spec), std::move(source.sources), source.effort)});
   auto body = [tokens = std::move(source.tokens), lengths = std::move(source.lengths), beside](
                   Calibration& calibration, const std::atomic<bool>* abort) {
     return calibration.begin(tokens, lengths, beside, abort);
@@ -148,6 +149,7 @@ Napi::Value make_quantizer(const Napi::CallbackInfo& info) {
     Quantizer::method(out, worker, "block", block);
     Quantizer::method(out, worker, "table", table);
     Quantizer::method(out, worker, "hidden", hidden);
+    Quantizer::disposable(out, worker);
     return out;
   });
 }

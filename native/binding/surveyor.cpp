@@ -17,7 +17,7 @@ using Surveyor = Worker<Survey>;
 Napi::Value block(const Napi::CallbackInfo& info, const Surveyor::Handle& worker) {
   const Napi::Env env = info.Env();
   worker->check_idle(env);
-  if (worker->object.blocks_left() < 1) throw_error(env, Status::kArgument, "Expected a block that is left");
+  if (worker->object().blocks_left() < 1) throw_error(env, Status::kArgument, "Expected a block that is left");
   if (!info[0].IsArray()) wrong(env, "an array", "options");
   const auto list = info[0].As<Napi::Array>();
   std::vector<quantize::SurveyOption> options;
@@ -47,7 +47,8 @@ Napi::Value make_surveyor(const Napi::CallbackInfo& info) {
   const Napi::Object from = read_object(info[0], "options");
   QuantizeSource source = read_quantize_source(from);
   const auto seed = static_cast<std::uint64_t>(take_integer(from.Get("seed"), "seed"));
-  const Surveyor::Handle worker(new Surveyor{Survey(std::move(source.spec), std::move(source.sources), source.effort)});
+  const Surveyor::Handle worker(
+      new Surveyor{std::make_unique<Survey>(std::move(source.spec), std::move(source.sources), source.effort)});
   auto body = [tokens = std::move(source.tokens), lengths = std::move(source.lengths), seed](
                   Survey& survey, const std::atomic<bool>* abort) {
     return survey.begin(tokens, lengths, seed, abort);
@@ -55,6 +56,7 @@ Napi::Value make_surveyor(const Napi::CallbackInfo& info) {
   return Surveyor::run(env, worker, std::move(body), [worker](Napi::Env own) {
     Napi::Object out = Napi::Object::New(own);
     Surveyor::method(out, worker, "block", block);
+    Surveyor::disposable(out, worker);
     return out;
   });
 }

@@ -13,14 +13,18 @@ namespace outrider::binding {
 
 template <typename T>
 struct Worker {
-  T object;
+  std::unique_ptr<T> owned;  // nothing once disposed of
   bool busy = false;
 
   using Handle = std::shared_ptr<Worker>;
   using Body = std::function<Result(T&, const std::atomic<bool>*)>;
   using Made = std::function<Napi::Value(Napi::Env)>;
 
+  // Of a worker that check_idle() has let through.
+  [[nodiscard]] T& object() const { return *owned; }
+
   void check_idle(Napi::Env env) const {
+    if (owned == nullptr) throw_error(env, Status::kDisposed, "Expected a live worker, received one that was disposed");
     if (busy) throw_error(env, Status::kBusy, "Expected one call at a time");
   }
 
@@ -38,6 +42,16 @@ struct Worker {
     object.Set(name, Napi::Function::New(object.Env(), call, name));
   }
 
+  // The method dispose(): memory that garbage collection knows nothing of goes back at once.
+  static void disposable(Napi::Object object, const Handle& worker) {
+    method(object, worker, "dispose", [](const Napi::CallbackInfo& info, const Handle& own) {
+      if (own->owned == nullptr) return info.Env().Undefined();
+      own->check_idle(info.Env());
+      own->owned.reset();
+      return info.Env().Undefined();
+    });
+  }
+
  private:
   class Call final : public PromiseJob {
    public:
@@ -46,7 +60,7 @@ struct Worker {
 
    private:
     void claim() override { worker_->busy = true; }
-    Result work(Workspace&, bool*) override { return body_(worker_->object, &abort); }
+    Result work(Workspace&, bool*) override { return body_(worker_->object(), &abort); }
     void release(bool) override { worker_->busy = false; }
     Napi::Value value(Napi::Env env) override { return made_(env); }
 

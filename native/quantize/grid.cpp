@@ -72,9 +72,10 @@ void round_to_grid(const float* W, const Shape& s, const Grid& grid, int threads
   over_groups(s, threads, [&](long m, long g) {
     const auto at = static_cast<std::size_t>(m * s.G + g);
     const float scale = grid.scale[at], zero = grid.zero[at];
-    for (long k = g * s.group; k < s.group_end(g); ++k) {
-      q[m * s.d + k] = static_cast<std::int8_t>(nearest(W[m * s.d + k], scale, zero, s.low(), s.high()));
-    }
+    // Copies: for all the compiler knows, codes of one byte may be part of anything.
+    const int low = s.low(), high = s.high();
+    const long begin = m * s.d + g * s.group, end = m * s.d + s.group_end(g);
+    for (long i = begin; i < end; ++i) q[i] = static_cast<std::int8_t>(nearest(W[i], scale, zero, low, high));
   });
 }
 

@@ -51,11 +51,16 @@ void over_groups(const Shape& shape, int threads, const Body& body) {
   });
 }
 
-// The nearest level, ties upwards; a scale too small to divide by counts as 1e-15 with its sign.
+// The nearest level, ties upwards, the lowest for NaN; a scale too small to divide by counts as 1e-15 with its sign.
+// Without a branch or std::floor, which is a call, so that compilers make vectors of loops over it.
 inline int nearest(float w, float scale, float zero, int low, int high) {
   const float divisor = std::fabs(scale) < 1e-15f ? (scale < 0 ? -1e-15f : 1e-15f) : scale;
-  const float q = std::floor((w - zero) / divisor + 0.5f);
-  return q >= static_cast<float>(high) ? high : q > static_cast<float>(low) ? static_cast<int>(q) : low;
+  const auto least = static_cast<float>(low), most = static_cast<float>(high);
+  float q = (w - zero) / divisor + 0.5f;
+  q = q > least ? q : least;
+  q = q < most ? q : most;
+  const int code = static_cast<int>(q);
+  return code - (static_cast<float>(code) > q ? 1 : 0);
 }
 
 // Smallest and largest weight of each group, widened to hold 0; [-1, 1] if both are 0. [M, G] each.
