@@ -6,19 +6,13 @@
 // table): the mean over tokens of |x - x*|^2 / |x*|^2, x* what the original carries behind these blocks. Rows:
 // { id, tokens, heldOut, calibration, secondsPerBlock }, `calibration` the same error on the calibration tokens. Needs the folder of
 // shared models.
-import { readFileSync, writeFileSync } from "node:fs";
+import { writeFileSync } from "node:fs";
 import os from "node:os";
 import path from "node:path";
 import { parseArgs } from "node:util";
-import { load } from "outrider";
-import { readTokenizer } from "../dist/generate/open.js";
-import { settle } from "../dist/model/runtime.js";
 import { native } from "../dist/native.js";
-import { calibrationText, someOf } from "../dist/quantize/calibration.js";
-import { openModel } from "../dist/quantize/model.js";
+import { held, root, say, source, textOf, threads, wait } from "./quality-setup.mjs";
 
-const root = path.resolve(import.meta.dirname, "..");
-const shared = path.resolve(process.env.OUTRIDER_SHARED ?? path.join(root, "../shared"));
 const { values } = parseArgs({
   options: {
     only: { type: "string" },
@@ -27,15 +21,14 @@ const { values } = parseArgs({
   },
 });
 const blocks = Number(values.blocks);
-const sourcePath = path.join(shared, "models/smollm2-135m-instruct");
-const foreign = path.join(shared, "text/sotu-calibration.txt");
-const threads = 2;
 
 const base = { from: ["self", "foreign"], tokens: 32768, window: 512, epochs: 2, rate: 0.005, beside: true };
 const recipes = {
   base,
   "self only": { ...base, from: ["self"] },
   "foreign only": { ...base, from: ["foreign"] },
+  "conversations only": { ...base, from: ["chat"] },
+  "a third of each": { ...base, from: ["chat", "self", "foreign"] },
   "self from one opening": { ...base, from: ["one opening", "foreign"] },
   "16384 tokens": { ...base, tokens: 16384 },
   "65536 tokens": { ...base, tokens: 65536 },
@@ -50,49 +43,20 @@ const recipes = {
 const wanted = Object.entries(recipes).filter(([id]) => values.only === undefined || id === values.only);
 if (wanted.length === 0) throw new Error(`Expected one of ${Object.keys(recipes).join(", ")} for --only`);
 
-const source = await openModel(sourcePath);
 const { spec } = source.config;
 const { weights, files } = source.weights;
-const tokenizer = await readTokenizer(source.files, spec.vocab);
-const say = (line) => process.stderr.write(`${line}\n`);
-
-const known = new Map();
-/** Windows of one kind of text, as many as that. */
-async function windows(kind, window, count) {
-  const key = `${kind} ${window}`;
-  const have = known.get(key) ?? [];
-  if (have.length >= count) return have.slice(0, count);
-  if (kind === "one opening") {
-    const model = await load(sourcePath, { contextLength: window });
-    const start = model.tokenize("<|im_start|>");
-    const sampling = { ignoreEos: true, temperature: 1, topK: 0, topP: 1, minP: 0 };
-    for (let i = have.length; i < count; i++) {
-      const { tokens } = await model.generate(start, { ...sampling, maxTokens: window - start.length, seed: i });
-      have.push(Int32Array.from([...start, ...tokens]));
-    }
-    await model.dispose();
-    known.set(key, have);
-    return have;
-  }
-  const tokens = count * window;
-  const options = { calibration: [kind === "self" ? "self" : foreign], window, tokens, distillTokens: tokens, seed: 0 };
-  const [made] = await calibrationText(sourcePath, tokenizer, { ...options, threads }, [have]);
-  known.set(key, made);
-  return made;
-}
-
-const open = (text, beside) =>
-  settle(native.quantizer({ spec, weights, files, ...text, threads, beside }), undefined, () => false);
+const open = (text, beside) => wait(native.quantizer({ spec, weights, files, ...text, threads, beside }));
 const plan = (part) =>
   Array.from({ length: 7 }, () => ({ bits: 2, group: 64, method: "decoupleq", rounds: 8, ...part }));
-const step = (quantizer, block) =>
-  settle(quantizer.block({ epochs: 0, rate: 0, seed: 0, ...block }), undefined, () => false);
+const step = (quantizer, block) => wait(quantizer.block({ epochs: 0, rate: 0, seed: 0, ...block }));
 
 /** What the original carries behind the blocks. */
 async function original(text) {
   const quantizer = await open(text, false);
   for (let l = 0; l < blocks; l++) await step(quantizer, { parts: plan({ bits: 16 }) });
-  return quantizer.hidden();
+  const hidden = quantizer.hidden();
+  quantizer.dispose();
+  return hidden;
 }
 
 function error(found, expected) {
@@ -109,19 +73,11 @@ function error(found, expected) {
   return Number(mean.toPrecision(4));
 }
 
-const golden = JSON.parse(readFileSync(path.join(shared, "golden/smollm2-135m-instruct/perplexity.json"), "utf8"));
-const unseen = tokenizer.tokenizer.encode(readFileSync(path.join(shared, "text", golden.text), "utf8"));
-const probe = Array.from({ length: 8 }, (_, i) =>
-  unseen.subarray((golden.windows + 4 * i) * 1024, (golden.windows + 4 * i + 1) * 1024),
-);
-const held = someOf([probe], 8 * 1024, 1024);
 const heldOriginal = await original(held);
 
 const rows = [];
 for (const [id, { from, tokens, window, epochs, rate, beside }] of wanted) {
-  const sources = [];
-  for (const kind of from) sources.push(await windows(kind, window, Math.round(tokens / window / from.length)));
-  const text = someOf(sources, tokens, window);
+  const text = await textOf(from, tokens, window);
   const quantizer = await open(text, beside);
   const checker = await open(held, false);
   let seconds = 0;
@@ -134,6 +90,7 @@ for (const [id, { from, tokens, window, epochs, rate, beside }] of wanted) {
   }
   const calibration = error(quantizer.hidden(), await original(text));
   const heldOut = error(checker.hidden(), heldOriginal);
+  for (const each of [quantizer, checker]) each.dispose();
   const row = {
     id,
     tokens: text.tokens.length,

@@ -2,7 +2,7 @@ import { load } from "../../dist/index.js";
 import { serve } from "./serve.mjs";
 
 const [file, threads] = process.argv.slice(2);
-const model = await load(file, { threads: Number(threads) });
+const model = await load(file || undefined, { threads: Number(threads) });
 const forever = 1 << 20;
 serve((ids, count) =>
   model.stream(ids, {

@@ -3,7 +3,7 @@
 // our 2 bits in groups of 64 against Q2_K; `tl-q4` (Q4_0), `tl-q8` (Q8_0) and `tl-f16` (F16) are one GGUF file for both, where Q4_0 and
 // Q8_0 are our symmetric 4 and 8 bits in groups of 32. `tl-q2/decode-16k` decodes behind 16384 tokens. Each library runs in a process of its own; the
 // two take turns. --model FILE measures another GGUF file, --only NAME one of the models.
-import { fork, spawnSync } from "node:child_process";
+import { spawnSync } from "node:child_process";
 import { existsSync } from "node:fs";
 import path from "node:path";
 import { interleave } from "../measure.mjs";
@@ -20,28 +20,6 @@ function install(say) {
   const args = ["install", "--no-save", "--ignore-scripts", "--omit=optional", "--no-audit", "--no-fund"];
   const { status } = spawnSync("npm", args, { cwd: here, stdio: ["ignore", "ignore", "inherit"] });
   if (status !== 0) throw new Error(`Cannot install the peers: run npm ${args.join(" ")} in bench/peers`);
-}
-
-/** A child process that measures one library: ask(task, options) gives tokens/s. */
-async function start(script, file, threads, contextSize) {
-  const child = fork(path.join(here, script), [file, String(threads), String(contextSize)], {
-    stdio: ["ignore", "ignore", "inherit", "ipc"],
-  });
-  const next = () =>
-    new Promise((resolve, reject) => {
-      const failed = (code) => reject(new Error(`${script} ended with ${code}`));
-      child.once("exit", failed);
-      child.once("message", (message) => {
-        child.off("exit", failed);
-        resolve(message);
-      });
-    });
-  await next();
-  const ask = (task, options = {}) => {
-    child.send({ task, ...options });
-    return next();
-  };
-  return { ask, stop: () => child.kill() };
 }
 
 /** What is compared: our file, the peer's, and how deep a context is decoded in the end. */

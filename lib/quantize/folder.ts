@@ -39,7 +39,11 @@ async function writeTokenizer(files: ModelFiles, out: string): Promise<void> {
     const { description, config } = ggufTokenizerFiles(files.metadata ?? new Map());
     const { end_ids: _, ...rest } = config;
     await writeText(path.join(out, "tokenizer.json"), JSON.stringify(description));
-    await writeText(path.join(out, "tokenizer_config.json"), json(rest));
+    // Without it, transformers goes by the family and puts another pre-tokenizer in.
+    await writeText(
+      path.join(out, "tokenizer_config.json"),
+      json({ tokenizer_class: "PreTrainedTokenizerFast", ...rest }),
+    );
     return;
   }
   for (const name of tokenizerFiles) {
