@@ -1,8 +1,10 @@
-// Models to measure: the default one, and SmolLM2 where the folder of shared models is.
+// Models to measure: the tiny one of the tests, the default one, and SmolLM2 in Q4_1 where the folder of shared models is.
 import { existsSync } from "node:fs";
 import path from "node:path";
 
 const shared = path.resolve(process.env.OUTRIDER_SHARED ?? path.join(import.meta.dirname, "../../shared"));
+
+const tiny = path.resolve(import.meta.dirname, "../test/fixtures/tiny");
 
 /** SmolLM2 135M Q4_1, or undefined. */
 export function smollm2() {
@@ -14,5 +16,5 @@ export function smollm2() {
 export function modelFiles(file) {
   if (file !== undefined) return [[path.basename(file).replace(/\.gguf$/, ""), file]];
   const found = smollm2();
-  return [["default", undefined], ...(found ? [["smollm2", found]] : [])];
+  return [["tiny", tiny], ["default", undefined], ...(found ? [["smollm2", found]] : [])];
 }

@@ -1,8 +1,12 @@
-// docs/quality.md from the results of `npm run quality`.
-import { writeFileSync } from "node:fs";
+// docs/quality.md from the results of `npm run quality` and `npm run quality:prompts`.
+import { existsSync, readFileSync, writeFileSync } from "node:fs";
 import path from "node:path";
 
 const root = path.resolve(import.meta.dirname, "..");
+const read = (name) => {
+  const file = path.join(root, "bench/results", name);
+  return existsSync(file) ? JSON.parse(readFileSync(file, "utf8")) : undefined;
+};
 
 // llama.cpp's quantisers on the same weights, windows and protocol, with an importance matrix: their figures.
 const theirs = [
@@ -15,18 +19,39 @@ const theirs = [
   ["Q4_K_S", 4.53, 48.6, 0.006],
 ];
 
-/** Writes docs/quality.md of what bench/results/quality.json holds. */
-export function report({ rows, float, windows, window }) {
+const quote = (text) => text.trim().split("\n").map((line) => `> ${line}`.trimEnd()).join("\n"); // biome-ignore format: one line
+
+function conversations({ answers, sampling, cpu, date }) {
+  const parts = answers.map(
+    ({ prompt, float, small }) =>
+      `**${prompt}**\n\nOriginal:\n\n${quote(float)}\n\nDefault model:\n\n${quote(small)}\n`,
+  );
+  return `
+## Ten prompts
+
+The original in float arithmetic and the default model as \`load()\` runs it, each asked the same in a conversation of its own, sampled with
+${Object.entries(sampling)
+  .map(([name, value]) => `\`${name}: ${value}\``)
+  .join(", ")}. Made by \`npm run quality:prompts\` (${cpu}, ${date}); nothing was picked.
+
+${parts.join("\n")}`;
+}
+
+/** Writes docs/quality.md. */
+export function report() {
+  const { rows, float, windows, window } = read("quality.json");
+  const prompts = read("quality-prompts.json");
   const line = (row) =>
-    `| ${row.id} | ${(row.bytes / 2 ** 20).toFixed(1)} | ${row.bitsPerWeight.toFixed(2)} | ${row.perplexity} | ${row.perplexityInt8} | ${row.kl} | ${(100 * row.top1).toFixed(1)} | ${row.seconds} | ${row.date}, ${row.commit} |`;
+    `| ${row.id} | ${(row.bytes / 2 ** 20).toFixed(1)} | ${row.bitsPerWeight.toFixed(2)} | ${row.perplexity} | ${row.perplexityInt8} | ${row.kl} | ${(100 * row.top1).toFixed(1)} | ${row.seconds ?? ""} | ${row.date}, ${row.commit} |`;
   writeFileSync(
     path.join(root, "docs/quality.md"),
     `# Quality
 
-What SmolLM2-135M-Instruct loses at few bits. Made by \`npm run quality\`, which says how it measures; finished rows are in
+What SmolLM2-135M-Instruct loses at few bits, against its Q4_1 GGUF in float arithmetic, which all of this is made from. Made by \`npm run quality\`, which says how it measures; finished rows are in
 \`bench/results/quality.json\`. Perplexity on ${windows} windows of ${window} tokens of Moby-Dick; of the weights quantised from, ${float}. KL divergence
 from them in nats, and how often the likeliest token is the same. Bytes are those of the 210 matrices of the blocks, scales and zeros
-counted; seconds those of quantising, on 2 cores. Embeddings stay f16.
+counted; seconds those of quantising, on 2 cores. Rows \`default\`: the model that outrider comes with, whose embedding has 4 bits; in the
+others it stays f16.
 
 | id | MiB | bits a weight | perplexity | with int8 activations | KL | top-1 % | seconds | measured |
 |---|---|---|---|---|---|---|---|---|
@@ -37,6 +62,6 @@ llama.cpp's quantisers on the same weights, windows and protocol, with an import
 | type | bits a weight | perplexity | KL |
 |---|---|---|---|
 ${theirs.map(([name, bits, perplexity, kl]) => `| ${name} | ${bits} | ${perplexity} | ${kl} |`).join("\n")}
-`,
+${prompts ? conversations(prompts) : ""}`,
   );
 }

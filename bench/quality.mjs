@@ -5,20 +5,20 @@
 // calibration text half of which is the model's own and half foreign, and measured against the GGUF on the windows of the golden
 // perplexity. The model's own text is made once for all rows, and its seconds count for each that uses it. Where both are wanted,
 // distillation goes on from the blocks of the row before it, whose seconds count for it too.
-// Embeddings stay f16: the table is about the 210 matrices of the blocks. Float activations; `perplexityInt8` is what the integer
+// Embeddings stay f16, but for `default`: the table is about the 210 matrices of the blocks. Float activations; `perplexityInt8` is what the integer
 // kernels make of the same weights. Rows: { id, bytes, bitsPerWeight, perplexity, perplexityInt8, kl, top1, seconds }. Finished rows
-// are kept in bench/results/quality.json with date and commit, and docs/quality.md shows them all. Needs the folder of shared models.
+// are kept in bench/results/quality.json with date and commit, and docs/quality.md shows them all. `default` is the model that outrider
+// comes with, as it lies there. Needs the folder of shared models.
 import { execFileSync } from "node:child_process";
 import { cpSync, existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import os from "node:os";
 import path from "node:path";
 import { parseArgs } from "node:util";
-import { compareModels, load, quantizeModel } from "outrider";
+import { compareModels, inspect, load, quantizeModel } from "outrider";
 import { spreadOrder } from "../dist/quantize/calibration.js";
 import { report } from "./quality-report.mjs";
+import { foreign, golden, root, say, sourcePath, text } from "./quality-setup.mjs";
 
-const root = path.resolve(import.meta.dirname, "..");
-const shared = path.resolve(process.env.OUTRIDER_SHARED ?? path.join(root, "../shared"));
 const resultsFile = path.join(root, "bench/results/quality.json");
 
 const steps = {
@@ -38,6 +38,7 @@ const plans = [
     id: `mixed-${mebibytes}MiB`,
     options: { budget: mebibytes * 2 ** 20 + tables },
   })),
+  { id: "default" }, // as it lies in models/
 ];
 
 const { values } = parseArgs({
@@ -48,11 +49,6 @@ const wanted = plans.filter(
 );
 if (wanted.length === 0) throw new Error(`Expected one of ${plans.map(({ id }) => id).join(", ")} for --only`);
 
-const source = path.join(shared, "models/smollm2-135m-instruct");
-const golden = JSON.parse(readFileSync(path.join(shared, "golden/smollm2-135m-instruct/perplexity.json"), "utf8"));
-const text = readFileSync(path.join(shared, "text", golden.text), "utf8");
-const foreign = path.join(shared, "text/sotu-calibration.txt");
-const say = (line) => process.stderr.write(`${line}\n`);
 const round = (value) => Number(value.toPrecision(5));
 
 const saved = existsSync(resultsFile) ? JSON.parse(readFileSync(resultsFile, "utf8")) : { rows: [] };
@@ -76,7 +72,7 @@ async function ownText() {
     else if (done % 32 === 0) say(`text: ${done} of ${total}`);
   };
   const options = { out, calibration: ["self", foreign], method: "gptq", embeddings: 16 };
-  await quantizeModel(source, { ...options, signal: made.signal, onProgress }).catch((error) => {
+  await quantizeModel(sourcePath, { ...options, signal: made.signal, onProgress }).catch((error) => {
     if (!made.signal.aborted) throw error;
   });
   const [own] = JSON.parse(readFileSync(path.join(out, ".quantize/calibration.json"), "utf8"));
@@ -90,9 +86,9 @@ async function ownText() {
   return { file, seconds };
 }
 
-const learns = wanted.some(({ options }) => options.method !== "rtn");
+const learns = wanted.some(({ options }) => options && options.method !== "rtn");
 const own = learns ? await ownText() : { file: "self", seconds: 0 };
-const original = await load(source, { activation: "float" });
+const original = await load(sourcePath, { activation: "float" });
 const made = [];
 const fresh = () => mkdtempSync(path.join(work, "model-"));
 let blocks; // an unfinished run with all its blocks, of the last row
@@ -113,7 +109,7 @@ async function quantised(id, options) {
     if (step !== last) say(`${id}: ${step}, ${Math.round(secondsLeft ?? 0)} s left`);
     last = step;
   };
-  const result = await quantizeModel(source, {
+  const result = await quantizeModel(sourcePath, {
     ...{ out, embeddings: 16, measure: false, calibration: [own.file, foreign], ...options },
     ...{ resume: earlier !== undefined, onProgress },
   });
@@ -123,8 +119,20 @@ async function quantised(id, options) {
   return { out, seconds, bytes: result.plan.bytes.blocks, bitsPerWeight: result.bitsPerWeight };
 }
 
+/** The model that comes with outrider, as it lies there. */
+async function bundled() {
+  const matrices = (await inspect(sourcePath)).tensors.filter(
+    ({ name, shape }) => /^blk\./.test(name) && shape.length === 2,
+  );
+  const weights = matrices.reduce((sum, { shape }) => sum + shape[0] * shape[1], 0);
+  const { path: out, tensors } = await inspect();
+  const stored = tensors.filter(({ name }) => /^model\.layers\..*\.(codes|scale|zero)$/.test(name));
+  const bytes = stored.reduce((sum, tensor) => sum + tensor.bytes, 0);
+  return { out, bytes, bitsPerWeight: (8 * bytes) / weights };
+}
+
 for (const { id, options } of wanted) {
-  const { out, seconds, bytes, bitsPerWeight } = await quantised(id, options);
+  const { out, seconds, bytes, bitsPerWeight } = options ? await quantised(id, options) : await bundled();
   const exact = await load(out, { activation: "float" });
   const found = await compareModels(original, exact, text, scoring);
   await exact.dispose();
@@ -147,10 +155,10 @@ for (const { id, options } of wanted) {
   saved.rows = [...saved.rows.filter((other) => other.id !== id), kept];
   saved.rows.sort((a, b) => plans.findIndex((plan) => plan.id === a.id) - plans.findIndex((plan) => plan.id === b.id));
   writeFileSync(resultsFile, `${JSON.stringify(saved, null, 2)}\n`);
-  if (!values.keep) rmSync(out, { recursive: true, force: true });
+  if (options && !values.keep) rmSync(out, { recursive: true, force: true });
 }
 await original.dispose();
 
-report(saved);
+report();
 if (values.json) console.log(JSON.stringify(made, null, 2));
 else console.table(Object.fromEntries(made.map(({ id, ...rest }) => [id, rest])));

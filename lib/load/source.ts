@@ -37,11 +37,11 @@ export interface ModelFiles {
 /** Folder of the model that `load()` opens when no other is named. */
 export function defaultModelFolder(): string {
   try {
-    return path.dirname(require.resolve("outrider-default-model/package.json"));
+    return path.dirname(require.resolve("outrider-smollm2-135m-instruct/package.json"));
   } catch (error) {
     throw new OutriderError(
       "OUTRIDER_NOT_FOUND",
-      "Expected the package outrider-default-model beside outrider; name a model or run npm install",
+      "Expected the package outrider-smollm2-135m-instruct beside outrider; name a model or run npm install",
       {
         cause: error,
       },

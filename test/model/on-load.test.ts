@@ -30,10 +30,10 @@ test("4 bits by rounding: made once, with a warning, and nearly the model", asyn
   };
   const small = await load(tinyModel, { weights: { bits: 4, group: 32 }, onProgress });
   expect(warn).toHaveBeenCalledOnce();
-  expect(warn.mock.calls[0][0]).toMatch(/default in 4 bits .*loses quality.*outrider quantize/);
+  expect(warn.mock.calls[0][0]).toMatch(/tiny in 4 bits .*loses quality.*outrider quantize/);
   expect(new Set(phases)).toEqual(new Set(["quantization", "weights"]));
   const [name] = kept();
-  expect(name).toMatch(/^default-4bit-g32-[0-9a-f]{40}$/);
+  expect(name).toMatch(/^tiny-4bit-g32-[0-9a-f]{40}$/);
   const file = path.join(cache, "quantized", name, "model.safetensors");
   const before = statSync(file);
 

@@ -35,18 +35,20 @@ describe.skipIf(!hasZig)(hasZig ? "release" : "release (needs zig c++: pip insta
     expect(JSON.parse(readFileSync(path.join(installed, "package.json"), "utf8")).scripts).toBeUndefined();
   });
 
-  test("takes at most 10 MiB with the default model", () => {
+  test("takes at most 10 MiB, and its model 64 MiB", () => {
     const bytesOf = (at: string): number =>
       readdirSync(at, { recursive: true, withFileTypes: true }).reduce(
         (sum, entry) =>
           sum + (entry.isFile() ? statSync(path.join(entry.parentPath ?? entry.path, entry.name)).size : 0),
         0,
       );
-    const ours = readdirSync(path.join(folder, "node_modules")).filter((name) => name.startsWith("outrider"));
-    const total = ours.reduce((sum, name) => sum + bytesOf(path.join(folder, "node_modules", name)), 0);
-    console.log(`installed: ${(total / 2 ** 20).toFixed(1)} MiB (${ours.join(", ")})`);
-    expect(total).toBeGreaterThan(3e6);
-    expect(total).toBeLessThanOrEqual(10 * 2 ** 20);
+    const model = bytesOf(path.join(installed, "node_modules/outrider-smollm2-135m-instruct"));
+    const own = bytesOf(installed) - model;
+    console.log(`installed: ${(own / 2 ** 20).toFixed(1)} MiB and a model of ${(model / 2 ** 20).toFixed(1)} MiB`);
+    expect(own).toBeGreaterThan(3e6);
+    expect(own).toBeLessThanOrEqual(10 * 2 ** 20);
+    expect(model).toBeGreaterThan(3e7);
+    expect(model).toBeLessThanOrEqual(64 * 2 ** 20);
   });
 
   test("require and import give the same classes, and both generate", async () => {

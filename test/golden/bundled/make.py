@@ -1,6 +1,6 @@
 """Writes what transformers computes in f32 with the weights of the models in this repository, dequantised.
 
-    pip install torch transformers numpy && python test/golden/bundled/make.py
+    pip install torch transformers numpy && python test/golden/bundled/make.py [tiny | smollm2-135m-instruct]
 """
 
 import json
@@ -16,7 +16,7 @@ root = here.parents[2]
 sys.path.insert(0, str(root / "examples"))
 from read_quantized import dequantize, read_safetensors  # noqa: E402
 
-MODELS = {"tiny": "models/default"}
+MODELS = {"tiny": "test/fixtures/tiny", "smollm2-135m-instruct": "models/smollm2-135m-instruct"}
 TEXT = """The harbour was quiet before dawn. A small boat came in with the tide, and the old man who sat at the oars
 looked neither left nor right. He had been out for three days, and nobody had expected him. When the rope was fast he
 stepped on the stones, put down his bag, and said that the wind had changed. The children ran to tell the others; the
@@ -45,12 +45,16 @@ def load(folder):
 
 def golden(model, tokenizer):
     prompts = []
+    eos = model.config.eos_token_id
+    ends = eos if isinstance(eos, list) else [eos]  # never chosen, as with ignoreEos
     for prompt in PROMPTS:
         ids = tokenizer.encode(prompt, add_special_tokens=False)
         top = model(torch.tensor([ids])).logits[0].topk(16, dim=-1)
         row, gaps = list(ids), []
         for _ in range(48):
-            last = model(torch.tensor([row])).logits[0, -1].topk(2)
+            logits = model(torch.tensor([row])).logits[0, -1]
+            logits[ends] = -math.inf
+            last = logits.topk(2)
             gaps.append(round(float(last.values[0] - last.values[1]), 5))
             row.append(int(last.indices[0]))
         prompts.append({
@@ -59,7 +63,7 @@ def golden(model, tokenizer):
             "topIds": top.indices.tolist(),
             "topLogits": [[round(value, 5) for value in values] for values in top.values.tolist()],
             "greedy": row[len(ids) :],
-            "text": tokenizer.decode(row[len(ids) :]),
+            "text": tokenizer.decode(row[len(ids) :], skip_special_tokens=True),
             "gaps": gaps,
         })  # fmt: skip
     ids = tokenizer.encode(TEXT, add_special_tokens=False)

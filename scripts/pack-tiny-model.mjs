@@ -1,12 +1,12 @@
 #!/usr/bin/env node
-// Packs a small f16 Hugging Face folder as the default model: matrices become 8-bit affine codes in groups of 64.
-//   node scripts/pack-default-model.mjs SOURCE_FOLDER [models/default]
+// Packs a small f16 Hugging Face folder as the tiny model of the tests: matrices become 8-bit affine codes in groups of 64.
+//   node scripts/pack-tiny-model.mjs SOURCE_FOLDER [test/fixtures/tiny]
 import fs from "node:fs";
 import path from "node:path";
 
-const [source, target = "models/default"] = process.argv.slice(2);
+const [source, target = "test/fixtures/tiny"] = process.argv.slice(2);
 if (!source) {
-  console.error("Usage: node scripts/pack-default-model.mjs SOURCE_FOLDER [TARGET_FOLDER]");
+  console.error("Usage: node scripts/pack-tiny-model.mjs SOURCE_FOLDER [TARGET_FOLDER]");
   process.exit(2);
 }
 const bits = 8;
