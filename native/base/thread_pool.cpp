@@ -84,7 +84,7 @@ class Turns {
     }
   }
   void unlock() {
-    serving_.fetch_add(1, std::memory_order_release);
+    serving_.fetch_add(1, std::memory_order_seq_cst);  // as in Barrier::wait()
     serving_.notify_all();
   }
 
@@ -115,7 +115,7 @@ class Pool {
     count_ = count;
     pending_.store(count - 1, std::memory_order_release);
     for (int i = 0; i < count - 1; ++i) {
-      workers_[i]->ticket.fetch_add(1, std::memory_order_release);
+      workers_[i]->ticket.fetch_add(1, std::memory_order_seq_cst);  // as in Barrier::wait()
       workers_[i]->ticket.notify_one();
     }
     look_around();
@@ -205,7 +205,9 @@ void Barrier::wait() {
   const std::uint32_t phase = phase_.load(std::memory_order_relaxed);
   if (arrived_.fetch_add(1, std::memory_order_acq_rel) + 1 == count_) {
     arrived_.store(0, std::memory_order_relaxed);
-    phase_.store(phase + 1, std::memory_order_release);
+    // Sequentially consistent: notify_all() looks for sleepers first, and a processor that looks before others see the
+    // new phase lets a thread fall asleep that nobody will ever wake.
+    phase_.store(phase + 1, std::memory_order_seq_cst);
     phase_.notify_all();
     return;
   }
