@@ -29,6 +29,7 @@ function denseWeights(make, exponents) {
 
 const formats = {
   "u2-g64": { bits: 2 + 32 / 64, make: () => affineWeights(2, 64) },
+  "u3-g64": { bits: 3 + 32 / 64, make: () => affineWeights(3, 64) },
   "u4-g32": { bits: 4 + 32 / 32, make: () => affineWeights(4, 32) },
   "u8-g32": { bits: 8 + 32 / 32, make: () => affineWeights(8, 32) },
   f16: { bits: 16, make: () => denseWeights(f16, { mask: 0x87ff, one: 0x3000 }) },

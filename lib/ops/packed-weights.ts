@@ -63,7 +63,7 @@ export function packWeights(weights: WeightTensor | PackedWeights): PackedWeight
     void weights.data; // throws if the tensor has been disposed
     return known;
   }
-  const types = ["f32", "f16", "bf16", "affine2", "affine4", "affine8"];
+  const types = ["f32", "f16", "bf16", "affine2", "affine3", "affine4", "affine8"];
   if (!(weights instanceof Tensor) || !types.includes(weights.dtype) || weights.rank !== 2) {
     throw expected(
       "OUTRIDER_SHAPE",

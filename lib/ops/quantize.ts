@@ -14,7 +14,7 @@ export interface QuantizeInput extends OpOptions {
    * @default the identity: all inputs alike and independent
    */
   hessian?: Tensor<"f32", 2>;
-  /** Bits of a code; 3 are stored in 4. */
+  /** Bits of a code. */
   bits: 2 | 3 | 4 | 8;
   /** Inputs that share a scale and a zero; `d` or more: one group a row. @default 64 */
   group?: number;
@@ -101,7 +101,7 @@ export function quantize(input: QuantizeInput): QuantizeOutput {
   const half = (values: Float32Array) => (scales === "f16" ? Uint16Array.from(values, toF16) : values);
   return {
     weights: Tensor.affine({
-      bits: bits === 3 ? 4 : bits,
+      bits,
       group: Math.min(group, d),
       codes: native.codes,
       scale: half(native.scale),

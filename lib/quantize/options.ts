@@ -29,7 +29,7 @@ export interface QuantizePlan {
 export interface QuantizeModelOptions {
   /** Folder to write; it must not exist, be empty, or hold an unfinished run to resume. */
   out: string;
-  /** Bits of the matrices of the blocks; 3 take the room of 4 in memory. @default 2 */
+  /** Bits of the matrices of the blocks. @default 2 */
   bits?: 2 | 3 | 4 | 8;
   /** Inputs that share a scale and a zero. @default 64 */
   group?: number;

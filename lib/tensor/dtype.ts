@@ -4,8 +4,8 @@
 export const plainTypes = ["f64", "f32", "f16", "bf16", "i32", "u32", "i8", "u8"] as const;
 export type PlainType = (typeof plainTypes)[number];
 
-/** Affine grouped integers: w = scale * code + zero, codes of 2, 4 or 8 bits. */
-export type AffineType = "affine2" | "affine4" | "affine8";
+/** Affine grouped integers: w = scale * code + zero, codes of 2, 3, 4 or 8 bits. */
+export type AffineType = "affine2" | "affine3" | "affine4" | "affine8";
 
 /** Element type of a tensor. */
 export type DType = PlainType | AffineType;
@@ -21,6 +21,7 @@ interface ArrayTypes {
   i8: Int8Array;
   u8: Uint8Array;
   affine2: Uint8Array;
+  affine3: Uint8Array;
   affine4: Uint8Array;
   affine8: Uint8Array;
 }
@@ -45,6 +46,7 @@ const constructors: Record<DType, unknown> = {
   i8: Int8Array,
   u8: Uint8Array,
   affine2: Uint8Array,
+  affine3: Uint8Array,
   affine4: Uint8Array,
   affine8: Uint8Array,
 };

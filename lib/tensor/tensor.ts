@@ -28,7 +28,7 @@ type Tuple<R extends number, T extends readonly number[] = readonly []> = T["len
 
 /** Parameters of an affine tensor `[rows, cols]`. */
 export interface AffineParts {
-  bits: 2 | 4 | 8;
+  bits: 2 | 3 | 4 | 8;
   /** Columns that share a scale and a zero; the last group of a row may be short. */
   group: number;
   /** Row-major codes, lowest bits first, `ceil(cols * bits / 8)` bytes a row. */
@@ -161,12 +161,12 @@ export class Tensor<D extends DType = DType, R extends number = number> {
    * A matrix of affine grouped integers.
    * @throws {OutriderError} OUTRIDER_SHAPE if the parts do not fit together.
    */
-  static affine<const B extends 2 | 4 | 8>(parts: AffineParts & { bits: B }): Tensor<`affine${B}` & AffineType, 2> {
+  static affine<const B extends 2 | 3 | 4 | 8>(parts: AffineParts & { bits: B }): Tensor<`affine${B}` & AffineType, 2> {
     if (typeof parts !== "object" || parts === null) throw badArgument("parts", "an object of affine parts", parts);
     const { bits, group, codes, shape } = parts;
     const scale = asHalfBits(parts.scale);
     const zero = asHalfBits(parts.zero);
-    if (bits !== 2 && bits !== 4 && bits !== 8) throw badArgument("bits", "2, 4 or 8", bits);
+    if (bits !== 2 && bits !== 3 && bits !== 4 && bits !== 8) throw badArgument("bits", "2, 3, 4 or 8", bits);
     checkShape(shape);
     if (shape.length !== 2) throw expected("OUTRIDER_SHAPE", "shape", "two dimensions", shape);
     if (!Number.isSafeInteger(group) || group < 1) throw badArgument("group", "a positive integer", group);
@@ -287,7 +287,6 @@ export class Tensor<D extends DType = DType, R extends number = number> {
   #dequantise({ scale, zero, group }: NonNullable<Tensor["affineParts"]>): Float32Array {
     const [rows, cols] = this.shape as unknown as [number, number];
     const bits = codeBits(this.dtype);
-    const perByte = 8 / bits;
     const rowBytes = Math.ceil((cols * bits) / 8);
     const groups = Math.ceil(cols / group);
     const parameter = (values: Float32Array | Uint16Array, at: number) =>
@@ -296,7 +295,9 @@ export class Tensor<D extends DType = DType, R extends number = number> {
     const out = new Float32Array(rows * cols);
     for (let r = 0; r < rows; r++) {
       for (let k = 0; k < cols; k++) {
-        const code = (codes[r * rowBytes + Math.floor(k / perByte)] >> ((k % perByte) * bits)) & ((1 << bits) - 1);
+        const byte = r * rowBytes + ((k * bits) >> 3);
+        const two = codes[byte] | ((codes[byte + 1] ?? 0) << 8); // codes of 3 bits lie across bytes
+        const code = (two >> ((k * bits) & 7)) & ((1 << bits) - 1);
         const at = r * groups + Math.floor(k / group);
         out[r * cols + k] = Math.fround(parameter(scale, at) * code) + parameter(zero, at);
       }

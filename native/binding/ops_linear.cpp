@@ -43,8 +43,8 @@ void pack_codes(const PackedLayout& layout, int bits, const std::uint8_t* data, 
   }
 }
 
-// (format, rows, cols, data, group, scaleFormat, scale, zero) => handle. format: f32, f16, bf16, affine2, affine4,
-// affine8. Dense data is row-major; scale and zero are Float32Array or f16 bits.
+// (format, rows, cols, data, group, scaleFormat, scale, zero) => handle. format: f32, f16, bf16, affine2, affine3,
+// affine4, affine8. Dense data is row-major; scale and zero are Float32Array or f16 bits.
 Napi::Value pack_weights(const Info& info) {
   const Napi::Env env = info.Env();
   const std::string format = info[0].ToString().Utf8Value();
@@ -53,17 +53,15 @@ Napi::Value pack_weights(const Info& info) {
   auto weights = std::make_unique<PackedWeights>();
   const bool affine = format.rfind("affine", 0) == 0;
   const int bits = affine ? format.back() - '0' : 0;
-  if (affine && bits != 2 && bits != 4 && bits != 8) wrong(env, "2, 4 or 8 bits", "format");
+  if (affine && bits != 2 && bits != 3 && bits != 4 && bits != 8) wrong(env, "2, 3, 4 or 8 bits", "format");
   const DType type = affine ? DType::kU8 : read_float_type(info[0], "format");
-  const WeightFormat packed = bits == 2             ? WeightFormat::kU2
-                              : bits == 4           ? WeightFormat::kU4
-                              : bits == 8           ? WeightFormat::kU8
+  const long group = affine ? take_integer(info[4], "group", 1, kMaxDimension) : 0;
+  const WeightFormat packed = affine                ? affine_format(bits, group, cols)
                               : type == DType::kF32 ? WeightFormat::kF32
                               : type == DType::kF16 ? WeightFormat::kF16
                                                     : WeightFormat::kBF16;
   const bool f32_scales = affine && info[5].ToString().Utf8Value() == "f32";
-  PackedLayout layout =
-      packed_layout(packed, rows, cols, affine ? take_integer(info[4], "group", 1, kMaxDimension) : 0, f32_scales, 0);
+  PackedLayout layout = packed_layout(packed, rows, cols, group, f32_scales, 0);
   const auto allocate = [&] {
     weights->memory = Buffer(layout.total);
     if (!weights->memory) throw_error(env, Status::kMemory, "Cannot allocate packed weights");

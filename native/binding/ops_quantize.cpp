@@ -61,14 +61,8 @@ Napi::Value quantize_layer(const Napi::CallbackInfo& info) {
   if (Result solved = quantize::solve_layer(task, effort, &result); !solved.ok())
     throw_error(env, solved.status, solved.message);
   Napi::Object out = Napi::Object::New(env);
-  // Tensors have no 3 bits: they take the room of 4.
-  quantize::Shape stored = s;
-  if (s.bits == 3) {
-    stored.bits = 4;
-    for (std::int8_t& q : result.q) q = static_cast<std::int8_t>(q - s.low() + stored.low());
-  }
-  auto codes = Napi::Uint8Array::New(env, static_cast<std::size_t>(s.M * quantize::code_row_bytes(stored)));
-  quantize::store_codes(stored, result.q.data(), codes.Data());
+  auto codes = Napi::Uint8Array::New(env, static_cast<std::size_t>(s.M * quantize::code_row_bytes(s)));
+  quantize::store_codes(s, result.q.data(), codes.Data());
   out.Set("codes", codes);
   quantize::to_unsigned(s, &result.grid);
   out.Set("scale", float_array(env, result.grid.scale));

@@ -43,6 +43,7 @@ static inline I i_zero() { return {_mm512_setzero_si512()}; }
 static inline I i_set1(std::int32_t x) { return {_mm512_set1_epi32(x)}; }
 static inline I i_load(const void* p) { return {_mm512_loadu_si512(p)}; }
 static inline I i_and(I x, I y) { return {_mm512_and_si512(x.v, y.v)}; }
+static inline I i_or(I x, I y) { return {_mm512_or_si512(x.v, y.v)}; }
 static inline I i_add(I x, I y) { return {_mm512_add_epi32(x.v, y.v)}; }
 static inline F i_as_f(I x) { return {_mm512_castsi512_ps(x.v)}; }
 static inline I i_shift_left(I x, int n) { return {(__m512i)((__v16su)x.v << n)}; }

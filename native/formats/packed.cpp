@@ -20,14 +20,26 @@ float load_parameter(const PackedLayout& layout, const std::byte* at, long lane)
                            : f16_to_f32(reinterpret_cast<const f16*>(at)[lane]);
 }
 
-// One block of codes, one per byte, into the 32 bits of a lane.
-void pack_lane(const std::uint8_t* codes, int bits, std::uint8_t* lane) {
-  std::uint32_t word = 0;
-  for (int plane = 0; plane < 8 / bits; ++plane) {
+// One block of codes, one per byte, into the bits of a lane.
+void pack_lane(const std::uint8_t* codes, WeightFormat format, std::uint8_t* lane) {
+  const int bits = code_bits(format);
+  const auto plane = [codes](int p) {
     std::uint32_t four;
-    std::memcpy(&four, codes + 4 * plane, 4);
-    word |= four << (plane * bits);
+    std::memcpy(&four, codes + 4 * p, 4);
+    return four;
+  };
+  if (format == WeightFormat::kU3) {
+    std::uint32_t word[3];
+    for (int w = 0; w < 3; ++w) word[w] = plane(2 * w) | plane(2 * w + 1) << 3;
+    for (int p = 6; p < 8; ++p) {
+      word[p - 6] |= (plane(p) & 0x03030303u) << 6;
+      word[2] |= (plane(p) >> 2 & 0x01010101u) << p;
+    }
+    for (int w = 0; w < 3; ++w) std::memcpy(lane + 64 * w, &word[w], 4);
+    return;
   }
+  std::uint32_t word = 0;
+  for (int p = 0; p < 8 / bits; ++p) word |= plane(p) << (p * bits);
   std::memcpy(lane, &word, 4);
 }
 
@@ -43,6 +55,14 @@ void pack_dense(const PackedLayout& layout, const std::uint8_t* const* values, l
 }
 
 }  // namespace
+
+WeightFormat affine_format(int bits, long group, long cols) {
+  if (bits != 3) return bits == 2 ? WeightFormat::kU2 : bits == 4 ? WeightFormat::kU4 : WeightFormat::kU8;
+  const auto bytes = [group, cols](WeightFormat format) {
+    return packed_layout(format, kPanelRows, cols, group, false, 0).total;
+  };
+  return bytes(WeightFormat::kU3) < bytes(WeightFormat::kU4) ? WeightFormat::kU3 : WeightFormat::kU4;
+}
 
 PackedLayout packed_layout(WeightFormat format, long rows, long cols, long group, bool f32_scales, int zero_point) {
   PackedLayout layout;
@@ -65,13 +85,13 @@ PackedLayout packed_layout(WeightFormat format, long rows, long cols, long group
     const long last = cols - (layout.groups - 1) * layout.group;
     layout.last_blocks = (last + block - 1) / block;
     layout.padded_cols = ((layout.groups - 1) * layout.group_blocks + layout.last_blocks) * block;
-    layout.zero_point = format == WeightFormat::kU2 ? 0 : zero_point;
+    layout.zero_point = format <= WeightFormat::kU3 ? 0 : zero_point;
     layout.shared = layout.zero_point != 0 && !f32_scales ? 1 : 0;
     layout.header = kPanelRows * (f32_scales && layout.zero_point != 0 ? 4 : f32_scales ? 8 : 4);
-    layout.code_bytes = static_cast<std::size_t>(layout.group_blocks) * 64;
+    layout.code_bytes = static_cast<std::size_t>(layout.group_blocks * block_bytes(format));
     layout.header_stride = layout.header + (layout.code_bytes << layout.shared);
-    layout.panel_stride =
-        group_place(layout, layout.groups - 1).codes + static_cast<std::size_t>(layout.last_blocks) * 64;
+    layout.panel_stride = group_place(layout, layout.groups - 1).codes +
+                          static_cast<std::size_t>(layout.last_blocks * block_bytes(format));
   }
   layout.total = static_cast<std::size_t>(layout.panels) * layout.panel_stride;
   return layout;
@@ -79,7 +99,6 @@ PackedLayout packed_layout(WeightFormat format, long rows, long cols, long group
 
 void pack_affine_panel(const PackedLayout& layout, const AffinePanelSource& source, std::byte* panel) {
   std::memset(panel, 0, layout.panel_stride);
-  const int bits = code_bits(layout.format);
   const long block = codes_per_block(layout.format);
   for (long g = 0; g < layout.groups; ++g) {
     const GroupPlace place = group_place(layout, g);
@@ -94,11 +113,12 @@ void pack_affine_panel(const PackedLayout& layout, const AffinePanelSource& sour
       const std::uint8_t* row = source.codes + r * layout.cols + first;
       std::uint8_t* lane = codes + r * 4;
       long k = 0;
-      for (; k + block <= count; k += block, lane += 64) pack_lane(row + k, bits, lane);
-      for (; k < count; ++k) {
-        const long within = k % block;
-        lane[within % 4] |= static_cast<std::uint8_t>(row[k] << (within / 4 * bits));
-      }
+      for (; k + block <= count; k += block, lane += block_bytes(layout.format))
+        pack_lane(row + k, layout.format, lane);
+      if (k == count) continue;
+      std::uint8_t rest[32] = {};
+      std::memcpy(rest, row + k, static_cast<std::size_t>(count - k));
+      pack_lane(rest, layout.format, lane);
     }
   }
 }
@@ -173,18 +193,13 @@ void unpack_row(const PackedMatrix& matrix, long row, float* out) {
     for (long k = 0; k < layout.cols; ++k) out[k] = dense_value(layout, panel, lane, k);
     return;
   }
-  const int bits = code_bits(layout.format);
-  const long block = codes_per_block(layout.format);
-  const unsigned mask = (1u << bits) - 1;
   for (long g = 0; g < layout.groups; ++g) {
     const float scale = affine_scale(layout, panel, lane, g), zero = affine_zero(layout, panel, lane, g);
     const auto* codes = reinterpret_cast<const std::uint8_t*>(panel + group_place(layout, g).codes) + lane * 4;
     const long first = g * layout.group;
     const long count = first + layout.group <= layout.cols ? layout.group : layout.cols - first;
     for (long k = 0; k < count; ++k) {
-      const long within = k % block;
-      const unsigned code = (codes[k / block * 64 + within % 4] >> (within / 4 * bits)) & mask;
-      out[first + k] = scale * static_cast<float>(code) + zero;
+      out[first + k] = scale * static_cast<float>(code_at(layout.format, codes, k)) + zero;
     }
   }
 }

@@ -8,6 +8,10 @@
 //   blocks of 64 bytes       lane r (32 bits) holds the codes of row r: byte b, bit field p of lane r is the code of
 //                            input  block * codes_per_block + 4 * p + b      (p = 0 for u8, 0..1 for u4, 0..3 for u2)
 //
+// Blocks of u3 are 192 bytes, three words of 32 bits a lane, for 32 inputs: fields 0 and 1 of word w are planes
+// p = 2 w and 2 w + 1; the two bits above them are, in words 0 and 1, the low bits of planes 6 and 7, and in word 2
+// their third bits. Six of eight planes need no more than a mask in dot products of one row.
+//
 // Where all zeros of a matrix are -zero_point * scale for one integer, as in most symmetric formats, no zeros are
 // stored: 1 bit less for every weight of groups of 16 scales in f16, half a bit of groups of 32. f16 scales then come
 // for two groups at once, before the blocks of both, so that blocks stay aligned to cache lines.
@@ -23,16 +27,43 @@
 
 namespace outrider {
 
-enum class WeightFormat : std::uint8_t { kF32, kF16, kBF16, kU2, kU4, kU8 };
+enum class WeightFormat : std::uint8_t { kF32, kF16, kBF16, kU2, kU3, kU4, kU8 };
 
 constexpr long kPanelRows = 16;
 
 constexpr bool is_affine(WeightFormat format) { return format >= WeightFormat::kU2; }
 constexpr int code_bits(WeightFormat format) {
-  return format == WeightFormat::kU2 ? 2 : format == WeightFormat::kU4 ? 4 : format == WeightFormat::kU8 ? 8 : 0;
+  switch (format) {
+    case WeightFormat::kU2:
+      return 2;
+    case WeightFormat::kU3:
+      return 3;
+    case WeightFormat::kU4:
+      return 4;
+    case WeightFormat::kU8:
+      return 8;
+    default:
+      return 0;
+  }
 }
-// Inputs in one 64-byte block of an affine panel.
-constexpr long codes_per_block(WeightFormat format) { return 32 / code_bits(format); }
+// Inputs in one block of an affine panel, and its bytes.
+constexpr long codes_per_block(WeightFormat format) {
+  return format == WeightFormat::kU3 ? 32 : 32 / code_bits(format);
+}
+constexpr long block_bytes(WeightFormat format) { return format == WeightFormat::kU3 ? 192 : 64; }
+
+// Code k of a lane in a group, from that lane's part of the group's first block.
+inline unsigned code_at(WeightFormat format, const std::uint8_t* codes, long k) {
+  const long block = codes_per_block(format), plane = k % block / 4;
+  const int bits = code_bits(format);
+  const std::uint8_t* const byte = codes + k / block * block_bytes(format) + k % 4;
+  if (format != WeightFormat::kU3) return static_cast<unsigned>(byte[0] >> plane * bits) & ((1u << bits) - 1);
+  if (plane < 6) return static_cast<unsigned>(byte[plane / 2 * 64] >> plane % 2 * 3) & 7u;
+  return static_cast<unsigned>(byte[(plane - 6) * 64] >> 6 | (byte[128] >> plane & 1) << 2);
+}
+
+// The smallest format for codes of that many bits: blocks of u3 are padded to more inputs than those of u4.
+WeightFormat affine_format(int bits, long group, long cols);
 
 // Where everything lies in a packed matrix. All sizes in bytes unless named otherwise.
 struct PackedLayout {
@@ -46,13 +77,13 @@ struct PackedLayout {
   long group_blocks = 0, last_blocks = 0;  // affine: blocks in a whole group, in the last group
   long padded_cols = 0;                    // inputs per row of prepared activations
   std::size_t header = 0;                  // scales and zeros, of two groups if shared
-  std::size_t code_bytes = 0;              // blocks of a whole group
+  std::size_t code_bytes = 0;              // of the blocks of a whole group
   std::size_t header_stride = 0;           // from one header of a panel to the next
   std::size_t panel_stride = 0;
   std::size_t total = 0;
 };
 
-// `group` >= cols or 0 means one group a row. Dense formats ignore the arguments after it, u2 ignores zero_point.
+// `group` >= cols or 0 means one group a row. Dense formats ignore the arguments after it, u2 and u3 ignore zero_point.
 PackedLayout packed_layout(WeightFormat format, long rows, long cols, long group, bool f32_scales, int zero_point);
 
 // Bytes from the start of a panel to the scales and to the codes of a group. Zeros follow the 16 scales.

@@ -64,8 +64,8 @@ PackedLayout layout_of(const MatrixSource& source, const Precision& precision) {
     bits = shape.bits;
     group = shape.group;
   }
-  const WeightFormat format = bits == 2 ? WeightFormat::kU2 : bits <= 4 ? WeightFormat::kU4 : WeightFormat::kU8;
-  return packed_layout(format, source.rows, source.cols, group, precision.f32_scales, precision.zero_point);
+  return packed_layout(affine_format(bits, group, source.cols), source.rows, source.cols, group, precision.f32_scales,
+                       precision.zero_point);
 }
 
 bool fits_f16(const float* values, long count) {

@@ -8,7 +8,7 @@ type Zeros = "any" | "symmetric" | "one off";
 
 /** A random affine matrix; scales in f16 or f32. Symmetric zeros are -2^(bits - 1) scale, "one off": all but the last. */
 function randomAffine(
-  bits: 2 | 4 | 8,
+  bits: 2 | 3 | 4 | 8,
   M: number,
   K: number,
   group: number,
@@ -76,7 +76,8 @@ function reference(x: Float32Array, w: WeightTensor, bias: Float32Array | undefi
             magnitude += Math.abs(a * values[m * K + k]);
             return;
           }
-          const code = (codes[m * rowBytes + Math.floor((k * bits) / 8)] >> ((k * bits) % 8)) & ((1 << bits) - 1);
+          const byte = m * rowBytes + Math.floor((k * bits) / 8);
+          const code = ((codes[byte] + 256 * (codes[byte + 1] ?? 0)) >> ((k * bits) % 8)) & ((1 << bits) - 1);
           const scale = scaleOf?.[m * groups + g] ?? 0;
           const zero = zeroOf?.[m * groups + g] ?? 0;
           sum += a * (scale * code + zero);
@@ -136,24 +137,27 @@ describe.each(opLevels("gemm"))("gemm on %s", (level) => {
   });
 
   // Many rows go through so many inputs in stretches, one row in one go.
-  test.each(["f32", "f16", "bf16", "bf16 activations", "u4", "u8"])("more inputs than a cache holds, %s", (what) => {
-    const [N, M, K] = [9, 70, 7001];
-    const x = normal(N * K, 1);
-    const dense = { f32, f16, bf16, "bf16 activations": bf16 }[what];
-    const w = dense
-      ? (dense(Array.from(normal(M * K, 2)), [M, K]) as WeightTensor)
-      : randomAffine(what === "u4" ? 4 : 8, M, K, 16, true, 2);
-    const activation = dense ? (what === "bf16 activations" ? "bf16" : "float") : "int8";
-    const seen = activation === "bf16" ? bf16(Array.from(x), [N, K]).toFloat32() : x;
-    const out = gemm({ x: f32(x, [N, K]), w, activation, level }).data;
-    expectClose(out.subarray(0, M), reference(seen.subarray(0, K), w, undefined, !dense), what);
-    for (let n = 0; n < N; n++) {
-      const alone = gemm({ x: f32(x.subarray(n * K, (n + 1) * K), [1, K]), w, activation, level }).data;
-      expect(alone).toEqual(out.subarray(n * M, (n + 1) * M));
-    }
-  });
+  test.each(["f32", "f16", "bf16", "bf16 activations", "u3", "u4", "u8"])(
+    "more inputs than a cache holds, %s",
+    (what) => {
+      const [N, M, K] = [9, 70, 7001];
+      const x = normal(N * K, 1);
+      const dense = { f32, f16, bf16, "bf16 activations": bf16 }[what];
+      const w = dense
+        ? (dense(Array.from(normal(M * K, 2)), [M, K]) as WeightTensor)
+        : randomAffine(Number(what.slice(1)) as 3 | 4 | 8, M, K, what === "u3" ? 64 : 16, true, 2);
+      const activation = dense ? (what === "bf16 activations" ? "bf16" : "float") : "int8";
+      const seen = activation === "bf16" ? bf16(Array.from(x), [N, K]).toFloat32() : x;
+      const out = gemm({ x: f32(x, [N, K]), w, activation, level }).data;
+      expectClose(out.subarray(0, M), reference(seen.subarray(0, K), w, undefined, !dense), what);
+      for (let n = 0; n < N; n++) {
+        const alone = gemm({ x: f32(x.subarray(n * K, (n + 1) * K), [1, K]), w, activation, level }).data;
+        expect(alone).toEqual(out.subarray(n * M, (n + 1) * M));
+      }
+    },
+  );
 
-  describe.each([2, 4, 8] as const)("%i bits", (bits) => {
+  describe.each([2, 3, 4, 8] as const)("%i bits", (bits) => {
     test.each(
       [16, 32, 64, 128, 100_000].flatMap((group) =>
         (["any", "symmetric", "one off"] as const).map((zeros) => [group, zeros] as const),
@@ -245,9 +249,10 @@ describe.each(opLevels("gemm"))("gemm on %s", (level) => {
 
   test("embedding gives the rows of every format", () => {
     const tables = [f32, f16, bf16].map((make) => make(Array.from(normal(37 * 50, 1)), [37, 50]) as WeightTensor);
-    for (const bits of [2, 4, 8] as const) {
+    for (const bits of [2, 3, 4, 8] as const) {
       tables.push(randomAffine(bits, 37, 50, 16, bits === 4, bits));
       tables.push(randomAffine(bits, 37, 50, 16, bits === 4, bits, "symmetric"));
+      tables.push(randomAffine(bits, 37, 50, 100, bits === 4, bits));
     }
     for (const table of tables) {
       const values = table.toFloat32();

@@ -63,7 +63,8 @@ function codesOf({ weights }: QuantizeOutput): number[] {
   const data = weights.data as Uint8Array;
   return Array.from({ length: M * d }, (_, at) => {
     const k = at % d;
-    return (data[Math.floor(at / d) * rowBytes + Math.floor((k * bits) / 8)] >> ((k * bits) % 8)) & (2 ** bits - 1);
+    const byte = Math.floor(at / d) * rowBytes + Math.floor((k * bits) / 8);
+    return ((data[byte] + 256 * (data[byte + 1] ?? 0)) >> ((k * bits) % 8)) & (2 ** bits - 1);
   });
 }
 

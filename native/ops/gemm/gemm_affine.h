@@ -5,22 +5,32 @@ static inline F parameter(bool wide, const std::byte* at) {
   return wide ? f_load(reinterpret_cast<const float*>(at)) : f_load_f16(reinterpret_cast<const std::uint16_t*>(at));
 }
 
+// Plane `plane` of a block: the bytes of a lane are codes of four consecutive inputs. The block is loaded again for
+// each plane, from L1, which leaves the registers to the accumulators.
+template <WeightFormat kFormat>
+static inline I plane_of(const std::byte* block, int plane) {
+  constexpr int kBits = code_bits(kFormat);
+  if constexpr (kFormat == WeightFormat::kU8) return i_load(block);
+  if constexpr (kFormat != WeightFormat::kU3)
+    return i_and(i_shift_right(i_load(block), plane * kBits), i_set1(kBits == 4 ? 0x0F0F0F0F : 0x03030303));
+  if (plane < 6) return i_and(i_shift_right(i_load(block + plane / 2 * 64), plane % 2 * 3), i_set1(0x07070707));
+  const I low = i_and(i_shift_right(i_load(block + (plane - 6) * 64), 6), i_set1(0x03030303));
+  return i_or(low, i_and(i_shift_right(i_load(block + 128), plane - 2), i_set1(0x04040404)));
+}
+
 // One group in float mode: acc[r][p] = sum of code * x in input order.
 template <WeightFormat kFormat, int R, int P>
 static inline void group_float(const Row (&rows)[R], const std::byte* const (&codes)[P], long blocks, long at,
                                F (&acc)[R][P]) {
-  constexpr int kBits = code_bits(kFormat), kShift = kBits == 8 ? 0 : kBits;  // to the next plane
-  const I field = i_set1(kBits == 8 ? -1 : kBits == 4 ? 0x0F0F0F0F : 0x03030303), low = i_set1(0xFF);
+  constexpr int kPlanes = codes_per_block(kFormat) / 4;
+  const I low = i_set1(0xFF);
   for (long block = 0; block < blocks; ++block) {
-    I raw[P];
-    OUTRIDER_UNROLL
-    for (int p = 0; p < P; ++p) raw[p] = i_load(codes[p] + block * 64);
     const long first = at + block * codes_per_block(kFormat);
     OUTRIDER_UNROLL
-    for (int plane = 0; plane < 8 / kBits; ++plane) {
+    for (int plane = 0; plane < kPlanes; ++plane) {
       I bytes[P];
       OUTRIDER_UNROLL
-      for (int p = 0; p < P; ++p) bytes[p] = kBits == 8 ? raw[p] : i_and(raw[p], field);
+      for (int p = 0; p < P; ++p) bytes[p] = plane_of<kFormat>(codes[p] + block * block_bytes(kFormat), plane);
       OUTRIDER_UNROLL
       for (int b = 0; b < 4; ++b) {
         F weight[P];
@@ -35,8 +45,6 @@ static inline void group_float(const Row (&rows)[R], const std::byte* const (&co
         OUTRIDER_UNROLL
         for (int p = 0; p < P; ++p) bytes[p] = i_shift_right(bytes[p], 8);
       }
-      OUTRIDER_UNROLL
-      for (int p = 0; p < P; ++p) raw[p] = i_shift_right(raw[p], kShift);
     }
   }
 }
@@ -50,22 +58,17 @@ static inline I four_activations(const std::int8_t* q) {
 
 #if defined(OUTRIDER_HAS_VNNI)
 // One group in int8 mode, added to acc: the dot products are exact, so only their conversion to float needs an order.
-// Blocks are loaded again for each plane, from L1, which leaves the registers to the accumulators.
 template <WeightFormat kFormat, int R, int P>
 static inline void group_int8(const Row (&rows)[R], const std::byte* const (&codes)[P], long blocks, long at,
                               I (&acc)[R][P]) {
-  constexpr int kBits = code_bits(kFormat);
-  const I field = i_set1(kBits == 8 ? -1 : kBits == 4 ? 0x0F0F0F0F : 0x03030303);
+  constexpr int kPlanes = codes_per_block(kFormat) / 4;
   for (long block = 0; block < blocks; ++block) {
     const long first = at + block * codes_per_block(kFormat);
     OUTRIDER_UNROLL
-    for (int plane = 0; plane < 8 / kBits; ++plane) {
+    for (int plane = 0; plane < kPlanes; ++plane) {
       I bytes[P];
       OUTRIDER_UNROLL
-      for (int p = 0; p < P; ++p) {
-        const I raw = i_load(codes[p] + block * 64);
-        bytes[p] = kBits == 8 ? raw : i_and(i_shift_right(raw, plane * kBits), field);
-      }
+      for (int p = 0; p < P; ++p) bytes[p] = plane_of<kFormat>(codes[p] + block * block_bytes(kFormat), plane);
       OUTRIDER_UNROLL
       for (int r = 0; r < R; ++r) {
         const I x = four_activations(rows[r].q + first + plane * 4);
@@ -78,7 +81,35 @@ static inline void group_int8(const Row (&rows)[R], const std::byte* const (&cod
   }
 }
 
-// The same for one row: a plane keeps its place in the byte, so its sum is a
+// The same for one row: six of eight planes keep their place in the byte, three of them in a sum of their own that is
+// eight times too large.
+template <int P>
+static inline void group_u3_row(const Row& row, const std::byte* const (&codes)[P], long blocks, long at,
+                                I (&acc)[1][P]) {
+  constexpr long kBytes = block_bytes(WeightFormat::kU3);
+  I sums[P];
+  OUTRIDER_UNROLL
+  for (int p = 0; p < P; ++p) sums[p] = i_zero();
+  for (long block = 0; block < blocks; ++block) {
+    const std::int8_t* q = row.q + at + block * codes_per_block(WeightFormat::kU3);
+    OUTRIDER_UNROLL
+    for (int plane = 0; plane < 8; ++plane) {
+      const I x = four_activations(q + plane * 4);
+      OUTRIDER_UNROLL
+      for (int p = 0; p < P; ++p) {
+        const std::byte* const from = codes[p] + block * kBytes;
+        if (plane < 6 && plane % 2 == 1)
+          sums[p] = i_dot4(sums[p], i_and(i_load(from + plane / 2 * 64), i_set1(0x38383838)), x);
+        else
+          acc[0][p] = i_dot4(acc[0][p], plane_of<WeightFormat::kU3>(from, plane), x);
+      }
+    }
+  }
+  OUTRIDER_UNROLL
+  for (int p = 0; p < P; ++p) acc[0][p] = i_add(acc[0][p], i_shift_right_signed(sums[p], 3));
+}
+
+// The same for other formats: a plane keeps its place in the byte, so its sum is a
 // multiple of a power of two that one shift at the end takes out again, exactly. No shifts in the loop, and as many
 // independent sums as planes.
 template <WeightFormat kFormat, int P>
@@ -118,8 +149,8 @@ static inline void group_int8_row(const Row& row, const std::byte* const (&codes
 template <WeightFormat kFormat, int kHalf, int R, int P>
 static inline void sum_words(const Row (&rows)[R], const std::byte* const (&codes)[P], long from, long until, long at,
                              I (&words)[R][P]) {
-  constexpr int kBits = code_bits(kFormat), kPlanes = 8 / kBits;
-  constexpr std::int32_t kField = 0x01010101 * ((1 << (kBits == 8 ? 4 : kBits)) - 1);
+  constexpr bool kHalves = code_bits(kFormat) == 8;
+  constexpr int kPlanes = codes_per_block(kFormat) / 4;
   OUTRIDER_UNROLL
   for (int r = 0; r < R; ++r) {
     OUTRIDER_UNROLL
@@ -132,7 +163,8 @@ static inline void sum_words(const Row (&rows)[R], const std::byte* const (&code
       I bytes[P];
       OUTRIDER_UNROLL
       for (int p = 0; p < P; ++p) {
-        bytes[p] = i_and(i_shift_right(i_load(codes[p] + block * 64), plane * kBits + kHalf * 4), i_set1(kField));
+        const I whole = plane_of<kFormat>(codes[p] + block * block_bytes(kFormat), plane);
+        bytes[p] = kHalves ? i_and(i_shift_right(whole, kHalf * 4), i_set1(0x0F0F0F0F)) : whole;
       }
       OUTRIDER_UNROLL
       for (int r = 0; r < R; ++r) {
@@ -151,7 +183,8 @@ template <WeightFormat kFormat, int R, int P>
 static inline void group_int8(const Row (&rows)[R], const std::byte* const (&codes)[P], long blocks, long at,
                               I (&acc)[R][P]) {
   constexpr int kBits = code_bits(kFormat), kMost = (1 << (kBits == 8 ? 4 : kBits)) - 1;
-  constexpr long kFits = 32767 / (2 * 127 * kMost) / (8 / kBits);  // blocks
+  constexpr long kFits = 32767 / (2 * 127 * kMost) / (codes_per_block(kFormat) / 4);  // blocks
+  static_assert(kFits > 0);
   const auto add = [&]<int kHalf>(long from, std::integral_constant<int, kHalf>) OUTRIDER_INLINE {
     I words[R][P];
     sum_words<kFormat, kHalf, R, P>(rows, codes, from, blocks < from + kFits ? blocks : from + kFits, at, words);
@@ -206,6 +239,8 @@ static inline void affine_tile(const ops::GemmArgs& args, const Row (&rows)[R], 
     if constexpr (!kInt8) {
       group_float<kFormat, R, P>(rows, codes, blocks, at, acc);
 #if defined(OUTRIDER_HAS_VNNI)
+    } else if constexpr (R == 1 && kFormat == WeightFormat::kU3) {
+      group_u3_row<P>(rows[0], codes, blocks, at, acc);
     } else if constexpr (R == 1) {
       group_int8_row<kFormat, P>(rows[0], codes, blocks, at, acc);
 #endif

@@ -19,9 +19,7 @@ double group_sum(const PackedLayout& layout, const ops::GemmInput& in, long at) 
 }
 
 double affine_dot(const PackedLayout& layout, const std::byte* panel, long lane, const ops::GemmInput& in, long n) {
-  const int bits = code_bits(layout.format);
   const long block = codes_per_block(layout.format);
-  const unsigned mask = (1u << bits) - 1;
   double total = 0;
   for (long g = 0; g < layout.groups; ++g) {
     const auto* codes = reinterpret_cast<const std::uint8_t*>(panel + group_place(layout, g).codes) + lane * 4;
@@ -29,9 +27,7 @@ double affine_dot(const PackedLayout& layout, const std::byte* panel, long lane,
     const long first = n * in.padded_cols + g * layout.group_blocks * block;
     double dot = 0;
     for (long k = 0; k < blocks * block; ++k) {
-      const long within = k % block;
-      const unsigned code = (codes[k / block * 64 + within % 4] >> (within / 4 * bits)) & mask;
-      dot += static_cast<double>(code) *
+      dot += static_cast<double>(code_at(layout.format, codes, k)) *
              (in.mode == ops::Rounding::kInt8 ? static_cast<double>(in.q[first + k]) : in.x[first + k]);
     }
     if (in.mode == ops::Rounding::kInt8) dot *= in.scale[n * in.groups + g];

@@ -50,6 +50,8 @@ void gemm(const ops::GemmArgs& args) {
       return multiply<DenseKind<WeightFormat::kBF16>>(args);
     case WeightFormat::kU2:
       return multiply_affine<WeightFormat::kU2, false>(args);
+    case WeightFormat::kU3:
+      return multiply_affine<WeightFormat::kU3, false>(args);
     case WeightFormat::kU4:
       return zero_point ? multiply_affine<WeightFormat::kU4, true>(args)
                         : multiply_affine<WeightFormat::kU4, false>(args);

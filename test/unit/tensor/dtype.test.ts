@@ -45,7 +45,9 @@ test("bf16 is the upper half of an f32, rounded to nearest", () => {
 
 test("names, arrays and code widths", () => {
   expect(plainTypes.map((type) => arrayOf(type).BYTES_PER_ELEMENT)).toEqual([8, 4, 2, 2, 4, 4, 1, 1]);
-  expect(["affine2", "affine4", "affine8", "f32"].map((type) => codeBits(type as "f32"))).toEqual([2, 4, 8, 0]);
+  expect(["affine2", "affine3", "affine4", "affine8", "f32"].map((type) => codeBits(type as "f32"))).toEqual([
+    2, 3, 4, 8, 0,
+  ]);
   expect([isDType("bf16"), isDType("f8"), isDType("toString"), isDType(3)]).toEqual([true, false, false, false]);
   expect([holds("f16", new Uint16Array(1)), holds("f32", new Float64Array(1)), holds("u8", [1])]).toEqual([
     true,

@@ -163,12 +163,15 @@ describe("affine tensors", () => {
     row.map((code, k) => scale[r * 3 + (k >> 1)] * code + zero[r * 3 + (k >> 1)]),
   );
 
-  test.each([2, 4, 8] as const)("%i bits, lowest bits first", (bits) => {
+  test.each([2, 3, 4, 8] as const)("%i bits, lowest bits first", (bits) => {
     const rowBytes = Math.ceil((5 * bits) / 8);
     const codes = new Uint8Array(2 * rowBytes);
     rows.forEach((row, r) => {
       row.forEach((code, k) => {
-        codes[r * rowBytes + Math.floor((k * bits) / 8)] |= code << ((k * bits) % 8);
+        const at = r * rowBytes + Math.floor((k * bits) / 8);
+        const two = code << ((k * bits) % 8);
+        codes[at] |= two;
+        if (two > 255) codes[at + 1] |= two >> 8;
       });
     });
     const w = affine({ bits, group: 2, codes, scale, zero, shape: [2, 5] });
@@ -187,7 +190,7 @@ describe("affine tensors", () => {
     expect(() => affine({ ...good, scale: scale.subarray(1) })).toThrow(shapeError);
     expect(() => affine({ ...good, zero: new Uint16Array(6) })).toThrow(shapeError);
     expect(() => affine({ ...good, shape: [2, 5, 1] as never })).toThrow(shapeError);
-    for (const wrong of [{ bits: 3 as 2 }, { group: 0 }]) {
+    for (const wrong of [{ bits: 5 as 2 }, { group: 0 }]) {
       expect(() => affine({ ...good, ...wrong })).toThrow(expect.objectContaining({ code: "OUTRIDER_ARGUMENT" }));
     }
     expect(() => affine(good).reshape([10])).toThrow(shapeError);
