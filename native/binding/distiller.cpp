@@ -147,7 +147,8 @@ Napi::Value wrap(Napi::Env env, const Handle& worker) {
   const auto method = [&](const char* name, auto body) { Distiller::method(out, worker, name, body); };
   method("block", add_block);
   method("ready", [](const Napi::CallbackInfo& info, const Handle& own) {
-    return Distiller::run(info.Env(), own, [](Distillation& d, const std::atomic<bool>*) { return d.ready(); }, yes);
+    return Distiller::run(
+        info.Env(), own, [](Distillation& d, const std::atomic<bool>*) { return d.ready(); }, yes);
   });
   method("step", [](const Napi::CallbackInfo& info, const Handle& own) {
     const Factors factors = info[0].ToBoolean().Value() ? Factors::kBF16 : Factors::kF32;
