@@ -2,7 +2,8 @@
 import { existsSync } from "node:fs";
 import path from "node:path";
 
-const shared = path.resolve(process.env.OUTRIDER_SHARED ?? path.join(import.meta.dirname, "../../shared"));
+/** The folder of shared models. */
+export const shared = path.resolve(process.env.OUTRIDER_SHARED ?? path.join(import.meta.dirname, "../../shared"));
 
 const tiny = path.resolve(import.meta.dirname, "../test/fixtures/tiny");
 

@@ -1,14 +1,15 @@
 // What measurements of quality share: the model, calibration text by kind, what is measured on, and text behind that for sweeps.
-import { readFileSync } from "node:fs";
+import { readFileSync, writeFileSync } from "node:fs";
+import os from "node:os";
 import path from "node:path";
 import { load } from "outrider";
 import { readTokenizer } from "../dist/generate/open.js";
 import { settle } from "../dist/model/runtime.js";
 import { calibrationText, someOf } from "../dist/quantize/calibration.js";
 import { openModel } from "../dist/quantize/model.js";
+import { shared } from "./models.mjs";
 
 export const root = path.resolve(import.meta.dirname, "..");
-const shared = path.resolve(process.env.OUTRIDER_SHARED ?? path.join(root, "../shared"));
 export const sourcePath = path.join(shared, "models/smollm2-135m-instruct");
 export const foreign = path.join(shared, "text/sotu-calibration.txt");
 export const threads = 2;
@@ -66,3 +67,20 @@ const probe = Array.from({ length: 8 }, (_, i) =>
 );
 /** Eight windows of Moby-Dick behind those of the quality table. */
 export const held = someOf([probe], 8 * 1024, 1024);
+
+/** The recipes of a sweep that --only asks for. */
+export function chosen(recipes, only) {
+  const wanted = Object.entries(recipes).filter(([id]) => only === undefined || id === only);
+  if (wanted.length === 0) throw new Error(`Expected one of ${Object.keys(recipes).join(", ")} for --only`);
+  return wanted;
+}
+
+/** Prints the rows of a sweep, and keeps those of a whole one in bench/results/NAME.json. */
+export function publish(name, { only, json }, settings, rows) {
+  if (only === undefined) {
+    const made = { date: new Date().toISOString().slice(0, 10), cpu: os.cpus()[0].model, ...settings, rows };
+    writeFileSync(path.join(root, `bench/results/${name}.json`), `${JSON.stringify(made, null, 2)}\n`);
+  }
+  if (json) console.log(JSON.stringify(rows, null, 2));
+  else console.table(rows);
+}

@@ -6,7 +6,7 @@
 // calibration, seconds }: the KL divergence from the original in nats on text that no recipe has seen (eight windows of Moby-Dick behind
 // those of the quality table) and the mean loss of the last tenth of the steps. `before` is without any. An unfinished run with the
 // blocks is kept in FOLDER and found there again. Needs the folder of shared models.
-import { existsSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { existsSync, mkdtempSync, rmSync } from "node:fs";
 import os from "node:os";
 import path from "node:path";
 import { parseArgs } from "node:util";
@@ -14,7 +14,7 @@ import { quantizeModel } from "outrider";
 import { native } from "../dist/native.js";
 import { uniformPlan } from "../dist/quantize/plan.js";
 import { Run } from "../dist/quantize/run.js";
-import { foreign, held, root, say, source, sourcePath, textOf, threads, wait } from "./quality-setup.mjs";
+import { chosen, foreign, held, publish, say, source, sourcePath, textOf, threads, wait } from "./quality-setup.mjs";
 
 const { values } = parseArgs({
   options: {
@@ -37,8 +37,7 @@ const recipes = {
   "foreign only": { ...base, from: ["foreign"] },
   "a third of each": { ...base, from: ["chat", "self", "foreign"] },
 };
-const wanted = Object.entries(recipes).filter(([id]) => values.only === undefined || id === values.only);
-if (wanted.length === 0) throw new Error(`Expected one of ${Object.keys(recipes).join(", ")} for --only`);
+const wanted = chosen(recipes, values.only);
 
 const { spec } = source.config;
 const { weights, files } = source.weights;
@@ -103,9 +102,4 @@ for (const [id, { from, rate }] of wanted) {
   say(JSON.stringify(row));
   rows.push(row);
 }
-if (values.only === undefined) {
-  const made = { date: new Date().toISOString().slice(0, 10), cpu: os.cpus()[0].model, steps, rows };
-  writeFileSync(path.join(root, "bench/results/quality-sweep-distillation.json"), `${JSON.stringify(made, null, 2)}\n`);
-}
-if (values.json) console.log(JSON.stringify(rows, null, 2));
-else console.table(rows);
+publish("quality-sweep-distillation", values, { steps }, rows);

@@ -6,12 +6,9 @@
 // table): the mean over tokens of |x - x*|^2 / |x*|^2, x* what the original carries behind these blocks. Rows:
 // { id, tokens, heldOut, calibration, secondsPerBlock }, `calibration` the same error on the calibration tokens. Needs the folder of
 // shared models.
-import { writeFileSync } from "node:fs";
-import os from "node:os";
-import path from "node:path";
 import { parseArgs } from "node:util";
 import { native } from "../dist/native.js";
-import { held, root, say, source, textOf, threads, wait } from "./quality-setup.mjs";
+import { chosen, held, publish, say, source, textOf, threads, wait } from "./quality-setup.mjs";
 
 const { values } = parseArgs({
   options: {
@@ -40,8 +37,7 @@ const recipes = {
   "no training": { ...base, epochs: 0 },
   "no training, matrices as they are": { ...base, epochs: 0, beside: false },
 };
-const wanted = Object.entries(recipes).filter(([id]) => values.only === undefined || id === values.only);
-if (wanted.length === 0) throw new Error(`Expected one of ${Object.keys(recipes).join(", ")} for --only`);
+const wanted = chosen(recipes, values.only);
 
 const { spec } = source.config;
 const { weights, files } = source.weights;
@@ -101,9 +97,4 @@ for (const [id, { from, tokens, window, epochs, rate, beside }] of wanted) {
   say(JSON.stringify(row));
   rows.push(row);
 }
-if (values.only === undefined) {
-  const made = { date: new Date().toISOString().slice(0, 10), cpu: os.cpus()[0].model, blocks, rows };
-  writeFileSync(path.join(root, "bench/results/quality-sweep.json"), `${JSON.stringify(made, null, 2)}\n`);
-}
-if (values.json) console.log(JSON.stringify(rows, null, 2));
-else console.table(rows);
+publish("quality-sweep", values, { blocks }, rows);
