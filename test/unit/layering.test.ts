@@ -16,6 +16,8 @@ const lib: Record<string, string[]> = {
   model: ["cache", "ops", "tensor", "native.ts", "errors.ts"],
   load: ["tensor", "errors.ts"],
   text: ["errors.ts"],
+  tree: ["errors.ts"],
+  verify: ["tree", "errors.ts"],
   generate: ["model", "cache", "ops", "tensor", "load", "text", "native.ts", "load-addon.ts", "errors.ts"],
   quantize: ["generate", "model", "load", "text", "tensor", "native.ts", "errors.ts"],
   "index.ts": ["quantize", "generate", "ops", "tensor", "text", "errors.ts"],
