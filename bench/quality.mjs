@@ -1,5 +1,5 @@
 #!/usr/bin/env node
-// npm run quality [-- --only ID] [--json] [--keep FOLDER: the models that were made, and the text]
+// npm run quality [-- --only ID, again for more] [--json] [--keep FOLDER: the models that were made, and the text]
 //
 // What SmolLM2-135M-Instruct loses at few bits, by method: quantised from its GGUF by the defaults of quantizeModel(), with
 // calibration text half of which is the model's own and half foreign, and measured against the GGUF on the windows of the golden
@@ -42,11 +42,14 @@ const plans = [
 ];
 
 const { values } = parseArgs({
-  options: { only: { type: "string" }, json: { type: "boolean", default: false }, keep: { type: "string" } },
+  options: {
+    only: { type: "string", multiple: true },
+    json: { type: "boolean", default: false },
+    keep: { type: "string" },
+  },
 });
-const wanted = plans.filter(
-  ({ id }) => values.only === undefined || id === values.only || id.startsWith(`${values.only}/`),
-);
+const asked = (id) => values.only?.some((only) => id === only || id.startsWith(`${only}/`)) ?? true;
+const wanted = plans.filter(({ id }) => asked(id));
 if (wanted.length === 0) throw new Error(`Expected one of ${plans.map(({ id }) => id).join(", ")} for --only`);
 
 const round = (value) => Number(value.toPrecision(5));
