@@ -154,7 +154,7 @@ export interface NativeJob<T> {
 }
 
 /** What a row of a batch is evaluated for; add to combine. The order of bits is that of native/model/batch.h. */
-export const want = { logits: 1, topk: 2, target: 4, sample: 8, hidden: 16 } as const;
+export const want = { logits: 1, topk: 2, target: 4, sample: 8, hidden: 16, best: 32 } as const;
 
 /** Key and value formats of the KV cache. */
 export type KvFormat = "f16" | "bf16" | "f32";
@@ -177,12 +177,19 @@ export interface NativeBatch {
   /** true: rows are tree nodes kept aside until `commit`; false: rows are appended to their sequences. */
   scratch?: boolean;
   /**
+   * Trees whose rows all want a token, those of a sequence together and the root first: draw from the root on, go to the child that has the
+   * token drawn, append the rows of that walk to the sequence. Other rows give nothing but their best. `ends` end a walk.
+   */
+  verify?: boolean;
+  /**
    * Draw up to so many tokens one after the other, each appended before the next, until one of `ends` or the end of the context; for one
    * sequence whose last row alone wants a token. Results are in order. @default 1
    */
   repeat?: number;
   ends?: Int32Array;
   topK?: number;
+  /** How many ids `want.best` asks for. */
+  bestK?: number;
   layerBegin?: number;
   layerEnd?: number;
   /** One flag per layer. */
@@ -208,6 +215,11 @@ export interface NativeBatchResult {
   topkIds?: Int32Array;
   topkValues?: Float32Array;
   logsumexp?: Float32Array;
+  /** `[rows wanting best, bestK]`: ids of the largest logits, falling. */
+  bestIds?: Int32Array;
+  /** Rows of the walks of a batch that verifies, those of a sequence one after the other, and how many each sequence has. */
+  walk?: Int32Array;
+  walked?: Int32Array;
   targetLogprob?: Float32Array;
   /** `[rows wanting hidden, hidden]`: the residual stream before the final norm. */
   hidden?: Float32Array;

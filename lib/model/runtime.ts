@@ -95,7 +95,7 @@ export class Runtime {
   async step({ caches, ...batch }: StepBatch, signal?: AbortSignal): Promise<NativeBatchResult> {
     this.#checkLive();
     signal?.throwIfAborted();
-    if (!batch.scratch) this.#checkRoom(caches, batch.sequence);
+    if (!batch.scratch || batch.verify) this.#checkRoom(caches, batch);
     const { rounded, threads, level } = this.options;
     const job = this.#native.run({ ...batch, sequences: caches.map((cache) => cache.native), rounded, threads, level });
     this.#active.add(job);
@@ -106,9 +106,14 @@ export class Runtime {
     }
   }
 
-  #checkRoom(caches: KvCache[], sequence: Int32Array): void {
+  /** Room for what the batch may append: its rows, or the longest path of its trees. */
+  #checkRoom(caches: KvCache[], { sequence, parents, verify }: Omit<StepBatch, "caches">): void {
     const counts = new Map<number, number>();
-    for (const s of sequence) counts.set(s, (counts.get(s) ?? 0) + 1);
+    const depth = new Int32Array(sequence.length);
+    for (const [i, s] of sequence.entries()) {
+      depth[i] = verify && parents ? (depth[parents[i]] ?? 0) + 1 : (counts.get(s) ?? 0) + 1;
+      counts.set(s, Math.max(counts.get(s) ?? 0, depth[i]));
+    }
     for (const [s, count] of counts) caches[s]?.checkRoom(count);
   }
 

@@ -103,6 +103,9 @@ class RunJob final : public PromiseJob {
     wanted("topkValues", output_.topk_values);
     wanted("logsumexp", output_.logsumexp);
     wanted("targetLogprob", output_.target_logprob);
+    wanted("bestIds", output_.best_ids);
+    wanted("walk", output_.walk);
+    wanted("walked", output_.walked);
     wanted("hidden", output_.hidden);
     wanted("logits", output_.logits);
     return out;
@@ -194,6 +197,8 @@ Napi::Value ModelObject::run(const Napi::CallbackInfo& info) {
   batch.repeat = read_integer(from, "repeat", 1);
   batch.ends = read_typed<std::int32_t>(from, "ends", napi_int32_array);
   batch.top_k = read_integer(from, "topK", 0);
+  batch.verify = read_flag(from, "verify");
+  batch.best_k = read_integer(from, "bestK", 0);
   batch.layer_begin = read_integer(from, "layerBegin", 0);
   batch.layer_end = read_integer(from, "layerEnd", static_cast<long>(weights->spec.layers.size()));
   batch.skip_attention = read_typed<std::uint8_t>(from, "skipAttention", napi_uint8_array);

@@ -20,6 +20,7 @@ enum Want : std::uint8_t {
   kWantTarget = 4,   // log-probability of a given token
   kWantSample = 8,   // a token drawn by the sequence's sampler
   kWantHidden = 16,  // the residual stream after the last layer that ran, before the final norm
+  kWantBest = 32,    // the ids of the best_k largest logits
 };
 
 // Sampling state of one sequence. Parameters are fixed; the history grows with committed tokens: those a batch appends
@@ -50,12 +51,19 @@ struct Batch {
   std::vector<std::uint8_t> wants;
   std::vector<std::int32_t> target;  // rows with kWantTarget; empty if none
   bool scratch = false;
+  // Trees alone: verify and commit in the same step. Rows of a sequence are consecutive, the first is the root, no
+  // siblings have one token, and every row wants a token. From the root on, the walk draws the token that the
+  // sequence's sampler draws there and goes to the child that has it, until no child has, or it is one of `ends`. The
+  // rows of the walk are appended to the sequence. Draws depend on seed and position alone, so that what is said does
+  // not depend on the tree. Only rows of the walk give what they want, but for kWantBest.
+  bool verify = false;
   // Plain decoding without a way back to the caller for every token: up to `repeat` times the token drawn for the last
   // row is appended and the next one drawn with the same wants, until one of `ends` is drawn or the context is full.
   // Only for one sequence whose last row alone wants anything, a token and perhaps the best.
   long repeat = 1;
   std::vector<std::int32_t> ends;
   long top_k = 0;
+  long best_k = 0;
   // Layers [layer_begin, layer_end); the head runs only if layer_end is the last layer. Skipped parts leave the
   // residual stream as it is; a skipped attention writes no keys.
   long layer_begin = 0, layer_end = 0;
@@ -77,6 +85,9 @@ struct BatchOutput {
   Column<float> target_logprob;   // [rows wanting target]
   Column<std::int32_t> sampled;   // [rows wanting sample]
   Column<float> sampled_logprob;  // [rows wanting sample], under the raw logits
+  Column<std::int32_t> best_ids;  // [rows wanting best, best_k]
+  Column<std::int32_t> walk;      // rows of the walks, those of a sequence one after the other; verify only
+  Column<std::int32_t> walked;    // [sequences] rows of each walk; verify only
   std::size_t scratch_bytes = 0;  // largest workspace used
   double kernel_seconds = 0;      // in layers and head, the rest of the time is preparation and sampling
 };

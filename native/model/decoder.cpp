@@ -74,6 +74,8 @@ Result Forward::begin() {
       return bad("Expected only hidden states to be wanted of a partial range of layers");
     if ((wants & kWantTopk) != 0 && (batch_.top_k < 1 || batch_.top_k > spec.vocab))
       return bad("Expected top_k between 1 and the vocabulary size");
+    if ((wants & kWantBest) != 0 && (batch_.best_k < 1 || batch_.best_k > spec.vocab))
+      return bad("Expected best_k between 1 and the vocabulary size");
     if ((wants & kWantTarget) != 0 &&
         (batch_.target.size() != size || batch_.target[at] < 0 || batch_.target[at] >= spec.vocab)) {
       return bad("Expected a target within the vocabulary for each row that wants its log-probability");
@@ -83,6 +85,7 @@ Result Forward::begin() {
     }
   }
   if (Result fits = check_repeat(); !fits.ok()) return fits;
+  if (Result fits = check_verify(); !fits.ok()) return fits;
   if (Result reserved = reserve_output(); !reserved.ok()) return reserved;
   Result prepared = prepare_rows();
   first_length_ = start_length_;
@@ -134,13 +137,17 @@ Result Forward::reserve_output() {
            static_cast<std::size_t>(std::count_if(batch_.wants.begin(), batch_.wants.end(),
                                                   [want](unsigned wants) { return (wants & want) != 0; }));
   };
-  const std::size_t topk = wanting(kWantTopk), sampled = wanting(kWantSample);
+  const std::size_t topk = wanting(kWantTopk), sampled = wanting(kWantSample), best = wanting(kWantBest);
+  const auto best_k = static_cast<std::size_t>(best > 0 ? batch_.best_k : 0);
   const auto k = static_cast<std::size_t>(topk > 0 ? batch_.top_k : 0);
   const bool fits = output_.logits.reserve(wanting(kWantLogits) * static_cast<std::size_t>(spec.vocab)) &&
                     output_.hidden.reserve(wanting(kWantHidden) * static_cast<std::size_t>(spec.hidden)) &&
                     output_.topk_ids.reserve(topk * k) && output_.topk_values.reserve(topk * k) &&
                     output_.logsumexp.reserve(topk) && output_.target_logprob.reserve(wanting(kWantTarget)) &&
-                    output_.sampled.reserve(sampled) && output_.sampled_logprob.reserve(sampled);
+                    output_.sampled.reserve(sampled) && output_.sampled_logprob.reserve(sampled) &&
+                    output_.best_ids.reserve(best * best_k) &&
+                    (!batch_.verify || (output_.walk.reserve(static_cast<std::size_t>(batch_.rows())) &&
+                                        output_.walked.reserve(batch_.sequences.size())));
   if (!fits) return Result::error(Status::kMemory, "Cannot allocate memory for the results of a batch");
   return {};
 }
@@ -151,6 +158,7 @@ Result Forward::prepare_rows() {
   const std::size_t sequences = batch_.sequences.size();
   position_.resize(static_cast<std::size_t>(rows));
   slot_.resize(static_cast<std::size_t>(rows));
+  if (batch_.verify) next_walk_.assign(static_cast<std::size_t>(rows), -1);
   rows_of_.assign(sequences, {});
   start_length_.clear();
   history_before_.clear();
@@ -262,6 +270,7 @@ Result Forward::step(Workspace& workspace, const std::atomic<bool>& abort, long 
       }
       batch_.sequences[s]->set_scratch(std::move(parents), std::move(tokens));
     }
+    if (batch_.verify) return commit_walks();
   }
   return {};
 }

@@ -55,6 +55,7 @@ class Forward {
  private:
   Result reserve_output();
   Result check_repeat() const;
+  Result check_verify() const;
   Result prepare_rows();
   [[nodiscard]] bool goes_on() const;
   Result next_token();
@@ -65,6 +66,9 @@ class Forward {
   [[nodiscard]] bool only_greedy(long row) const;
   Result outputs(long row, float* logits, Workspace& workspace);
   Result draw(long row, const float* logits, float logsumexp, Workspace& workspace);
+  [[nodiscard]] bool walks(long row) const;
+  void drawn(long row, std::int32_t token, float logprob);
+  Result commit_walks();
 
   std::shared_ptr<const Weights> weights_;
   Batch batch_;
@@ -76,6 +80,7 @@ class Forward {
   std::vector<std::size_t> history_before_;         // per sequence: history length of its sampler at begin()
   std::vector<long> first_length_;                  // start_length_ and history_before_ of the first repetition
   std::vector<std::size_t> first_history_;
+  std::vector<std::int32_t> next_walk_;  // verify: per row: the child that the walk goes to, or -1
   long next_row_ = 0;
   long repeated_ = 0;  // tokens drawn by repetition
 };

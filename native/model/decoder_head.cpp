@@ -14,7 +14,7 @@ namespace {
 constexpr long kHeadRows = 32;     // rows of logits held at once
 constexpr long kSharedRows = 8;    // from here on rows are normalised by all threads and not by each
 constexpr long kBlockPanels = 64;  // columns of logits that are looked at while they are in cache
-constexpr unsigned kWantsLogits = kWantLogits | kWantTopk | kWantTarget | kWantSample;
+constexpr unsigned kWantsLogits = kWantLogits | kWantTopk | kWantTarget | kWantSample | kWantBest;
 
 // Scale and soft cap of logits [begin, end), in place.
 void finish_logits(const DecoderSpec& spec, float* logits, long begin, long end) {
@@ -161,9 +161,9 @@ Result Forward::head_rows(const Chunk& chunk, const long* rows, long n, Workspac
       const Best& found = best[static_cast<std::size_t>(i * threads + t)];
       if (found.id >= 0 && (most.id < 0 || found.value > most.value)) most = found;
     }
+    if (!walks(chunk.first + rows[i])) continue;
     if (!std::isfinite(most.value)) return no_token();
-    output_.sampled.push(most.id);
-    output_.sampled_logprob.push(NAN);
+    drawn(chunk.first + rows[i], most.id, NAN);
   }
   return {};
 }
@@ -172,6 +172,13 @@ Result Forward::outputs(long row, float* logits, Workspace& workspace) {
   const long V = weights_->spec.vocab;
   const auto at = static_cast<std::size_t>(row);
   const unsigned wants = batch_.wants[at];
+  if ((wants & kWantBest) != 0) {
+    const auto k = static_cast<std::size_t>(batch_.best_k);
+    auto* const values = reinterpret_cast<float*>(workspace.slot(kSlotTopk, k * sizeof(float)));
+    if (values == nullptr) return out_of_memory();
+    ops::topk({logits, 1, V, V, batch_.best_k, output_.best_ids.extend(k), values, nullptr}, batch_.level);
+  }
+  if (!walks(row)) return {};
   if ((wants & kWantLogits) != 0) {
     std::memcpy(output_.logits.extend(static_cast<std::size_t>(V)), logits,
                 static_cast<std::size_t>(V) * sizeof(float));
@@ -240,8 +247,7 @@ Result Forward::draw(long row, const float* logits, float logsumexp, Workspace& 
   if (ops::sample(args) != Status::kOk) {
     return no_token();
   }
-  output_.sampled.push(args.token);
-  output_.sampled_logprob.push(logits[args.token] - logsumexp);
+  drawn(row, args.token, logits[args.token] - logsumexp);
   return {};
 }
 

@@ -1,15 +1,8 @@
 import { describe, expect, test } from "vitest";
 import { bf16, f32, opLevels, type SampleInput, sample, sampleUniform } from "../../lib/ops/index.ts";
+import { chiSquare, chiSquareLimit } from "../support/chi-square.ts";
 import { normal, uniform } from "../support/random.ts";
-import {
-  adjusted,
-  chiSquare,
-  chiSquareLimit,
-  draw,
-  type ReferenceInput,
-  survivors,
-  uniformOf,
-} from "../support/sampler.ts";
+import { adjusted, draw, type ReferenceInput, survivors, uniformOf } from "../support/sampler.ts";
 
 type Options = Omit<SampleInput, "logits">;
 const tokenOf = (input: ReferenceInput) => sample({ ...input, logits: f32(input.logits, [input.logits.length]) });

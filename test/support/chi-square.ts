@@ -1,30 +1,39 @@
 // Goodness of fit of counts to a law.
 
-/**
- * How far counts are from a law, in standard deviations of a normal distribution (Wilson-Hilferty): above 3.72 has a probability of 1e-4.
- * Cells are pooled until each expects at least five; counts where the law has nothing give Infinity.
- */
-export function deviation(counts: Map<string, number>, law: Map<string, number>): number {
-  const total = [...counts.values()].reduce((sum, count) => sum + count, 0);
-  for (const key of counts.keys()) if (!((law.get(key) ?? 0) > 0)) return Number.POSITIVE_INFINITY;
-  let statistic = 0;
-  let cells = 0;
-  let [expected, seen] = [0, 0];
-  const close = () => {
-    statistic += (seen - expected) ** 2 / expected;
+/** Pearson's statistic of counts against probabilities; expected counts below 5 are pooled. */
+export function chiSquare(counts: readonly number[], probabilities: readonly number[]): { value: number; df: number } {
+  const total = counts.reduce((a, b) => a + b, 0);
+  let [value, cells, restCount, restExpected] = [0, 0, 0, 0];
+  counts.forEach((count, i) => {
+    const expected = total * probabilities[i];
+    if (expected < 5) {
+      restCount += count;
+      restExpected += expected;
+      return;
+    }
     cells += 1;
-    [expected, seen] = [0, 0];
-  };
-  const sorted = [...law].sort((a, b) => b[1] - a[1]);
-  let ahead = total;
-  for (const [key, probability] of sorted) {
-    expected += probability * total;
-    seen += counts.get(key) ?? 0;
-    ahead -= probability * total;
-    if (expected >= 5 && ahead >= 5) close();
+    value += (count - expected) ** 2 / expected;
+  });
+  if (restExpected >= 5) {
+    cells += 1;
+    value += (restCount - restExpected) ** 2 / restExpected;
   }
-  if (expected > 0) close();
-  const freedom = cells - 1;
-  const spread = 2 / (9 * freedom);
-  return (Math.cbrt(statistic / freedom) - (1 - spread)) / Math.sqrt(spread);
+  return { value, df: Math.max(cells - 1, 1) };
+}
+
+/** The value a chi-square variable exceeds once in a million, by Wilson and Hilferty (4.7534 is that normal quantile). */
+export function chiSquareLimit(df: number): number {
+  return df * (1 - 2 / (9 * df) + 4.7534 * Math.sqrt(2 / (9 * df))) ** 3;
+}
+
+/** Whether counts may come from a law; what the law never gives must not have been counted. */
+export function fits(counts: ReadonlyMap<string, number>, law: ReadonlyMap<string, number>): boolean {
+  for (const key of counts.keys()) if (!((law.get(key) ?? 0) > 0)) return false;
+  const keys = [...law.keys()];
+  const seen = keys.map((key) => counts.get(key) ?? 0);
+  const { value, df } = chiSquare(
+    seen,
+    keys.map((key) => law.get(key) ?? 0),
+  );
+  return value < chiSquareLimit(df);
 }

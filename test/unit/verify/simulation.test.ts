@@ -12,7 +12,7 @@ import { sampleMatching } from "../../../lib/verify/sample-matching.ts";
 import { traversal } from "../../../lib/verify/traversal.ts";
 import type { Coins, Verifier } from "../../../lib/verify/verifier.ts";
 import { withoutReplacement as recursive } from "../../../lib/verify/without-replacement.ts";
-import { deviation } from "../../support/chi-square.ts";
+import { fits } from "../../support/chi-square.ts";
 import {
   type Drawing,
   drawTree,
@@ -30,7 +30,6 @@ const vocab = 16;
 const root = 0;
 const target = toyModel(vocab, 11, 2);
 const draft = mixture(target, toyModel(vocab, 12, 2), 0.5);
-const likely = 3.72; // of a normal deviate: one in ten thousand
 
 /** Counts of the first token and of the first two, of steps with coins that depend on their number. */
 async function simulate(rule: Verifier, propose: (coins: Coins) => TokenTree, seed: bigint) {
@@ -65,14 +64,14 @@ const drawn: [Verifier, Drawing, number[]][] = [
 describe("the law of what is said", () => {
   test.each(drawn)("$name", { timeout: 120_000 }, async (rule, drawing, counts) => {
     const { firsts, pairs } = await simulate(rule, (coins) => drawTree(draft, drawing, counts, root, coins), 1n);
-    expect(deviation(firsts, plainLaw(target, root, 1))).toBeLessThan(likely);
-    expect(deviation(pairs, plainLaw(target, root, 2))).toBeLessThan(likely);
+    expect(fits(firsts, plainLaw(target, root, 1))).toBe(true);
+    expect(fits(pairs, plainLaw(target, root, 2))).toBe(true);
   });
 
   test.each([orderedOneHot, sampleMatching])("$name", { timeout: 120_000 }, async (rule) => {
     const { firsts, pairs } = await simulate(rule, () => likeliestTree(draft, [2, 1], root), 2n);
-    expect(deviation(firsts, plainLaw(target, root, 1))).toBeLessThan(likely);
-    expect(deviation(pairs, plainLaw(target, root, 2))).toBeLessThan(likely);
+    expect(fits(firsts, plainLaw(target, root, 1))).toBe(true);
+    expect(fits(pairs, plainLaw(target, root, 2))).toBe(true);
   });
 
   test("a drafter's own law is told from the target's", { timeout: 120_000 }, async () => {
@@ -81,7 +80,7 @@ describe("the law of what is said", () => {
       verify: (_, __, coins) => ({ path: [], next: coins.draw(draft([root])) }),
     };
     const { firsts } = await simulate(plain, () => new TokenTree({ token: [root], parent: [-1] }), 3n);
-    expect(deviation(firsts, plainLaw(target, root, 1))).toBeGreaterThan(10);
+    expect(fits(firsts, plainLaw(target, root, 1))).toBe(false);
   });
 });
 

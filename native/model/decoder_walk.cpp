@@ -1,0 +1,63 @@
+// Verification of drafted trees: which rows the walk visits, known row by row as tokens are drawn, and their commit.
+#include "model/decoder_chunk.h"
+
+namespace outrider {
+
+Result Forward::check_verify() const {
+  const auto bad = [](const char* what) { return Result::error(Status::kArgument, what); };
+  if (!batch_.verify) return {};
+  const auto layers = static_cast<long>(weights_->spec.layers.size());
+  if (!batch_.scratch || batch_.token.empty() || batch_.layer_begin != 0 || batch_.layer_end != layers)
+    return bad("Expected tree rows, tokens and all layers for a batch that verifies");
+  std::vector<std::int32_t> root(batch_.sequences.size(), -1);
+  for (std::size_t i = 0; i < batch_.wants.size(); ++i) {
+    const auto s = static_cast<std::size_t>(batch_.sequence[i]);
+    if ((batch_.wants[i] & kWantSample) == 0 || (batch_.wants[i] & kWantHidden) != 0)
+      return bad("Expected every row of a batch that verifies to want a token, and none hidden states");
+    if ((root[s] < 0) != (batch_.parent[i] < 0) || (root[s] >= 0 && batch_.sequence[i - 1] != batch_.sequence[i]))
+      return bad("Expected the rows of each sequence together, the root first and alone, in a batch that verifies");
+    if (root[s] < 0) root[s] = static_cast<std::int32_t>(i);
+  }
+  return {};
+}
+
+// Whether a row gives what it wants. Rows come in order, parents first: a tree's row is on the walk if the walk is at
+// its parent, has drawn its token there, and goes on.
+bool Forward::walks(long row) const {
+  if (!batch_.verify) return true;
+  const std::int32_t parent = batch_.parent[static_cast<std::size_t>(row)];
+  return parent < 0 || next_walk_[static_cast<std::size_t>(parent)] == row;
+}
+
+// Notes the token that a row has drawn.
+void Forward::drawn(long row, std::int32_t token, float logprob) {
+  output_.sampled.push(token);
+  output_.sampled_logprob.push(logprob);
+  if (!batch_.verify) return;
+  if (std::find(batch_.ends.begin(), batch_.ends.end(), token) != batch_.ends.end()) return;
+  const auto at = static_cast<std::size_t>(row), rows = batch_.sequence.size();
+  for (std::size_t i = at + 1; i < rows && batch_.sequence[i] == batch_.sequence[at]; ++i) {
+    if (batch_.parent[i] != row || batch_.token[i] != token) continue;
+    next_walk_[at] = static_cast<std::int32_t>(i);
+    return;
+  }
+}
+
+// Appends the rows of all walks to their sequences.
+Result Forward::commit_walks() {
+  for (std::size_t s = 0; s < batch_.sequences.size(); ++s) {
+    std::vector<std::int32_t> slots;
+    for (std::int32_t row = rows_of_[s].empty() ? -1 : rows_of_[s][0]; row >= 0;
+         row = next_walk_[static_cast<std::size_t>(row)]) {
+      output_.walk.push(row);
+      slots.push_back(slot_[static_cast<std::size_t>(row)]);
+    }
+    output_.walked.push(static_cast<std::int32_t>(slots.size()));
+    const auto count = static_cast<long>(slots.size());
+    if (batch_.sequences[s]->commit(slots.data(), count, &batch_.samplers[s]->history) != Status::kOk)
+      return Result::error(Status::kMemory, "Cannot allocate KV pages for " + std::to_string(count) + " tokens");
+  }
+  return {};
+}
+
+}  // namespace outrider
