@@ -1,4 +1,8 @@
 // The public names of outrider.
+export { type CopyOptions, copy } from "./draft/copy.ts";
+export type { DraftBudget, Drafter, DraftOutcome, DraftSession } from "./draft/drafter.ts";
+export type { SpeculationStats } from "./draft/drafting.ts";
+export { type RecycleOptions, recycle } from "./draft/recycle.ts";
 export { type ErrorCode, errorCodes, OutriderError } from "./errors.ts";
 export type { TokenIds } from "./generate/arguments.ts";
 export { Chat, type ChatOptions } from "./generate/chat.ts";
@@ -17,3 +21,5 @@ export type { WeightsOptions } from "./quantize/weights-options.ts";
 export type { DType } from "./tensor/dtype.ts";
 export { Tensor } from "./tensor/tensor.ts";
 export type { Message } from "./text/chat-template.ts";
+export { chain } from "./tree/build.ts";
+export { TokenTree, type TreeParts } from "./tree/token-tree.ts";

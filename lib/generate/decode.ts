@@ -1,9 +1,12 @@
-// The loop: prefill, then one native call per token, or per few where a token takes less time than a call is worth.
+// The loop: prefill, then one native call per token, per drafted tree, or per few tokens where one takes less time than a call is worth.
 
 import type { KvCache } from "../cache/kv-cache.ts";
+import type { Drafting } from "../draft/drafting.ts";
 import { OutriderError } from "../errors.ts";
-import type { Runtime } from "../model/runtime.ts";
+import type { Runtime, StepBatch } from "../model/runtime.ts";
 import { type NativeBatchResult, type NativeSampler, native, want } from "../native.ts";
+import { rootOnly } from "../tree/build.ts";
+import type { TokenTree } from "../tree/token-tree.ts";
 import type { ResolvedOptions } from "./options.ts";
 
 // A call draws tokens ahead for so long at most: what a reader of the stream does not notice, nor an abort.
@@ -34,6 +37,8 @@ export interface DecodeStats {
   decodeSeconds: number;
   /** Of decodeSeconds, in kernels. */
   decodeKernelSeconds: number;
+  /** Of the time between steps, in drafters. */
+  draftSeconds: number;
   peakScratchBytes: number;
 }
 
@@ -44,6 +49,7 @@ export const emptyStats = (): DecodeStats => ({
   prefillSeconds: 0,
   decodeSeconds: 0,
   decodeKernelSeconds: 0,
+  draftSeconds: 0,
   peakScratchBytes: 0,
 });
 
@@ -88,10 +94,45 @@ function readLogprob(result: NativeBatchResult, count: number, at: number): Deco
   return { token: result.sampled[at], logprob: result.sampledLogprob?.[at] ?? Number.NaN, top };
 }
 
+/** A decoding under way: what a step needs and leaves. */
+class Decoding {
+  readonly #runtime: Runtime;
+  readonly #shared: Pick<StepBatch, "caches" | "samplers" | "ends" | "topK">;
+  readonly #signal: AbortSignal | undefined;
+  readonly #wanted: number;
+
+  constructor(runtime: Runtime, cache: KvCache, sampler: NativeSampler, ends: Int32Array, options: ResolvedOptions) {
+    const { logprobs, signal } = options;
+    this.#runtime = runtime;
+    this.#shared = { caches: [cache], samplers: [sampler], ends, topK: Math.max(1, logprobs ?? 0) };
+    this.#signal = signal;
+    this.#wanted = want.sample | (logprobs === undefined ? 0 : want.topk);
+  }
+
+  /** Appends tokens, draws the next one and up to `repeat` in all. */
+  plain(tokens: Int32Array, repeat: number): Promise<NativeBatchResult> {
+    const wants = new Uint8Array(tokens.length);
+    wants[tokens.length - 1] = this.#wanted;
+    const sequence = new Int32Array(tokens.length);
+    return this.#runtime.step({ ...this.#shared, tokens, sequence, wants, repeat }, this.#signal);
+  }
+
+  /** Evaluates a tree, appends the path that is said and draws the token after it. */
+  tree({ token, parent, size }: TokenTree, best: number): Promise<NativeBatchResult> {
+    const wants = new Uint8Array(size).fill(this.#wanted | (best > 0 ? want.best : 0));
+    const rows = { tokens: token, sequence: new Int32Array(size), parents: parent, wants, bestK: best };
+    return this.#runtime.step({ ...this.#shared, ...rows, scratch: true, verify: true }, this.#signal);
+  }
+}
+
+/** Rows of a run of tokens, as drafters see them. */
+const runOf = (token: Int32Array) => ({ token, parent: token.map((_, i) => i - 1) });
+
 /**
  * Evaluates the part of `prompt` that `cache` does not hold yet and draws tokens until an end token, `maxTokens` or a full context.
- * The cache then holds the prompt and every drawn token but the last.
+ * The cache then holds the prompt and every drawn token but the last. What is drawn does not depend on drafters.
  * @param cached leading tokens of the prompt that the cache holds; fewer than the prompt has
+ * @param draft starts drafters on a text; without it tokens are decoded plainly
  * @throws the signal's reason; {OutriderError} OUTRIDER_CONTEXT if the prompt does not fit.
  */
 export async function* decode(
@@ -102,16 +143,15 @@ export async function* decode(
   endIds: readonly number[],
   options: ResolvedOptions,
   stats: DecodeStats,
+  draft?: (text: Int32Array) => Drafting,
 ): AsyncGenerator<DecodedToken, void, undefined> {
   if (prompt.length === 0)
     throw new OutriderError("OUTRIDER_ARGUMENT", "Expected at least one token for prompt, received none");
   cache.checkRoom(prompt.length - cached);
-  const { vocab } = runtime.spec;
-  const sampler = makeSampler(options, vocab, prompt, cached, endIds);
+  const sampler = makeSampler(options, runtime.spec.vocab, prompt, cached, endIds);
   const ends = new Set([...endIds, ...options.stopTokens]);
-  const endList = Int32Array.from(ends);
-  const logprobs = options.logprobs;
-  const wanted = want.sample | (logprobs === undefined ? 0 : want.topk);
+  const decoding = new Decoding(runtime, cache, sampler, Int32Array.from(ends), options);
+  const { logprobs } = options;
   stats.promptTokens = prompt.length;
   stats.cachedTokens = cached;
   let tokens = prompt.slice(cached);
@@ -119,27 +159,41 @@ export async function* decode(
   let taken = 0; // tokens the caller has seen
   let held = cached; // tokens in the cache
   let burst = 1;
+  let quiet = 0; // steps since a draft was evaluated
+  let drafting: Drafting | undefined;
   try {
     while (taken < most) {
-      const wants = new Uint8Array(tokens.length);
-      wants[tokens.length - 1] = wanted;
-      const result = await runtime.step(
-        {
-          caches: [cache],
-          samplers: [sampler],
-          tokens,
-          sequence: new Int32Array(tokens.length),
-          wants,
-          // Calls that overlap take turns token by token.
-          repeat: runtime.busy ? 1 : Math.min(burst, most - taken),
-          ends: endList,
-          topK: Math.max(1, logprobs ?? 0),
-        },
-        options.signal,
-      );
+      const before = performance.now();
+      const [root] = tokens;
+      // Where nothing pays, drafters are asked less and less often.
+      const ahead = drafting ? Math.min(burst, 2 ** Math.max(0, quiet - 2)) : burst;
+      const repeat = Math.min(ahead, most - taken);
+      let tree = taken > 0 && taken + 1 < most ? await drafting?.propose(most - taken - 1) : undefined;
+      const drafted = tree !== undefined;
+      // What drafters learn from rows they get from single ones too, but not from each.
+      if (taken > 0 && !tree && drafting && drafting.best > 0 && quiet % 2 === 0) tree = rootOnly(root);
+      const asked = performance.now();
+      // Calls that overlap take turns token by token.
+      const alone = !runtime.busy;
+      const running = tree ? decoding.tree(tree, drafting?.best ?? 0) : decoding.plain(tokens, alone ? repeat : 1);
+      if (taken === 0 && draft) drafting = draft(prompt);
+      const result = await running;
+      const wall = (performance.now() - before) / 1e3;
       const { sampled } = result;
-      held += tokens.length + sampled.length - 1;
+      held += tree ? sampled.length : tokens.length + sampled.length - 1;
       stats.peakScratchBytes = Math.max(stats.peakScratchBytes, result.scratchBytes);
+      if (drafting) {
+        const rows = tree ?? runOf(taken === 0 ? new Int32Array() : Int32Array.of(root, ...sampled.slice(0, -1)));
+        drafting.observe(
+          { tokens: sampled, rows, best: result.bestIds },
+          drafted ? tree : undefined,
+          result.walk?.slice(1),
+        );
+        if (taken > 0 && alone && !runtime.busy)
+          drafting.time(tree?.size ?? 0, sampled.length, result.seconds, Math.max(0, wall - result.seconds));
+      }
+      stats.draftSeconds += taken > 0 && drafting ? (asked - before) / 1e3 : 0;
+      quiet = drafted ? 0 : quiet + 1;
       const seconds = result.seconds / sampled.length;
       for (const [i, token] of sampled.entries()) {
         if (taken === 0) stats.prefillSeconds += seconds;
@@ -158,6 +212,7 @@ export async function* decode(
       if (taken > 1) burst = Math.max(1, Math.min(mostAhead, Math.floor(secondsAhead / seconds)));
     }
   } finally {
+    drafting?.end();
     // What was drawn ahead and not taken goes again.
     const kept = prompt.length + taken - 1;
     if (taken > 0 && held > kept && !cache.disposed) cache.truncate(kept);

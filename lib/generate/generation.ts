@@ -1,6 +1,7 @@
 // Tokens to text: detokenising, stop strings, statistics.
 
 import type { KvCache } from "../cache/kv-cache.ts";
+import { Drafting, type Experience, type SpeculationStats } from "../draft/drafting.ts";
 import type { Runtime } from "../model/runtime.ts";
 import { Detokenizer } from "../text/detokenizer.ts";
 import { StopMatcher } from "../text/stop.ts";
@@ -41,6 +42,11 @@ export interface GenerationStats {
   /** What f16 pages would have cost. */
   kvBytesF16: number;
   peakScratchBytes: number;
+  /** What drafters did; only where there were any. */
+  speculation?: SpeculationStats & {
+    /** Milliseconds in drafters. */
+    draftMs: number;
+  };
 }
 
 /** Result of {@link Model.generate}. */
@@ -62,6 +68,7 @@ export interface GenerationContext {
   runtime: Runtime;
   tokenizer: Tokenizer;
   endIds: readonly number[];
+  experience: Experience;
 }
 
 /**
@@ -76,6 +83,7 @@ export class GenerationRun {
   readonly #started = performance.now();
   #firstToken = Number.NaN;
   readonly #stats = emptyStats();
+  #drafting: Drafting | undefined;
   finishReason: FinishReason = "length";
   stop: string | undefined;
   readonly tokens: number[] = [];
@@ -115,6 +123,7 @@ export class GenerationRun {
       endIds,
       this.#options,
       this.#stats,
+      this.#options.draft.length > 0 ? (text) => this.#startDrafting(text) : undefined,
     )) {
       if (this.tokens.length === 0) this.#firstToken = performance.now();
       this.tokens.push(decoded.token);
@@ -130,6 +139,12 @@ export class GenerationRun {
     }
     const rest = this.#rest(matcher, detokenizer);
     if (rest.length > 0) yield { text: rest, tokens: [] };
+  }
+
+  #startDrafting(text: Int32Array): Drafting {
+    const { runtime, experience } = this.#context;
+    this.#drafting = new Drafting(this.#options.draft, experience, text, runtime.spec.vocab);
+    return this.#drafting;
   }
 
   #rest(matcher: StopMatcher, detokenizer: Detokenizer): string {
@@ -158,6 +173,7 @@ export class GenerationRun {
       kvBytes: this.#cache.bytes,
       kvBytesF16: this.#cache.bytesF16,
       peakScratchBytes: s.peakScratchBytes,
+      ...(this.#drafting ? { speculation: { ...this.#drafting.stats, draftMs: s.draftSeconds * 1e3 } } : {}),
     };
   }
 

@@ -1,6 +1,7 @@
 /// <reference lib="esnext.disposable" preserve="true" />
 // What load() returns.
 
+import type { Experience } from "../draft/drafting.ts";
 import { badArgument } from "../errors.ts";
 import type { Runtime } from "../model/runtime.ts";
 import type { Tensor } from "../tensor/tensor.ts";
@@ -42,6 +43,7 @@ export interface ModelParts {
   template: ChatTemplate;
   endIds: readonly number[];
   defaults: SamplingOptions;
+  experience: Experience;
   info: ModelInfo;
 }
 

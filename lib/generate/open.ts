@@ -1,6 +1,7 @@
 // load(): files, configuration, weights and tokenizer put together.
 
 import { availableParallelism } from "node:os";
+import { Experience } from "../draft/drafting.ts";
 import { badArgument, checkThreads, OutriderError } from "../errors.ts";
 import { type ModelFiles, openSource } from "../load/source.ts";
 import { type ModelConfig, specFromConfig } from "../model/config.ts";
@@ -188,6 +189,7 @@ async function open(source: string | undefined, options: LoadOptions, watched: W
     template,
     endIds: endIds(files, tokenizer, spec.vocab),
     defaults: defaultsFromConfig(files.generationConfig),
+    experience: new Experience(),
     info: {
       family: spec.family,
       file: files.path,

@@ -1,5 +1,6 @@
 // Options of generation: their meaning, defaults and checks. The sampler pipeline is documented in native/ops/sample/sample.h.
 
+import type { Drafter } from "../draft/drafter.ts";
 import { badArgument } from "../errors.ts";
 import { checkOptions, checkSignal } from "./arguments.ts";
 
@@ -46,19 +47,25 @@ export interface GenerateOptions extends SamplingOptions {
   ignoreEos?: boolean;
   /** Log-probabilities of drawn tokens under the raw logits, with this many alternatives (0 to 64). @default none */
   logprobs?: number;
+  /**
+   * Speculative decoding: drafters propose tokens, and those that the model would have drawn are taken several at a time. The text is the same
+   * with any drafters and without. @default false
+   */
+  draft?: false | Drafter | readonly Drafter[];
   /** Ends the call; it rejects with `signal.reason`. */
   signal?: AbortSignal;
 }
 
 /** Options with every default filled in. */
 export type ResolvedOptions = Required<
-  Omit<GenerateOptions, "signal" | "logprobs" | "maxTokens" | "stop" | "logitBias" | "seed">
+  Omit<GenerateOptions, "signal" | "logprobs" | "maxTokens" | "stop" | "logitBias" | "seed" | "draft">
 > & {
   seed: bigint;
   stop: readonly string[];
   logitBias: ReadonlyMap<number, number>;
   maxTokens: number;
   logprobs: number | undefined;
+  draft: readonly Drafter[];
   signal: AbortSignal | undefined;
 };
 
@@ -80,6 +87,7 @@ const known = [
   "stopTokens",
   "ignoreEos",
   "logprobs",
+  "draft",
   "signal",
 ];
 
@@ -157,6 +165,21 @@ function stopIds(value: unknown, vocab: number): readonly number[] {
   return value;
 }
 
+function draftersOf(value: unknown): readonly Drafter[] {
+  if (value === undefined || value === false) return [];
+  const list: unknown[] = Array.isArray(value) ? value : [value];
+  const names = new Set<string>();
+  for (const [i, drafter] of list.entries()) {
+    const { name, start, best = 0 } = (drafter ?? {}) as Partial<Drafter>;
+    if (typeof name !== "string" || typeof start !== "function" || !Number.isInteger(best) || best < 0 || best > 64)
+      throw badArgument(`draft[${i}]`, "false or drafters: a name, a start function, best from 0 to 64", drafter);
+    if (names.has(name)) throw badArgument(`draft[${i}]`, "drafters of different names", name);
+    names.add(name);
+  }
+  if (list.length > 32) throw badArgument("draft", "at most 32 drafters", list.length);
+  return list as Drafter[];
+}
+
 function seedOf(value: unknown): bigint {
   // 53 bits: what is drawn here comes back as a number in the result.
   if (value === undefined) return crypto.getRandomValues(new BigUint64Array(1))[0] >> 11n;
@@ -210,6 +233,7 @@ export function resolveOptions(options: GenerateOptions, defaults: SamplingOptio
     stopTokens: stopIds(all.stopTokens, vocab),
     ignoreEos: all.ignoreEos === true,
     logprobs: all.logprobs === undefined ? undefined : integer(all, "logprobs", 0, 64),
+    draft: draftersOf(all.draft),
     signal,
   };
 }

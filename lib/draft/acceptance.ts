@@ -1,0 +1,110 @@
+// What the confidence of a drafter is worth: acceptance by drafter and confidence, learnt from what the model says.
+
+import { TokenTree } from "../tree/token-tree.ts";
+
+/** Upper ends of the bins of confidence. */
+const bins = [0.03, 0.1, 0.2, 0.3, 0.45, 0.6, 0.7, 0.8, 0.9, 1];
+/** What a bin counts for before anything was seen, in observations. */
+const priorWeight = 6;
+/** Of earlier observations at each new one: the last few hundred count. */
+const decay = 0.995;
+/** Observations after which bins are put in order again. */
+const sortEvery = 256;
+
+interface Counts {
+  accepted: Float64Array;
+  offered: Float64Array;
+  estimate: Float64Array;
+}
+
+const binOf = (confidence: number): number => {
+  const at = bins.findIndex((end) => confidence <= end);
+  return at < 0 ? bins.length - 1 : at;
+};
+
+/** Middle of a bin: its acceptance before anything was seen. */
+const prior = (bin: number): number => ((bins[bin - 1] ?? 0) + bins[bin]) / 2;
+
+/** Nearest values that never fall, by weights (pool adjacent violators). */
+export function rising(values: ArrayLike<number>, weights: ArrayLike<number>): Float64Array {
+  const pools: { value: number; weight: number; count: number }[] = [];
+  for (let i = 0; i < values.length; i++) {
+    pools.push({ value: values[i], weight: weights[i], count: 1 });
+    for (let at = pools.length - 1; at > 0 && pools[at - 1].value > pools[at].value; at--) {
+      const [a, b] = pools.splice(at - 1, 2);
+      const weight = a.weight + b.weight;
+      const value = (a.value * a.weight + b.value * b.weight) / weight;
+      pools.splice(at - 1, 0, { value, weight, count: a.count + b.count });
+    }
+  }
+  return Float64Array.from(pools.flatMap(({ value, count }) => Array<number>(count).fill(value)));
+}
+
+/** Acceptance estimates of any number of drafters. */
+export class Acceptance {
+  readonly #counts = new Map<string, Counts>();
+  #seen = 0;
+
+  #of(drafter: string): Counts {
+    let counts = this.#counts.get(drafter);
+    if (!counts) {
+      counts = {
+        accepted: new Float64Array(bins.length),
+        offered: new Float64Array(bins.length),
+        estimate: Float64Array.from(bins, (_, bin) => prior(bin)),
+      };
+      this.#counts.set(drafter, counts);
+    }
+    return counts;
+  }
+
+  /** Probability that a token of this confidence is what the model says, given that the text came to its parent. */
+  estimate(drafter: string, confidence: number): number {
+    return this.#of(drafter).estimate[binOf(confidence)];
+  }
+
+  /** The same tree with reaches as experience has them, and the bit of the drafter as source. */
+  calibrate(drafter: string, tree: TokenTree, source: number): TokenTree {
+    const reach = new Float32Array(tree.size).fill(1);
+    const left = new Float32Array(tree.size).fill(1); // of each node's mass, what its earlier children leave
+    for (let i = 1; i < tree.size; i++) {
+      const above = tree.parent[i];
+      const share = Math.min(left[above], this.estimate(drafter, conditional(tree, i)));
+      left[above] -= share;
+      reach[i] = reach[above] * share;
+    }
+    const { token, parent } = tree;
+    return new TokenTree({ token, parent, reach, source: new Uint32Array(tree.size).fill(source, 1) });
+  }
+
+  /** Learns from the tokens that came after the root of a proposal, evaluated or not. */
+  observe(drafter: string, tree: TokenTree, tokens: ArrayLike<number>): void {
+    const counts = this.#of(drafter);
+    let at = 0;
+    for (let i = 0; i < tokens.length && at >= 0; i++) {
+      let next = -1;
+      for (const child of tree.children(at)) {
+        const right = tree.token[child] === tokens[i];
+        if (right) next = child;
+        this.#count(counts, binOf(conditional(tree, child)), right);
+      }
+      at = next;
+    }
+  }
+
+  #count({ accepted, offered, estimate }: Counts, bin: number, right: boolean): void {
+    accepted[bin] = decay * accepted[bin] + (right ? 1 : 0);
+    offered[bin] = decay * offered[bin] + 1;
+    estimate[bin] = (accepted[bin] + priorWeight * prior(bin)) / (offered[bin] + priorWeight);
+    this.#seen += 1;
+    if (this.#seen % sortEvery !== 0) return;
+    const weights = offered.map((count) => count + priorWeight);
+    estimate.set(rising(estimate, weights));
+  }
+}
+
+/** What a drafter says of a node, given its parent. */
+function conditional(tree: TokenTree, node: number): number {
+  const above = tree.reach[tree.parent[node]];
+  return above > 0 ? tree.reach[node] / above : 0;
+}

@@ -1,0 +1,146 @@
+// Copies what followed the last time the text ended like this.
+
+import { badArgument } from "../errors.ts";
+import { chain } from "../tree/build.ts";
+import type { TokenTree } from "../tree/token-tree.ts";
+import type { DraftBudget, Drafter, DraftOutcome, DraftSession } from "./drafter.ts";
+import { NgramIndex } from "./ngram-index.ts";
+import { SuffixAutomaton } from "./suffix-automaton.ts";
+
+/** Options of {@link copy}. */
+export interface CopyOptions {
+  /**
+   * Which earlier place is copied from. `longest`: the first place where the longest end of the text occurs (a suffix automaton,
+   * arXiv:2411.10666). `latest`, `earliest`: the last or first place where the last `maxMatch` tokens occur, or fewer of them down to
+   * `minMatch` (CopySpec, arXiv:2502.08923; prompt lookup decoding). @default "longest"
+   */
+  match?: "longest" | "latest" | "earliest";
+  /** Tokens that have to agree. @default 2 */
+  minMatch?: number;
+  /** Tokens that are looked up at most; not for `longest`. @default 4 */
+  maxMatch?: number;
+  /** Tokens that are copied at most. @default 48 */
+  maxTokens?: number;
+}
+
+/** How sure a copied token is before anything is known about the text, by the number of tokens that agree before it. */
+export function copyConfidence(matched: number): number {
+  if (matched >= 16) return 0.95;
+  if (matched >= 8) return 0.85;
+  if (matched >= 5) return 0.75;
+  return [0.05, 0.25, 0.4, 0.55, 0.65][matched];
+}
+
+/** Index over one text. */
+interface Places {
+  readonly tokens: { values: Int32Array; length: number };
+  append(token: number): void;
+  /** Where to copy from, and how many tokens agree before it. */
+  find(): { next: number; length: number };
+}
+
+class Ngrams implements Places {
+  readonly tokens = { values: new Int32Array(64), length: 0 };
+  readonly #indexes: NgramIndex[];
+  readonly #which: "earliest" | "latest";
+
+  constructor(minMatch: number, maxMatch: number, which: "earliest" | "latest") {
+    this.#indexes = Array.from({ length: maxMatch - minMatch + 1 }, (_, i) => new NgramIndex(maxMatch - i));
+    this.#which = which;
+  }
+
+  append(token: number): void {
+    const { tokens } = this;
+    // The run that ends here is noted when there is something behind it.
+    for (const index of this.#indexes) index.add(tokens.values, tokens.length);
+    if (tokens.length === tokens.values.length) {
+      const larger = new Int32Array(2 * tokens.length);
+      larger.set(tokens.values);
+      tokens.values = larger;
+    }
+    tokens.values[tokens.length++] = token;
+  }
+
+  find(): { next: number; length: number } {
+    const { values, length } = this.tokens;
+    for (const index of this.#indexes) {
+      const next = index.find(values, length, this.#which);
+      if (next >= 0) return { next, length: index.n };
+    }
+    return { next: 0, length: 0 };
+  }
+}
+
+class Longest implements Places {
+  readonly #automaton = new SuffixAutomaton();
+  readonly tokens = this.#automaton.tokens;
+
+  append(token: number): void {
+    this.#automaton.append(token);
+  }
+
+  find(): { next: number; length: number } {
+    return this.#automaton.repeated();
+  }
+}
+
+class CopySession implements DraftSession {
+  readonly #places: Places;
+  readonly #minMatch: number;
+  readonly #maxTokens: number;
+
+  constructor(places: Places, text: ArrayLike<number>, minMatch: number, maxTokens: number) {
+    this.#places = places;
+    this.#minMatch = minMatch;
+    this.#maxTokens = maxTokens;
+    for (let i = 0; i < text.length; i++) places.append(text[i]);
+  }
+
+  propose({ nodes, depth }: DraftBudget): TokenTree | undefined {
+    const { next, length } = this.#places.find();
+    if (length < this.#minMatch) return undefined;
+    const { values, length: end } = this.#places.tokens;
+    const count = Math.min(nodes, depth, this.#maxTokens);
+    // A copy that overlaps its own end goes on with itself: the text repeats in a period.
+    const period = end - next;
+    const tokens = Int32Array.from({ length: count }, (_, i) => values[next + (i % period)]);
+    const reach = new Float32Array(count);
+    for (let i = 0, all = 1; i < count; i++) {
+      all *= copyConfidence(length + i);
+      reach[i] = all;
+    }
+    return chain(values[end - 1], tokens, reach);
+  }
+
+  observe({ tokens }: DraftOutcome): void {
+    for (const token of tokens) this.#places.append(token);
+  }
+}
+
+/**
+ * Drafts what followed an earlier occurrence of the end of the text, prompt included: long runs where a text is quoted, edited or repeated.
+ * O(1) amortised a token.
+ * @throws {OutriderError} OUTRIDER_ARGUMENT
+ */
+export function copy(options: CopyOptions = {}): Drafter {
+  const { match = "longest", minMatch = 2, maxMatch = Math.max(4, minMatch), maxTokens = 48 } = options;
+  for (const key of Object.keys(options))
+    if (!["match", "minMatch", "maxMatch", "maxTokens"].includes(key))
+      throw badArgument("options", "only match, minMatch, maxMatch, maxTokens", key);
+  if (!["longest", "latest", "earliest"].includes(match))
+    throw badArgument("match", '"longest", "latest" or "earliest"', match);
+  const integer = (name: string, value: number, least: number, most: number) => {
+    if (!Number.isInteger(value) || value < least || value > most)
+      throw badArgument(name, `an integer from ${least} to ${most}`, value);
+  };
+  integer("minMatch", minMatch, 1, 64);
+  integer("maxMatch", maxMatch, minMatch, 64);
+  integer("maxTokens", maxTokens, 1, 255);
+  return {
+    name: "copy",
+    start(tokens) {
+      const places = match === "longest" ? new Longest() : new Ngrams(minMatch, maxMatch, match);
+      return new CopySession(places, tokens, minMatch, maxTokens);
+    },
+  };
+}

@@ -1,0 +1,63 @@
+// What a step of n rows costs on this machine: measured by the steps themselves.
+
+import { rising } from "./acceptance.ts";
+
+/** Cost of each further row before it was measured, in single rows. */
+const priorSlope = 0.25;
+/** Weight of a new measurement. */
+const fresh = 0.1;
+/** A measurement counts for at most so many times what was expected: a machine that was busy elsewhere says nothing about rows. */
+const mostSurprise = 2;
+
+/** Seconds by number of rows, for one model on one machine. */
+export class CostCurve {
+  readonly #seconds: (number | undefined)[] = [];
+  readonly #weights: number[] = [];
+  #fitted: { rows: number; seconds: number }[] | undefined;
+
+  /** Notes what a step of `rows` rows took. */
+  observe(rows: number, seconds: number): void {
+    if (!(seconds > 0)) return;
+    const before = this.#seconds[rows];
+    const count = (this.#weights[rows] ?? 0) + 1;
+    const weight = Math.max(fresh, 1 / count);
+    this.#seconds[rows] =
+      before === undefined ? seconds : before + weight * (Math.min(seconds, mostSurprise * before) - before);
+    this.#weights[rows] = Math.min(count, 20);
+    this.#fitted = undefined;
+  }
+
+  /** Whether steps of so many rows were measured. */
+  known(rows: number): boolean {
+    return this.#seconds[rows] !== undefined;
+  }
+
+  /** Seconds of a step of `rows` rows; undefined before any was measured. Never falls with rows; between measurements it is a line. */
+  seconds(rows: number): number | undefined {
+    const points = this.#points();
+    if (points.length === 0) return undefined;
+    const after = points.findIndex((point) => point.rows >= rows);
+    if (after >= 0 && points[after].rows === rows) return points[after].seconds;
+    // Outside of what was measured: the prior slope, from the single row if it is known.
+    const slope = (from: { rows: number; seconds: number }) =>
+      (from.seconds / (1 + priorSlope * (from.rows - 1))) * priorSlope;
+    if (after === 0) return Math.max(0, points[0].seconds - slope(points[0]) * (points[0].rows - rows));
+    if (after < 0) {
+      const last = points[points.length - 1];
+      return last.seconds + slope(last) * (rows - last.rows);
+    }
+    const [a, b] = [points[after - 1], points[after]];
+    return a.seconds + ((b.seconds - a.seconds) * (rows - a.rows)) / (b.rows - a.rows);
+  }
+
+  #points(): { rows: number; seconds: number }[] {
+    if (this.#fitted) return this.#fitted;
+    const rows = [...this.#seconds.keys()].filter((n) => this.#seconds[n] !== undefined);
+    const fitted = rising(
+      rows.map((n) => this.#seconds[n] as number),
+      rows.map((n) => this.#weights[n]),
+    );
+    this.#fitted = rows.map((n, i) => ({ rows: n, seconds: fitted[i] }));
+    return this.#fitted;
+  }
+}

@@ -1,0 +1,141 @@
+// A suffix automaton over a growing text: every text it holds, in a number of states below twice its length.
+
+const none = -1;
+
+/** Int32 values that grow by doubling. */
+class Column {
+  values = new Int32Array(64);
+  length = 0;
+
+  push(value: number): number {
+    if (this.length === this.values.length) {
+      const larger = new Int32Array(2 * this.length);
+      larger.set(this.values);
+      this.values = larger;
+    }
+    this.values[this.length] = value;
+    return this.length++;
+  }
+}
+
+/**
+ * Blumer et al., "The smallest automaton recognizing the subwords of a text" (1985), built online. A state stands for all substrings that
+ * end at the same places. {@link append} is O(1) amortised: about 100 bytes a token.
+ */
+export class SuffixAutomaton {
+  /** The text. */
+  readonly tokens = new Column();
+  // States: the longest substring's length, the state of the longest suffix that ends elsewhere too, where the first ends, first edge.
+  readonly #length = new Column();
+  readonly #link = new Column();
+  readonly #firstEnd = new Column();
+  readonly #edges = new Column();
+  // Edges: token, target, the next edge of the same state.
+  readonly #from = new Column();
+  readonly #token = new Column();
+  readonly #target = new Column();
+  readonly #next = new Column();
+  // Open addressing: edges by (state, token).
+  #table = new Int32Array(256).fill(none);
+  #last = 0;
+
+  constructor() {
+    this.#addState(0, none, none);
+  }
+
+  #addState(length: number, link: number, firstEnd: number): number {
+    this.#link.push(link);
+    this.#firstEnd.push(firstEnd);
+    this.#edges.push(none);
+    return this.#length.push(length);
+  }
+
+  /** Where the edge of (state, token) is or would be in the table. */
+  #place(state: number, token: number): number {
+    const mask = this.#table.length - 1;
+    let hash = Math.imul(state, 0x9e3779b1) ^ Math.imul(token, 0x85ebca77);
+    hash ^= hash >>> 15;
+    for (let at = hash & mask; ; at = (at + 1) & mask) {
+      const edge = this.#table[at];
+      if (edge === none || (this.#from.values[edge] === state && this.#token.values[edge] === token)) return at;
+    }
+  }
+
+  /** The state after `token`, or -1. */
+  step(state: number, token: number): number {
+    const edge = this.#table[this.#place(state, token)];
+    return edge === none ? none : this.#target.values[edge];
+  }
+
+  #setEdge(state: number, token: number, target: number): void {
+    const at = this.#place(state, token);
+    if (this.#table[at] !== none) {
+      this.#target.values[this.#table[at]] = target;
+      return;
+    }
+    this.#from.push(state);
+    this.#token.push(token);
+    this.#target.push(target);
+    const edge = this.#next.push(this.#edges.values[state]);
+    this.#edges.values[state] = edge;
+    this.#table[at] = edge;
+    if (2 * this.#next.length > this.#table.length) this.#grow();
+  }
+
+  #grow(): void {
+    this.#table = new Int32Array(2 * this.#table.length).fill(none);
+    for (let edge = 0; edge < this.#next.length; edge++)
+      this.#table[this.#place(this.#from.values[edge], this.#token.values[edge])] = edge;
+  }
+
+  /** Adds a token to the text. */
+  append(token: number): void {
+    const end = this.tokens.push(token);
+    const state = this.#addState(end + 1, 0, end);
+    let before = this.#last;
+    while (before !== none && this.step(before, token) === none) {
+      this.#setEdge(before, token, state);
+      before = this.#link.values[before];
+    }
+    // Not in one line: the column may grow into another array while the suffix is found.
+    const link = before === none ? 0 : this.#suffix(before, token);
+    this.#link.values[state] = link;
+    this.#last = state;
+  }
+
+  /** The state of the suffix that ends with `token` after `before`: split off if it stands for longer ones too. */
+  #suffix(before: number, token: number): number {
+    const found = this.step(before, token);
+    const length = this.#length.values[before] + 1;
+    if (this.#length.values[found] === length) return found;
+    const copy = this.#addState(length, this.#link.values[found], this.#firstEnd.values[found]);
+    for (let edge = this.#edges.values[found]; edge !== none; edge = this.#next.values[edge])
+      this.#setEdge(copy, this.#token.values[edge], this.#target.values[edge]);
+    this.#link.values[found] = copy;
+    for (let at = before; at !== none && this.step(at, token) === found; at = this.#link.values[at])
+      this.#setEdge(at, token, copy);
+    return copy;
+  }
+
+  /** The longest end of the text that was there before: its length, and the position behind its first occurrence. */
+  repeated(): { length: number; next: number } {
+    return this.at(Math.max(0, this.#link.values[this.#last]));
+  }
+
+  /** Length of a state's longest substring, and the position behind its first occurrence. */
+  at(state: number): { length: number; next: number } {
+    return { length: this.#length.values[state], next: this.#firstEnd.values[state] + 1 };
+  }
+
+  /** The state of the longest suffix of (state, length) that can go on with `token`, after it; the root if there is none. */
+  follow(state: number, length: number, token: number): { state: number; length: number } {
+    let [at, matched] = [state, length];
+    for (;;) {
+      const next = this.step(at, token);
+      if (next !== none) return { state: next, length: matched + 1 };
+      if (this.#link.values[at] === none) return { state: 0, length: 0 };
+      at = this.#link.values[at];
+      matched = this.#length.values[at];
+    }
+  }
+}

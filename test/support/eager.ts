@@ -1,0 +1,15 @@
+// A policy that drafts whatever it is offered, for tests of what drafting must not change.
+import { Experience } from "../../lib/draft/drafting.ts";
+
+/** Believes that a step of up to so many rows costs next to nothing and a larger one is past price, and learns nothing else. */
+export class Eager extends Experience {
+  constructor(rows = 64) {
+    super();
+    this.plain = 1;
+    this.curve.observe(1, 1e-6);
+    this.curve.observe(rows, 1e-6);
+    this.curve.observe(rows + 1, 1e6);
+  }
+
+  override observe(): void {}
+}

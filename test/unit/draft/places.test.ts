@@ -1,0 +1,111 @@
+// Where the end of a text occurs before: the suffix automaton and the n-gram index against search by eye.
+import { describe, expect, test } from "vitest";
+import { copy } from "../../../lib/draft/copy.ts";
+import { SuffixAutomaton } from "../../../lib/draft/suffix-automaton.ts";
+import { uniform } from "../../support/random.ts";
+
+/** Longest end of `text` that ends earlier too, and where its first occurrence ends; by trying all. */
+function longestRepeat(text: readonly number[]): { length: number; next: number } {
+  for (let length = text.length - 1; length > 0; length--) {
+    for (let end = length; end < text.length; end++) {
+      let same = 0;
+      while (same < length && text[end - 1 - same] === text[text.length - 1 - same]) same++;
+      if (same === length) return { length, next: end };
+    }
+  }
+  return { length: 0, next: 0 };
+}
+
+const texts = (count: number) =>
+  Array.from({ length: count }, (_, seed) => {
+    const next = uniform(seed);
+    const vocab = 1 + Math.floor(next() * 4);
+    return Array.from({ length: 1 + Math.floor(next() * 60) }, () => Math.floor(next() * vocab) * 50_000);
+  });
+
+describe("suffix automaton", () => {
+  test("the longest repeat at every length of random texts", () => {
+    for (const text of texts(60)) {
+      const automaton = new SuffixAutomaton();
+      for (let i = 0; i < text.length; i++) {
+        automaton.append(text[i]);
+        const expected = longestRepeat(text.slice(0, i + 1));
+        expect(automaton.repeated()).toEqual(expected.length > 0 ? expected : { length: 0, next: 0 });
+      }
+    }
+  });
+
+  test("follows another text through it", () => {
+    for (const text of texts(30)) {
+      const automaton = new SuffixAutomaton();
+      for (const token of text) automaton.append(token);
+      const other = texts(31)[30];
+      let at = { state: 0, length: 0 };
+      for (const [i, token] of other.entries()) {
+        at = automaton.follow(at.state, at.length, token);
+        let expected = 0;
+        for (let length = i + 1; length > 0 && expected === 0; length--)
+          if (` ${text.join(" ")} `.includes(` ${other.slice(i + 1 - length, i + 1).join(" ")} `)) expected = length;
+        expect(at.length).toBe(expected);
+      }
+    }
+  });
+
+  test("a long text of one token, and one without repeats", () => {
+    const [same, all] = [new SuffixAutomaton(), new SuffixAutomaton()];
+    for (let i = 0; i < 20_000; i++) {
+      same.append(7);
+      all.append(i);
+    }
+    expect(same.repeated()).toEqual({ length: 19_999, next: 19_999 });
+    expect(all.repeated().length).toBe(0);
+  });
+});
+
+describe("copy", () => {
+  const proposal = (text: number[], options: Parameters<typeof copy>[0], depth = 4) => {
+    const session = copy(options).start(text.slice(0, 3), 100);
+    session.observe({
+      tokens: Int32Array.from(text.slice(3)),
+      rows: { token: new Int32Array(), parent: new Int32Array() },
+    });
+    const tree = session.propose({ nodes: 63, depth });
+    if (tree instanceof Promise) throw new Error("not expected");
+    return tree && [...tree.token];
+  };
+  const text = [1, 2, 3, 4, 1, 2, 3, 5, 9, 2, 3, 6, 7, 1, 2, 3];
+
+  test("the first place of the longest match", () => {
+    expect(proposal(text, {})).toEqual([3, 4, 1, 2, 3]);
+  });
+
+  test("the latest and the earliest place of as many tokens as agree", () => {
+    expect(proposal(text, { match: "latest", maxMatch: 3 })).toEqual([3, 5, 9, 2, 3]);
+    expect(proposal(text, { match: "latest", maxMatch: 2 })).toEqual([3, 6, 7, 1, 2]);
+    expect(proposal(text, { match: "earliest", maxMatch: 3 })).toEqual([3, 4, 1, 2, 3]);
+  });
+
+  test("a text that repeats in a period is copied on", () => {
+    expect(proposal([1, 2, 3, 1, 2, 3, 1, 2, 3], {}, 7)).toEqual([3, 1, 2, 3, 1, 2, 3, 1]);
+    expect(proposal([5, 5, 5, 5], { match: "latest" }, 3)).toEqual([5, 5, 5, 5]);
+  });
+
+  test("nothing where too little agrees, and no more than the budget", () => {
+    expect(proposal([1, 2, 3, 4, 5, 3], {})).toBeUndefined();
+    expect(proposal([1, 2, 3, 4, 5, 3], { minMatch: 1 })).toEqual([3, 4, 5, 3, 4]);
+    expect(proposal(text, { maxTokens: 2 })).toEqual([3, 4, 1]);
+    expect(proposal([1, 2, 3], { match: "latest" })).toBeUndefined();
+  });
+
+  test.each([
+    [{ match: "any" }],
+    [{ minMatch: 0 }],
+    [{ minMatch: 3, maxMatch: 2 }],
+    [{ maxTokens: 0.5 }],
+    [{ size: 3 }],
+  ])("refused: %o", (options) => {
+    expect(() => copy(options as Parameters<typeof copy>[0])).toThrow(
+      expect.objectContaining({ code: "OUTRIDER_ARGUMENT" }),
+    );
+  });
+});

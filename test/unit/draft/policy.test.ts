@@ -1,0 +1,143 @@
+// How much is drafted: acceptance that is learnt, costs that are measured, and the cut between them.
+import { describe, expect, test } from "vitest";
+import { Acceptance, rising } from "../../../lib/draft/acceptance.ts";
+import { CostCurve } from "../../../lib/draft/cost-curve.ts";
+import { choose } from "../../../lib/draft/policy.ts";
+import { Adjacency, recycle } from "../../../lib/draft/recycle.ts";
+import { chain } from "../../../lib/tree/build.ts";
+import { TokenTree } from "../../../lib/tree/token-tree.ts";
+import { uniform } from "../../support/random.ts";
+
+describe("acceptance", () => {
+  test("learns what a confidence is worth, and keeps bins in order", () => {
+    const acceptance = new Acceptance();
+    const next = uniform(1);
+    const truth = (confidence: number) => confidence / 2;
+    for (let i = 0; i < 4000; i++) {
+      const confidence = next();
+      const tree = chain(1, [2], [confidence]);
+      acceptance.observe("a", tree, [next() < truth(confidence) ? 2 : 3]);
+    }
+    for (const [low, high] of [
+      [0.3, 0.45],
+      [0.6, 0.7],
+      [0.9, 1],
+    ])
+      expect(Math.abs(acceptance.estimate("a", (low + high) / 2) - truth((low + high) / 2))).toBeLessThan(0.1);
+    expect(acceptance.estimate("b", 0.95)).toBeCloseTo(0.95, 12);
+  });
+
+  test("calibrates along paths, and siblings share what there is", () => {
+    const acceptance = new Acceptance();
+    const tree = new TokenTree({ token: [1, 2, 3, 4], parent: [-1, 0, 0, 1], reach: [1, 0.95, 0.95, 0.475] });
+    const { reach, source } = acceptance.calibrate("a", tree, 2);
+    expect(reach[1]).toBeCloseTo(0.95, 6);
+    expect(reach[2]).toBeCloseTo(0.05, 6);
+    expect(reach[3]).toBeCloseTo(0.95 * acceptance.estimate("a", 0.5), 6);
+    expect([...source]).toEqual([0, 2, 2, 2]);
+  });
+
+  test("looks no further than the first token that differs", () => {
+    const acceptance = new Acceptance();
+    for (let i = 0; i < 100; i++) acceptance.observe("a", chain(1, [2, 3], [0.95, 0.95 * 0.5]), [9, 3]);
+    expect(acceptance.estimate("a", 0.95)).toBeLessThan(0.1);
+    expect(acceptance.estimate("a", 0.5)).toBeCloseTo(0.525, 6); // never reached: as before
+  });
+
+  test("values that never fall", () => {
+    expect([...rising([1, 3, 2, 4], [1, 1, 1, 1])]).toEqual([1, 2.5, 2.5, 4]);
+    expect([...rising([3, 1], [1, 3])]).toEqual([1.5, 1.5]);
+    expect([...rising([], [])]).toEqual([]);
+  });
+});
+
+describe("cost curve", () => {
+  test("measured points, lines between them, the prior slope outside", () => {
+    const curve = new CostCurve();
+    expect(curve.seconds(1)).toBeUndefined();
+    curve.observe(1, 0.004);
+    expect(curve.seconds(5)).toBeCloseTo(0.008, 12);
+    curve.observe(5, 0.006);
+    expect(curve.seconds(3)).toBeCloseTo(0.005, 12);
+    expect(curve.seconds(5)).toBeCloseTo(0.006, 12);
+    expect(curve.seconds(9)).toBeCloseTo(0.006 + 4 * (0.006 / 2) * 0.25, 12);
+  });
+
+  test("never falls, and one slow step is no measure", () => {
+    const curve = new CostCurve();
+    for (let i = 0; i < 30; i++) curve.observe(2, 0.01);
+    for (let i = 0; i < 30; i++) curve.observe(3, 0.008);
+    expect(curve.seconds(3)).toBe(curve.seconds(2));
+    curve.observe(2, 10);
+    expect(curve.seconds(2)).toBeLessThan(0.0101);
+  });
+});
+
+describe("choice", () => {
+  const flat = new CostCurve();
+  for (const rows of [1, 64]) flat.observe(rows, 1);
+  const steep = new CostCurve();
+  for (let rows = 1; rows <= 64; rows++) steep.observe(rows, rows);
+  const steps = new CostCurve();
+  for (let rows = 1; rows <= 64; rows++) steps.observe(rows, 1 + 0.4 * Math.floor((rows - 1) / 4));
+
+  test("everything where rows cost nothing, nothing where they cost as much as tokens", () => {
+    const draft = chain(1, [2, 3, 4], [0.9, 0.5, 0.1]);
+    expect(choose([draft], 64, flat, 1, 0).tree?.size).toBe(4);
+    expect(choose([draft], 64, flat, 1, 0).gain).toBeCloseTo(2.5, 6);
+    expect(choose([draft], 64, steep, 1, 0).tree).toBeUndefined();
+    expect(choose([], 64, flat, 1, 0)).toEqual({ tree: undefined, gain: 1 });
+  });
+
+  test("up to the end of a cheap stretch, over a dear one if there is more behind it", () => {
+    const sure = (n: number) =>
+      chain(
+        1,
+        Array(n).fill(2),
+        Array.from({ length: n }, (_, i) => 0.95 ** (i + 1)),
+      );
+    expect(choose([sure(20)], 64, steps, 1, 0).tree?.size).toBeGreaterThan(8);
+    const unsure = chain(1, [2, 3, 4, 5, 6], [0.5, 0.25, 0.125, 0.06, 0.03]);
+    expect(choose([unsure], 64, steps, 1, 0).tree?.size).toBe(4);
+  });
+
+  test("host time counts, and so does the limit of rows", () => {
+    const draft = chain(1, [2, 3], [0.5, 0.25]);
+    expect(choose([draft], 64, flat, 1, 1).tree).toBeUndefined();
+    expect(choose([draft], 2, flat, 1, 0).tree?.size).toBe(2);
+  });
+
+  test("trees of several drafters are one", () => {
+    const { tree } = choose([chain(1, [2, 3], [0.6, 0.4]), chain(1, [4], [0.3])], 64, flat, 1, 0);
+    expect(tree && [...tree.token]).toEqual([1, 2, 3, 4]);
+  });
+});
+
+describe("recycle", () => {
+  test("proposes what was likely, best first, from the last row of each token", () => {
+    const drafter = recycle({ width: 2 });
+    const session = drafter.start([5], 10);
+    expect(session.propose({ nodes: 8, depth: 3 })).toBeUndefined();
+    const rows = { token: Int32Array.of(5, 1, 5), parent: Int32Array.of(-1, 0, 1) };
+    session.observe({ tokens: Int32Array.of(5), rows, best: Int32Array.of(7, 8, 2, 3, 1, 4) });
+    const tree = session.propose({ nodes: 4, depth: 3 }) as TokenTree;
+    expect([...tree.token]).toEqual([5, 1, 2, 4, 3]);
+    expect([...tree.parent]).toEqual([-1, 0, 1, 0, 1]);
+    expect((session.propose({ nodes: 8, depth: 1 }) as TokenTree).size).toBe(3);
+    // Another text of the same vocabulary knows it too; another vocabulary does not.
+    expect((drafter.start([1], 10).propose({ nodes: 1, depth: 1 }) as TokenTree).token[1]).toBe(2);
+    expect(drafter.start([1], 11).propose({ nodes: 1, depth: 1 })).toBeUndefined();
+  });
+
+  test("the table has what no row has said as nothing", () => {
+    const table = new Adjacency(4, 2);
+    table.update(Int32Array.of(3), Int32Array.of(1, 2));
+    expect([table.get(3, 0), table.get(3, 1), table.get(0, 0)]).toEqual([1, 2, undefined]);
+  });
+
+  test.each([[{ width: 0 }], [{ width: 65 }], [{ depth: 2 }]])("refused: %o", (options) => {
+    expect(() => recycle(options as Parameters<typeof recycle>[0])).toThrow(
+      expect.objectContaining({ code: "OUTRIDER_ARGUMENT" }),
+    );
+  });
+});
