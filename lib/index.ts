@@ -1,8 +1,11 @@
 // The public names of outrider.
 export { type CopyOptions, copy } from "./draft/copy.ts";
-export type { DraftBudget, Drafter, DraftOutcome, DraftSession } from "./draft/drafter.ts";
+export type { DraftBudget, DraftContext, Drafter, DraftOutcome, DraftSession } from "./draft/drafter.ts";
 export type { SpeculationStats } from "./draft/drafting.ts";
+export { type InputOptions, input } from "./draft/input.ts";
+export { type NgramOptions, ngram } from "./draft/ngram.ts";
 export { type RecycleOptions, recycle } from "./draft/recycle.ts";
+export { type SuffixOptions, suffix } from "./draft/suffix.ts";
 export { type ErrorCode, errorCodes, OutriderError } from "./errors.ts";
 export type { TokenIds } from "./generate/arguments.ts";
 export { Chat, type ChatOptions } from "./generate/chat.ts";

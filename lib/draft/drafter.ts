@@ -32,6 +32,14 @@ export interface DraftSession {
   end?(): void;
 }
 
+/** The model that a drafter works for: one object for all its texts, so that what is shared between them can be kept under it. */
+export interface DraftContext {
+  /** Token ids are below it. */
+  vocab: number;
+  /** Text to token ids, as the model has them. */
+  encode(text: string): Int32Array;
+}
+
 /** Makes proposals for any number of texts. */
 export interface Drafter {
   /** Names it in statistics. */
@@ -41,7 +49,6 @@ export interface Drafter {
   /**
    * Starts on a text.
    * @param tokens the text so far; the last token is the first root
-   * @param vocab token ids are below it
    */
-  start(tokens: ArrayLike<number>, vocab: number): DraftSession;
+  start(tokens: ArrayLike<number>, context: DraftContext): DraftSession;
 }

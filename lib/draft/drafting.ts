@@ -4,7 +4,7 @@ import { badArgument } from "../errors.ts";
 import { TokenTree } from "../tree/token-tree.ts";
 import { Acceptance } from "./acceptance.ts";
 import { CostCurve } from "./cost-curve.ts";
-import type { DraftBudget, Drafter, DraftOutcome, DraftSession } from "./drafter.ts";
+import type { DraftBudget, DraftContext, Drafter, DraftOutcome, DraftSession } from "./drafter.ts";
 import { choose } from "./policy.ts";
 
 /** Most rows of a step that the policy considers, the root included. */
@@ -97,9 +97,9 @@ export class Drafting {
   #tokens = 0;
   #gain = 1;
 
-  constructor(drafters: readonly Drafter[], experience: Experience, tokens: ArrayLike<number>, vocab: number) {
+  constructor(drafters: readonly Drafter[], experience: Experience, tokens: ArrayLike<number>, context: DraftContext) {
     this.#experience = experience;
-    this.#vocab = vocab;
+    this.#vocab = context.vocab;
     this.#root = tokens[tokens.length - 1];
     this.#parts = drafters.map((drafter) => ({ drafter, session: undefined, proposal: undefined, off: undefined }));
     this.#stats = {
@@ -113,7 +113,7 @@ export class Drafting {
     };
     for (const part of this.#parts)
       this.#guard(part, () => {
-        part.session = part.drafter.start(tokens, vocab);
+        part.session = part.drafter.start(tokens, context);
       });
   }
 

@@ -1,8 +1,9 @@
 // Proposes what the model found likely after a token the last time it was evaluated.
 
 import { badArgument } from "../errors.ts";
-import { TokenTree } from "../tree/token-tree.ts";
-import type { DraftBudget, Drafter, DraftOutcome, DraftSession } from "./drafter.ts";
+import type { TokenTree } from "../tree/token-tree.ts";
+import type { DraftBudget, DraftContext, Drafter, DraftOutcome, DraftSession } from "./drafter.ts";
+import { type Candidate, growTree } from "./grow-tree.ts";
 
 /** Options of {@link recycle}. */
 export interface RecycleOptions {
@@ -24,10 +25,15 @@ export class Adjacency {
     this.#table = new Int32Array(vocab * width).fill(none);
   }
 
-  /** The token of a rank after `token`; undefined if it was never seen. */
-  get(token: number, rank: number): number | undefined {
-    const found = this.#table[token * this.width + rank];
-    return found === none ? undefined : found;
+  /** What was likely after `token`; nothing if it was never seen. */
+  after(token: number): Candidate<number>[] {
+    const found: Candidate<number>[] = [];
+    for (let rank = 0; rank < this.width; rank++) {
+      const next = this.#table[token * this.width + rank];
+      if (next === none) break;
+      found.push({ token: next, share: confidence[rank] ?? 0.01, state: next });
+    }
+    return found;
   }
 
   /** Notes the likeliest tokens of evaluated rows; of equal tokens the last row counts. */
@@ -47,31 +53,8 @@ class RecycleSession implements DraftSession {
     this.#root = root;
   }
 
-  // Best first: the open node of largest reach is taken, and offers its next sibling and its first child.
-  propose({ nodes, depth: deepest }: DraftBudget): TokenTree | undefined {
-    const token = [this.#root];
-    const parent = [none];
-    const depth = [0];
-    const reach = [1];
-    const open: { parent: number; rank: number; reach: number }[] = [];
-    const offer = (above: number, rank: number) => {
-      if (depth[above] >= deepest || rank >= this.#table.width) return;
-      if (this.#table.get(token[above], rank) === undefined) return;
-      open.push({ parent: above, rank, reach: reach[above] * (confidence[rank] ?? 0.01) });
-    };
-    offer(0, 0);
-    while (token.length <= nodes && open.length > 0) {
-      let best = 0;
-      for (let i = 1; i < open.length; i++) if (open[i].reach > open[best].reach) best = i;
-      const [taken] = open.splice(best, 1);
-      token.push(this.#table.get(token[taken.parent], taken.rank) as number);
-      parent.push(taken.parent);
-      depth.push(depth[taken.parent] + 1);
-      reach.push(taken.reach);
-      offer(taken.parent, taken.rank + 1);
-      offer(token.length - 1, 0);
-    }
-    return token.length > 1 ? new TokenTree({ token, parent, reach }) : undefined;
+  propose(budget: DraftBudget): TokenTree | undefined {
+    return growTree(this.#root, this.#root, budget, (token) => this.#table.after(token));
   }
 
   observe({ tokens, rows, best }: DraftOutcome): void {
@@ -88,13 +71,13 @@ class RecycleSession implements DraftSession {
 export function recycle({ width = 8, ...unknown }: RecycleOptions = {}): Drafter {
   for (const key of Object.keys(unknown)) throw badArgument("options", "only width", key);
   if (!Number.isInteger(width) || width < 1 || width > 64) throw badArgument("width", "an integer from 1 to 64", width);
-  const tables = new Map<number, Adjacency>(); // by vocabulary
+  const tables = new WeakMap<DraftContext, Adjacency>();
   return {
     name: "recycle",
     best: width,
-    start(tokens, vocab) {
-      const table = tables.get(vocab) ?? new Adjacency(vocab, width);
-      tables.set(vocab, table);
+    start(tokens, context) {
+      const table = tables.get(context) ?? new Adjacency(context.vocab, width);
+      tables.set(context, table);
       return new RecycleSession(table, tokens[tokens.length - 1]);
     },
   };

@@ -1,6 +1,7 @@
 // Tokens to text: detokenising, stop strings, statistics.
 
 import type { KvCache } from "../cache/kv-cache.ts";
+import type { DraftContext } from "../draft/drafter.ts";
 import { Drafting, type Experience, type SpeculationStats } from "../draft/drafting.ts";
 import type { Runtime } from "../model/runtime.ts";
 import { Detokenizer } from "../text/detokenizer.ts";
@@ -69,6 +70,7 @@ export interface GenerationContext {
   tokenizer: Tokenizer;
   endIds: readonly number[];
   experience: Experience;
+  draftContext: DraftContext;
 }
 
 /**
@@ -142,8 +144,8 @@ export class GenerationRun {
   }
 
   #startDrafting(text: Int32Array): Drafting {
-    const { runtime, experience } = this.#context;
-    this.#drafting = new Drafting(this.#options.draft, experience, text, runtime.spec.vocab);
+    const { experience, draftContext } = this.#context;
+    this.#drafting = new Drafting(this.#options.draft, experience, text, draftContext);
     return this.#drafting;
   }
 

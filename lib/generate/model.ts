@@ -1,6 +1,7 @@
 /// <reference lib="esnext.disposable" preserve="true" />
 // What load() returns.
 
+import type { DraftContext } from "../draft/drafter.ts";
 import type { Experience } from "../draft/drafting.ts";
 import { badArgument } from "../errors.ts";
 import type { Runtime } from "../model/runtime.ts";
@@ -44,6 +45,7 @@ export interface ModelParts {
   endIds: readonly number[];
   defaults: SamplingOptions;
   experience: Experience;
+  draftContext: DraftContext;
   info: ModelInfo;
 }
 

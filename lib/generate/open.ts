@@ -190,6 +190,7 @@ async function open(source: string | undefined, options: LoadOptions, watched: W
     endIds: endIds(files, tokenizer, spec.vocab),
     defaults: defaultsFromConfig(files.generationConfig),
     experience: new Experience(),
+    draftContext: { vocab: spec.vocab, encode: (text) => tokenizer.encode(text) },
     info: {
       family: spec.family,
       file: files.path,

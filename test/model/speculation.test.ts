@@ -3,14 +3,17 @@ import { afterAll, beforeAll, describe, expect, test, vi } from "vitest";
 import { copy } from "../../lib/draft/copy.ts";
 import type { Drafter } from "../../lib/draft/drafter.ts";
 import { Drafting } from "../../lib/draft/drafting.ts";
+import { input } from "../../lib/draft/input.ts";
+import { ngram } from "../../lib/draft/ngram.ts";
 import { recycle } from "../../lib/draft/recycle.ts";
+import { suffix } from "../../lib/draft/suffix.ts";
 import { type DecodedToken, decode, emptyStats } from "../../lib/generate/decode.ts";
 import { type GenerateOptions, resolveOptions } from "../../lib/generate/options.ts";
 import { load, type Model } from "../../lib/index.ts";
 import type { Runtime } from "../../lib/model/runtime.ts";
 import { chain } from "../../lib/tree/build.ts";
 import { TokenTree } from "../../lib/tree/token-tree.ts";
-import { Eager } from "../support/eager.ts";
+import { contextOf, Eager } from "../support/eager.ts";
 import { uniform } from "../support/random.ts";
 import { openRuntime } from "../support/runtime.ts";
 import { tinyModel } from "../support/tiny.ts";
@@ -38,7 +41,7 @@ async function run(
   const drawn: DecodedToken[] = [];
   let drafting: Drafting | undefined;
   const start = (text: Int32Array) => {
-    drafting = new Drafting(drafters, new Eager(rows), text, runtime.spec.vocab);
+    drafting = new Drafting(drafters, new Eager(rows), text, contextOf(runtime.spec.vocab));
     return drafting;
   };
   const draft = drafters.length > 0 ? start : undefined;
@@ -52,7 +55,7 @@ async function run(
 function oracle(text: readonly number[], width: number): Drafter {
   return {
     name: "oracle",
-    start(tokens, vocab) {
+    start(tokens, { vocab }) {
       const begin = tokens.length;
       let said = 0;
       return {
@@ -81,7 +84,7 @@ function oracle(text: readonly number[], width: number): Drafter {
 /** Proposes nonsense. */
 const wrong = (): Drafter => ({
   name: "wrong",
-  start(tokens, vocab) {
+  start(tokens, { vocab }) {
     let root = tokens[tokens.length - 1];
     const next = uniform(3);
     return {
@@ -121,6 +124,9 @@ describe.each(ways)("%s", (_, options) => {
     ["copy, longest", () => [copy()]],
     ["copy, latest", () => [copy({ match: "latest", minMatch: 1 })]],
     ["copy, earliest", () => [copy({ match: "earliest", minMatch: 1 })]],
+    ["ngram", () => [ngram({ corpus: prompt, explore: 1 })]],
+    ["suffix", () => [suffix({ depth: 6 })]],
+    ["input", () => [input({ source: [...prompt.slice(0, 10), 1, ...plain.drawn.map(({ token }) => token)] })]],
     ["recycle", () => [recycle()]],
     ["copy and recycle", () => [copy({ minMatch: 1 }), recycle({ width: 4 })]],
     [
@@ -203,7 +209,9 @@ describe("ends", () => {
       return { drawn, length: cache.length };
     };
     const plain = await gather();
-    const drafted = await gather((all) => new Drafting([oracle(plain.drawn, 4)], new Eager(), all, short.spec.vocab));
+    const drafted = await gather(
+      (all) => new Drafting([oracle(plain.drawn, 4)], new Eager(), all, contextOf(short.spec.vocab)),
+    );
     expect(drafted).toEqual(plain);
     expect(plain.drawn).toHaveLength(11);
     await short.dispose();
@@ -213,7 +221,8 @@ describe("ends", () => {
     const all = await text({ maxTokens: 20 });
     const cache = runtime.newCache();
     const resolved = resolveOptions({ maxTokens: 20 }, {}, runtime.spec.vocab);
-    const draft = (whole: Int32Array) => new Drafting([oracle(all, 5)], new Eager(), whole, runtime.spec.vocab);
+    const draft = (whole: Int32Array) =>
+      new Drafting([oracle(all, 5)], new Eager(), whole, contextOf(runtime.spec.vocab));
     const seen: number[] = [];
     for await (const { token } of decode(runtime, cache, prompt, 0, [], resolved, emptyStats(), draft)) {
       seen.push(token);

@@ -1,4 +1,5 @@
 // A policy that drafts whatever it is offered, for tests of what drafting must not change.
+import type { DraftContext } from "../../lib/draft/drafter.ts";
 import { Experience } from "../../lib/draft/drafting.ts";
 
 /** Believes that a step of up to so many rows costs next to nothing and a larger one is past price, and learns nothing else. */
@@ -13,3 +14,9 @@ export class Eager extends Experience {
 
   override observe(): void {}
 }
+
+/** A context for drafters without a tokenizer: a text is the codes of its characters. */
+export const contextOf = (vocab: number): DraftContext => ({
+  vocab,
+  encode: (text) => Int32Array.from(text, (character) => (character.codePointAt(0) as number) % vocab),
+});

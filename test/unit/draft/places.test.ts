@@ -2,6 +2,7 @@
 import { describe, expect, test } from "vitest";
 import { copy } from "../../../lib/draft/copy.ts";
 import { SuffixAutomaton } from "../../../lib/draft/suffix-automaton.ts";
+import { contextOf } from "../../support/eager.ts";
 import { uniform } from "../../support/random.ts";
 
 /** Longest end of `text` that ends earlier too, and where its first occurrence ends; by trying all. */
@@ -64,7 +65,7 @@ describe("suffix automaton", () => {
 
 describe("copy", () => {
   const proposal = (text: number[], options: Parameters<typeof copy>[0], depth = 4) => {
-    const session = copy(options).start(text.slice(0, 3), 100);
+    const session = copy(options).start(text.slice(0, 3), contextOf(100));
     session.observe({
       tokens: Int32Array.from(text.slice(3)),
       rows: { token: new Int32Array(), parent: new Int32Array() },

@@ -6,6 +6,7 @@ import { choose } from "../../../lib/draft/policy.ts";
 import { Adjacency, recycle } from "../../../lib/draft/recycle.ts";
 import { chain } from "../../../lib/tree/build.ts";
 import { TokenTree } from "../../../lib/tree/token-tree.ts";
+import { contextOf } from "../../support/eager.ts";
 import { uniform } from "../../support/random.ts";
 
 describe("acceptance", () => {
@@ -116,7 +117,8 @@ describe("choice", () => {
 describe("recycle", () => {
   test("proposes what was likely, best first, from the last row of each token", () => {
     const drafter = recycle({ width: 2 });
-    const session = drafter.start([5], 10);
+    const context = contextOf(10);
+    const session = drafter.start([5], context);
     expect(session.propose({ nodes: 8, depth: 3 })).toBeUndefined();
     const rows = { token: Int32Array.of(5, 1, 5), parent: Int32Array.of(-1, 0, 1) };
     session.observe({ tokens: Int32Array.of(5), rows, best: Int32Array.of(7, 8, 2, 3, 1, 4) });
@@ -124,15 +126,16 @@ describe("recycle", () => {
     expect([...tree.token]).toEqual([5, 1, 2, 4, 3]);
     expect([...tree.parent]).toEqual([-1, 0, 1, 0, 1]);
     expect((session.propose({ nodes: 8, depth: 1 }) as TokenTree).size).toBe(3);
-    // Another text of the same vocabulary knows it too; another vocabulary does not.
-    expect((drafter.start([1], 10).propose({ nodes: 1, depth: 1 }) as TokenTree).token[1]).toBe(2);
-    expect(drafter.start([1], 11).propose({ nodes: 1, depth: 1 })).toBeUndefined();
+    // Another text of the same model knows it too; another model does not.
+    expect((drafter.start([1], context).propose({ nodes: 1, depth: 1 }) as TokenTree).token[1]).toBe(2);
+    expect(drafter.start([1], contextOf(10)).propose({ nodes: 1, depth: 1 })).toBeUndefined();
   });
 
   test("the table has what no row has said as nothing", () => {
     const table = new Adjacency(4, 2);
     table.update(Int32Array.of(3), Int32Array.of(1, 2));
-    expect([table.get(3, 0), table.get(3, 1), table.get(0, 0)]).toEqual([1, 2, undefined]);
+    expect(table.after(3).map(({ token }) => token)).toEqual([1, 2]);
+    expect(table.after(0)).toEqual([]);
   });
 
   test.each([[{ width: 0 }], [{ width: 65 }], [{ depth: 2 }]])("refused: %o", (options) => {

@@ -1,0 +1,151 @@
+// Drafts from counts of short runs: what mostly followed the last one to three tokens.
+
+import { badArgument } from "../errors.ts";
+import type { TokenTree } from "../tree/token-tree.ts";
+import type { DraftBudget, DraftContext, Drafter, DraftOutcome, DraftSession } from "./drafter.ts";
+import { type Candidate, growTree } from "./grow-tree.ts";
+import { Memory } from "./memory.ts";
+import { SuffixTrie } from "./suffix-trie.ts";
+
+/** Options of {@link ngram}. */
+export interface NgramOptions {
+  /** Tokens of the longest run that is counted, the one that follows included. @default 4 */
+  n?: number;
+  /** A text whose runs count too, for all texts of the model: text or token ids. @default none */
+  corpus?: string | ArrayLike<number>;
+  /** Tokens of finished texts that are remembered for those to come; 0: none. @default 65536 */
+  remember?: number;
+  /**
+   * Weight of candidates that were seen once or twice, from 0 on: they are tried earlier than their counts say (the exploration of ADED,
+   * arXiv:2407.12021). @default 0
+   */
+  explore?: number;
+}
+
+/** Candidates of one place that are considered. */
+const mostCandidates = 8;
+
+/** One level of counts, and where a text ends in it. */
+interface Level {
+  trie: SuffixTrie;
+  ends: readonly number[];
+  /** How much a count of this level is worth. */
+  weight: number;
+}
+
+/**
+ * What follows, by the longest run that was seen in any level; levels add up. Shares are those of a run with one more observation that went
+ * elsewhere, so that a run seen once is half sure.
+ */
+function candidatesOf(levels: readonly Level[], explore: number): Candidate<readonly Level[]>[] {
+  const counts = new Map<number, number>();
+  let total = 0;
+  // Runs of the same length are compared across levels: the text's own, then what is remembered, then the corpus.
+  for (const { trie, ends, weight } of levels) {
+    const longest = ends.find((node) => trie.hasMore(node));
+    if (longest === undefined) continue;
+    for (const { token, count } of trie.continuations(longest).slice(0, mostCandidates)) {
+      const worth = weight * (count + (explore > 0 ? explore / (1 + count) : 0));
+      counts.set(token, (counts.get(token) ?? 0) + worth);
+      total += worth;
+    }
+  }
+  return [...counts]
+    .sort((a, b) => b[1] - a[1])
+    .slice(0, mostCandidates)
+    .map(([token, count]) => ({ token, share: count / (total + 1), state: after(levels, token) }));
+}
+
+function after(levels: readonly Level[], token: number): readonly Level[] {
+  return levels.map((level) => ({ ...level, ends: level.trie.follow(level.ends, token) }));
+}
+
+class NgramSession implements DraftSession {
+  readonly #own: SuffixTrie;
+  readonly #shared: { trie: SuffixTrie; weight: number }[];
+  readonly #finish: (said: number[]) => void;
+  readonly #explore: number;
+  readonly #said: number[] = [];
+  #ends: (readonly number[])[];
+  #root: number;
+
+  constructor(
+    n: number,
+    shared: { trie: SuffixTrie; weight: number }[],
+    text: ArrayLike<number>,
+    explore: number,
+    finish: (said: number[]) => void,
+  ) {
+    this.#own = new SuffixTrie(n);
+    this.#shared = shared;
+    this.#ends = shared.map(() => []);
+    this.#explore = explore;
+    this.#finish = finish;
+    this.#root = text[text.length - 1];
+    for (let i = 0; i < text.length; i++) this.#append(text[i]);
+    this.#said.length = 0; // the prompt is not remembered
+  }
+
+  #append(token: number): void {
+    this.#own.append(token);
+    this.#ends = this.#shared.map(({ trie }, i) => trie.follow(this.#ends[i], token));
+    this.#said.push(token);
+  }
+
+  propose(budget: DraftBudget): TokenTree | undefined {
+    const levels = [
+      { trie: this.#own, ends: this.#own.ends, weight: 1 },
+      ...this.#shared.map(({ trie, weight }, i) => ({ trie, weight, ends: this.#ends[i] })),
+    ];
+    return growTree<readonly Level[]>(this.#root, levels, budget, (state) => candidatesOf(state, this.#explore), 0.01);
+  }
+
+  observe({ tokens }: DraftOutcome): void {
+    for (const token of tokens) this.#append(token);
+    this.#root = tokens[tokens.length - 1] ?? this.#root;
+  }
+
+  end(): void {
+    this.#finish(this.#said);
+  }
+}
+
+/**
+ * Drafts trees from counts of runs of up to `n` tokens: in the text, in texts that the model has finished, and in a corpus (n-gram caches;
+ * with `n: 3` the tri-gram model of ADED, arXiv:2407.12021, expanded best-first instead of by random walks).
+ * @throws {OutriderError} OUTRIDER_ARGUMENT
+ */
+export function ngram(options: NgramOptions = {}): Drafter {
+  const { n = 4, corpus = "", remember = 65536, explore = 0, ...unknown } = options;
+  for (const key of Object.keys(unknown)) throw badArgument("options", "only n, corpus, remember, explore", key);
+  const integer = (name: string, value: number, least: number, most: number) => {
+    if (!Number.isInteger(value) || value < least || value > most)
+      throw badArgument(name, `an integer from ${least} to ${most}`, value);
+  };
+  integer("n", n, 2, 16);
+  integer("remember", remember, 0, 2 ** 24);
+  if (!(explore >= 0 && explore < Number.POSITIVE_INFINITY))
+    throw badArgument("explore", "a number from 0 on", explore);
+  if (typeof corpus !== "string" && !Number.isInteger(corpus?.length))
+    throw badArgument("corpus", "a string, or an array or typed array of token ids", corpus);
+  const models = new WeakMap<DraftContext, { memory: Memory; corpus: SuffixTrie }>();
+  return {
+    name: "ngram",
+    start(tokens, context) {
+      let model = models.get(context);
+      if (!model) {
+        const trie = new SuffixTrie(n);
+        for (const token of typeof corpus === "string" ? context.encode(corpus) : Array.from(corpus))
+          trie.append(token);
+        model = { memory: new Memory(n, remember), corpus: trie };
+        models.set(context, model);
+      }
+      const { memory } = model;
+      const shared = [
+        { trie: memory.trie, weight: 0.5 },
+        { trie: model.corpus, weight: 0.25 },
+      ];
+      return new NgramSession(n, shared, tokens, explore, (said) => memory.add(said));
+    },
+  };
+}
