@@ -16,6 +16,7 @@ const suites = {
   rounding: () => import("./kernels/rounding.mjs"),
   decode: () => import("./decode/decode.mjs"),
   crowd: () => import("./decode/crowd.mjs"),
+  speculation: () => import("./speculation/speculation.mjs"),
   peers: () => import("./peers/peers.mjs"),
 };
 

@@ -142,6 +142,18 @@ async function quantizeBlock(
   return { ...finished, earlier: false };
 }
 
+/** Reports of all blocks, if nothing is left to do: then nothing has to be computed to go on behind them. */
+async function finishedBlocks(run: Run, plan: readonly (readonly MatrixShape[])[]): Promise<BlockReport[] | undefined> {
+  if (!(await run.has("tables"))) return undefined;
+  const reports: BlockReport[] = [];
+  for (const [layer, shapes] of plan.entries()) {
+    const block = await run.block<BlockReport>(blockName(layer), shapes);
+    if (!block) return undefined;
+    reports.push(block.report);
+  }
+  return reports;
+}
+
 async function quantizeBlocks(
   source: Source,
   run: Run,
@@ -149,6 +161,8 @@ async function quantizeBlocks(
   tokens: CalibrationTokens,
   options: ResolvedQuantize,
 ): Promise<BlockReport[]> {
+  const finished = await finishedBlocks(run, plan);
+  if (finished) return finished;
   const { threads, method, blockEpochs, signal } = options;
   const { spec } = source.config;
   const { weights, files } = source.weights;

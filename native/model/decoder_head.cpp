@@ -37,6 +37,37 @@ struct Best {
   std::int32_t id = -1;
 };
 
+// The k largest of what it was shown, falling, of equals the lowest id first; shown in order of ids.
+class BestK {
+ public:
+  BestK(float* values, std::int32_t* ids, long k) : values_(values), ids_(ids), k_(k) {}
+
+  void add(float value, std::int32_t id) {
+    if (size_ == k_ && !(value > values_[k_ - 1])) return;
+    long at = size_ < k_ ? size_++ : k_ - 1;
+    for (; at > 0 && value > values_[at - 1]; --at) {
+      values_[at] = values_[at - 1];
+      ids_[at] = ids_[at - 1];
+    }
+    values_[at] = value;
+    ids_[at] = id;
+  }
+  // The largest of logits [begin, end); `values` and `ids` are scratch of k.
+  void add_block(const float* logits, long begin, long end, float* values, std::int32_t* ids, Level level) {
+    const long k = std::min(k_, end - begin);
+    ops::topk({logits + begin, 1, end - begin, end - begin, k, ids, values, nullptr}, level);
+    for (long i = 0; i < k; ++i) add(values[i], ids[i] + static_cast<std::int32_t>(begin));
+  }
+  [[nodiscard]] long size() const { return size_; }
+  [[nodiscard]] float value(long i) const { return values_[i]; }
+  [[nodiscard]] std::int32_t id(long i) const { return ids_[i]; }
+
+ private:
+  float* values_;
+  std::int32_t* ids_;
+  long k_, size_ = 0;
+};
+
 // What the sampler would do to logits [begin, end) of a greedy row without penalties, and the best of them.
 Best best_of(const Sampler& sampler, bool early, float* logits, long begin, long end, Level level) {
   const auto in_range = [begin, end](std::int32_t id) { return id >= begin && id < end; };
@@ -58,10 +89,10 @@ Best best_of(const Sampler& sampler, bool early, float* logits, long begin, long
 
 }  // namespace
 
-// True if nothing of a row's logits is needed but where the largest is.
+// True if nothing of a row's logits is needed but where the largest are.
 bool Forward::only_greedy(long row) const {
   const auto at = static_cast<std::size_t>(row);
-  if ((batch_.wants[at] & kWantsLogits) != kWantSample) return false;
+  if ((batch_.wants[at] & kWantsLogits & ~unsigned{kWantBest}) != kWantSample) return false;
   const ops::SampleParams& p = batch_.samplers[static_cast<std::size_t>(batch_.sequence[at])]->params;
   return (p.temperature == 0 || p.top_k == 1) && p.repetition == 1 && p.frequency == 0 && p.presence == 0;
 }
@@ -85,8 +116,8 @@ Result Forward::head(Chunk& chunk, Workspace& workspace) {
   return {};
 }
 
-// Logits of n rows of the chunk and what they wanted of them. Every thread multiplies a share of the vocabulary; where
-// all rows are greedy it also looks for the largest while a block is in cache, and the logits are never written out.
+// Logits of n rows of the chunk and what they wanted of them. Every thread multiplies a share of the vocabulary and
+// looks for the best of each row while a block is in cache; where all rows are greedy the logits are never written out.
 Result Forward::head_rows(const Chunk& chunk, const long* rows, long n, Workspace& workspace) {
   const DecoderSpec& spec = weights_->spec;
   const long hidden = spec.hidden, V = spec.vocab;
@@ -109,7 +140,20 @@ Result Forward::head_rows(const Chunk& chunk, const long* rows, long n, Workspac
   auto* const logits = reinterpret_cast<float*>(
       workspace.slot(kSlotLogits, static_cast<std::size_t>(n * stride * (greedy ? threads : 1)) * sizeof(float)));
   std::byte* const prepared = workspace.slot(kSlotPrepared, input_bytes * static_cast<std::size_t>(copies));
-  if (normed == nullptr || logits == nullptr || prepared == nullptr) return out_of_memory();
+  // Best ids: a list for each row and thread, and scratch of one block for each thread.
+  const auto wants_best = [&](long i) {
+    return (batch_.wants[static_cast<std::size_t>(chunk.first + rows[i])] & kWantBest) != 0;
+  };
+  bool some_best = false;
+  for (long i = 0; i < n; ++i) some_best = some_best || wants_best(i);
+  const long k = some_best ? batch_.best_k : 0;
+  std::byte* const lists = workspace.slot(kSlotTopk, static_cast<std::size_t>((n + 1) * threads * k) * 8);
+  if (normed == nullptr || logits == nullptr || prepared == nullptr || (k > 0 && lists == nullptr))
+    return out_of_memory();
+  auto* const list_values = reinterpret_cast<float*>(lists);
+  auto* const list_ids = reinterpret_cast<std::int32_t*>(list_values + (n + 1) * threads * k);
+  std::vector<BestK> best_k;
+  for (long i = 0; i < (k > 0 ? n * threads : 0); ++i) best_k.emplace_back(list_values + i * k, list_ids + i * k, k);
   std::vector<Best> best(static_cast<std::size_t>(greedy ? n * threads : 0));
   Barrier barrier(threads);
 
@@ -137,6 +181,11 @@ Result Forward::head_rows(const Chunk& chunk, const long* rows, long n, Workspac
       for (long i = 0; i < n; ++i) {
         float* const row = out + i * stride;
         finish_logits(spec, row, begin, end);
+        if (k > 0 && wants_best(i)) {
+          const long scratch = (n * threads + index) * k;
+          best_k[static_cast<std::size_t>(i * threads + index)].add_block(row, begin, end, list_values + scratch,
+                                                                          list_ids + scratch, level);
+        }
         if (!greedy) continue;
         const auto at = static_cast<std::size_t>(chunk.first + rows[i]);
         const Sampler& sampler = *batch_.samplers[static_cast<std::size_t>(batch_.sequence[at])];
@@ -152,6 +201,14 @@ Result Forward::head_rows(const Chunk& chunk, const long* rows, long n, Workspac
   }
   const Timed timed(Phase::kSample, -1, 0);
   for (long i = 0; i < n; ++i) {
+    if (k > 0 && wants_best(i)) {
+      const BestK* const of = best_k.data() + i * threads;
+      BestK all(list_values + n * threads * k, list_ids + n * threads * k, k);
+      for (int t = 0; t < threads; ++t) {
+        for (long j = 0; j < of[t].size(); ++j) all.add(of[t].value(j), of[t].id(j));
+      }
+      for (long j = 0; j < k; ++j) output_.best_ids.push(j < all.size() ? all.id(j) : -1);
+    }
     if (!greedy) {
       if (Result r = outputs(chunk.first + rows[i], logits + i * V, workspace); !r.ok()) return r;
       continue;
@@ -172,12 +229,6 @@ Result Forward::outputs(long row, float* logits, Workspace& workspace) {
   const long V = weights_->spec.vocab;
   const auto at = static_cast<std::size_t>(row);
   const unsigned wants = batch_.wants[at];
-  if ((wants & kWantBest) != 0) {
-    const auto k = static_cast<std::size_t>(batch_.best_k);
-    auto* const values = reinterpret_cast<float*>(workspace.slot(kSlotTopk, k * sizeof(float)));
-    if (values == nullptr) return out_of_memory();
-    ops::topk({logits, 1, V, V, batch_.best_k, output_.best_ids.extend(k), values, nullptr}, batch_.level);
-  }
   if (!walks(row)) return {};
   if ((wants & kWantLogits) != 0) {
     std::memcpy(output_.logits.extend(static_cast<std::size_t>(V)), logits,

@@ -223,6 +223,29 @@ test("an abort keeps finished blocks and rejects with its reason", async () => {
   await (await load(out)).dispose();
 });
 
+test("what is behind the last block goes on without computing blocks", async () => {
+  const [out, whole] = [fresh(), fresh()];
+  const reason = new Error("enough");
+  const stopped = quantizeModel(tinyModel, {
+    ...{ out, ...small },
+    onProgress: ({ phase }) => {
+      if (phase === "files") throw reason;
+    },
+  });
+  await expect(stopped).rejects.toBe(reason);
+  const phases = new Set<string>();
+  const resumed = await quantizeModel(tinyModel, {
+    ...{ out, ...small, resume: true },
+    onProgress: ({ phase }) => phases.add(phase),
+  });
+  expect(phases).toContain("files");
+  expect(phases).not.toContain("blocks");
+  const straight = await quantizeModel(tinyModel, { out: whole, ...small });
+  expect(resumed.blocks).toEqual(straight.blocks);
+  for (const name of ["model.safetensors", "config.json"])
+    expect(readFileSync(path.join(out, name)).equals(readFileSync(path.join(whole, name)))).toBe(true);
+});
+
 test("a callback that throws ends the work with its error", async () => {
   for (const phase of ["calibration", "blocks", "files"]) {
     const error = new Error(`stop at ${phase}`);

@@ -1,0 +1,145 @@
+// Speculative decoding against plain decoding of the same model in the same process, by turns; the texts are the same to the token, which
+// is checked. Rows `speculation/WORKLOAD/DRAFTERS` in tokens/s of whole answers without their prefill, greedy, and with `-t0.8` at that temperature
+// (`random` at 1.2 alone); the ratio is over plain decoding. Rows `.../accepted`: mean accepted length, and drafted tokens that were taken.
+// `speculation/oracle/g4`: a drafter that knows four tokens of the answer; its limit is 5 T(1) / T(5) of the cost curve.
+// `speculation/overhead`: microseconds of drafters for a token. --only WORKLOAD measures one.
+import { chain, copy, input, load, ngram, recycle, suffix } from "outrider";
+import { median } from "../measure.mjs";
+import { workloads } from "./workloads.mjs";
+
+const sets = {
+  auto: () => [copy(), ngram(), recycle()],
+  copy: () => [copy()],
+  "copy-latest": () => [copy({ match: "latest" })],
+  ngram: () => [ngram()],
+  suffix: () => [suffix()],
+  recycle: () => [recycle()],
+};
+
+/** Seconds from the first token to the last. */
+const decodeSeconds = ({ totalMs, timeToFirstTokenMs }) => (totalMs - timeToFirstTokenMs) / 1e3;
+
+/** Drafts the next tokens of a text that is known. */
+function oracle(answer, count) {
+  return {
+    name: "oracle",
+    start() {
+      let said = 0;
+      return {
+        propose: ({ depth }) =>
+          said === 0 ? undefined : chain(answer[said - 1], answer.slice(said, said + Math.min(count, depth))),
+        observe({ tokens }) {
+          said += tokens.length;
+        },
+      };
+    },
+  };
+}
+
+/** All answers of a workload: seconds, tokens and statistics. */
+async function ask(model, questions, options, drafters) {
+  let [seconds, tokens] = [0, 0];
+  const texts = [];
+  const stats = [];
+  for (const [i, question] of questions.entries()) {
+    const chat = model.chat();
+    const draft = typeof drafters === "function" ? drafters(i) : drafters;
+    const answer = await chat.send(question, { maxTokens: 160, seed: 1, ...options, draft });
+    chat.dispose();
+    seconds += decodeSeconds(answer.stats);
+    tokens += answer.tokens.length - 1;
+    texts.push(answer.tokens);
+    stats.push(answer.stats.speculation);
+  }
+  return { seconds, tokens, texts, stats };
+}
+
+const sum = (list, pick) => list.reduce((total, one) => total + (pick(one) ?? 0), 0);
+
+export async function run({ quick, threads, model: file, only, say }) {
+  const model = await load(file, { threads });
+  const rows = [];
+  const overheads = [];
+  try {
+    const repetitions = quick ? 1 : 5;
+    for (const [workload, questions] of Object.entries(workloads)) {
+      if (only !== undefined && only !== workload) continue;
+      const temperatures = workload === "random" ? [1.2] : [0, 0.8];
+      for (const temperature of quick ? temperatures.slice(0, 1) : temperatures) {
+        const suffixOf = temperature === 0.8 ? "-t0.8" : "";
+        const few = quick ? questions.slice(0, 1) : questions;
+        const options = { temperature, ...(quick ? { maxTokens: 24 } : {}) };
+        // New drafters in every round: they may know the questions before, but not the answer from the last time.
+        const makers = { plain: () => false, ...(quick ? { auto: sets.auto } : sets) };
+        if (workload === "copy")
+          makers.input = () => (i) => [input({ source: few[i].slice(few[i].indexOf("\n\n") + 2) })];
+        const seen = Object.fromEntries(Object.keys(makers).map((name) => [name, []]));
+        let expected;
+        for (let round = -1; round < repetitions; round++) {
+          for (const [name, make] of Object.entries(makers)) {
+            const found = await ask(model, few, options, make());
+            expected ??= JSON.stringify(found.texts);
+            if (JSON.stringify(found.texts) !== expected) throw new Error(`${workload}/${name}: another text`);
+            if (round >= 0) seen[name].push(found);
+          }
+        }
+        const plain = median(seen.plain.map(({ tokens, seconds }) => tokens / seconds));
+        for (const name of Object.keys(makers)) {
+          if (name === "plain") continue;
+          const value = median(seen[name].map(({ tokens, seconds }) => tokens / seconds));
+          const last = seen[name][seen[name].length - 1];
+          const id = `speculation/${workload}/${name}${suffixOf}`;
+          const ratio = median(seen[name].map((one, i) => seen.plain[i].seconds / one.seconds));
+          rows.push({ id, value, unit: "tokens/s", baseline: value / ratio, higherIsBetter: true });
+          const steps = sum(last.stats, (one) => one?.steps);
+          const accepted = sum(last.stats, (one) => one?.accepted);
+          rows.push({
+            id: `${id}/accepted`,
+            value: steps > 0 ? 1 + accepted / steps : 1,
+            unit: "tokens a drafted step",
+          });
+          say(`${id}: ${value.toFixed(0)} tokens/s, plain ${plain.toFixed(0)}, ratio ${ratio.toFixed(3)}`);
+          if (name === "auto") {
+            const spent = sum(last.stats, (one) => one?.draftMs);
+            overheads.push((1e3 * spent) / last.tokens);
+          }
+        }
+      }
+    }
+    if (only === undefined || only === "oracle") rows.push(await oracleRow(model, quick));
+    if (overheads.length > 0) rows.push({ id: "speculation/overhead", value: median(overheads), unit: "us a token" });
+  } finally {
+    await model.dispose();
+  }
+  return rows;
+}
+
+/** What is left of perfect drafts. */
+async function oracleRow(model, quick) {
+  const questions = workloads.chat.slice(0, quick ? 1 : 4);
+  const options = { temperature: 0 };
+  const known = await ask(model, questions, options, false);
+  const drafters = (i) => [oracle(known.texts[i], 4)];
+  const ratios = [];
+  const values = [];
+  for (let round = -1; round < (quick ? 1 : 5); round++) {
+    const plain = await ask(model, questions, options, false);
+    const drafted = await ask(model, questions, options, drafters);
+    if (JSON.stringify(drafted.texts) !== JSON.stringify(plain.texts)) throw new Error("oracle: another text");
+    if (round < 0) continue;
+    ratios.push(plain.seconds / drafted.seconds);
+    values.push(drafted.tokens / drafted.seconds);
+  }
+  const { costCurve } = await model.measure({ rows: [1, 5], promptTokens: 32, decodeTokens: 32 });
+  const cost = costCurve.find(({ rows }) => rows === 5).cost;
+  const value = median(values);
+  const plain = value / median(ratios);
+  return {
+    id: "speculation/oracle/g4",
+    value,
+    unit: "tokens/s",
+    baseline: plain,
+    limit: (5 / cost) * plain,
+    higherIsBetter: true,
+  };
+}
