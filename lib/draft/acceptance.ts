@@ -8,12 +8,16 @@ const bins = [0.03, 0.1, 0.2, 0.3, 0.45, 0.6, 0.7, 0.8, 0.9, 1];
 const priorWeight = 6;
 /** Of earlier observations at each new one: the last few hundred count. */
 const decay = 0.995;
+/** Standard deviations below the mean that an estimate stays: long drafts have to be earned. */
+const caution = 0.5;
 /** Observations after which bins are put in order again. */
 const sortEvery = 256;
 
 interface Counts {
   accepted: Float64Array;
   offered: Float64Array;
+  /** Proposals with a token of the bin: tokens of one proposal stand and fall together. */
+  proposals: Float64Array;
   estimate: Float64Array;
 }
 
@@ -51,6 +55,7 @@ export class Acceptance {
       counts = {
         accepted: new Float64Array(bins.length),
         offered: new Float64Array(bins.length),
+        proposals: new Float64Array(bins.length),
         estimate: Float64Array.from(bins, (_, bin) => prior(bin)),
       };
       this.#counts.set(drafter, counts);
@@ -80,22 +85,28 @@ export class Acceptance {
   /** Learns from the tokens that came after the root of a proposal, evaluated or not. */
   observe(drafter: string, tree: TokenTree, tokens: ArrayLike<number>): void {
     const counts = this.#of(drafter);
+    const met = new Set<number>();
     let at = 0;
     for (let i = 0; i < tokens.length && at >= 0; i++) {
       let next = -1;
       for (const child of tree.children(at)) {
         const right = tree.token[child] === tokens[i];
         if (right) next = child;
-        this.#count(counts, binOf(conditional(tree, child)), right);
+        const bin = binOf(conditional(tree, child));
+        this.#count(counts, bin, right, !met.has(bin));
+        met.add(bin);
       }
       at = next;
     }
   }
 
-  #count({ accepted, offered, estimate }: Counts, bin: number, right: boolean): void {
+  #count({ accepted, offered, proposals, estimate }: Counts, bin: number, right: boolean, first: boolean): void {
     accepted[bin] = decay * accepted[bin] + (right ? 1 : 0);
     offered[bin] = decay * offered[bin] + 1;
-    estimate[bin] = (accepted[bin] + priorWeight * prior(bin)) / (offered[bin] + priorWeight);
+    proposals[bin] = decay * proposals[bin] + (first ? 1 : 0);
+    const mean = (accepted[bin] + priorWeight * prior(bin)) / (offered[bin] + priorWeight);
+    const spread = Math.sqrt((mean * (1 - mean)) / (proposals[bin] + priorWeight));
+    estimate[bin] = Math.max(0, mean - caution * spread);
     this.#seen += 1;
     if (this.#seen % sortEvery !== 0) return;
     const weights = offered.map((count) => count + priorWeight);

@@ -220,6 +220,16 @@ void Barrier::wait() {
   }
 }
 
+void spin_while(const std::atomic<long>& value, long expected, std::chrono::microseconds most) {
+  look_around();
+  if (patience < kSpins) return;
+  const auto end = std::chrono::steady_clock::now() + most;
+  for (int spin = 1; value.load(std::memory_order_acquire) == expected; ++spin) {
+    relax();
+    if (spin % 64 == 0 && std::chrono::steady_clock::now() > end) return;
+  }
+}
+
 int reserve_threads(int count) { return count <= 1 ? 1 : pool().reserve(count); }
 
 void PoliteCaller::give_way() {

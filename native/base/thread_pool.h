@@ -40,6 +40,10 @@ class Barrier {
   std::atomic<std::uint32_t> phase_{0};
 };
 
+// Spins while `value` is `expected`, for at most so long, and not at all where others stand in line for the core: for
+// gaps that are shorter than falling asleep and being woken.
+void spin_while(const std::atomic<long>& value, long expected, std::chrono::microseconds most);
+
 // For work in the background that is long and cut into slices, one parallel() each: give_way() after a slice sleeps as
 // long as the slice took if anybody else used the pool meanwhile, so that others get at least half of it.
 class PoliteCaller {

@@ -9,22 +9,24 @@ namespace outrider {
 namespace {
 
 constexpr auto kKeepWorkspace = std::chrono::seconds(2);
+// A caller that goes on at once asks again within this time.
+constexpr std::chrono::microseconds kAwait{300};
 
 }  // namespace
 
 // Never destroyed: their threads outlive every static destructor.
 Engine& Engine::compute() {
-  static Engine* const engine = new Engine;
+  static Engine* const engine = new Engine(true);
   return *engine;
 }
 
 Engine& Engine::loading() {
-  static Engine* const engine = new Engine;
+  static Engine* const engine = new Engine(false);
   return *engine;
 }
 
 Engine& Engine::snapshots() {
-  static Engine* const engine = new Engine;
+  static Engine* const engine = new Engine(false);
   return *engine;
 }
 
@@ -95,6 +97,7 @@ void Engine::work() {
     if (last != nullptr) {
       lock.unlock();
       last.reset();
+      if (eager_) spin_while(waiting_, 0, kAwait);
       lock.lock();
     }
   }

@@ -41,9 +41,10 @@ class Engine {
   void drain(const void* owner);
 
  private:
-  Engine() = default;
+  explicit Engine(bool eager) : eager_(eager) {}
   void work();
 
+  const bool eager_;  // awaits the next job for a moment before it sleeps
   std::mutex mutex_;
   std::condition_variable wake_, idle_;
   std::deque<std::shared_ptr<Job>> queue_;
