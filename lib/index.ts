@@ -1,4 +1,5 @@
 // The public names of outrider.
+export { autoDrafters } from "./draft/auto.ts";
 export { type CopyOptions, copy } from "./draft/copy.ts";
 export type { DraftBudget, DraftContext, Drafter, DraftOutcome, DraftSession } from "./draft/drafter.ts";
 export type { SpeculationStats } from "./draft/drafting.ts";

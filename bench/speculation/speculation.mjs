@@ -3,12 +3,12 @@
 // (`random` at 1.2 alone); the ratio is over plain decoding. Rows `.../accepted`: mean accepted length, and drafted tokens that were taken.
 // `speculation/oracle/g4`: a drafter that knows four tokens of the answer; its limit is 5 T(1) / T(5) of the cost curve.
 // `speculation/overhead`: microseconds of drafters for a token. --only WORKLOAD measures one.
-import { chain, copy, input, load, ngram, recycle, suffix } from "outrider";
+import { autoDrafters, chain, copy, input, load, ngram, recycle, suffix } from "outrider";
 import { median } from "../measure.mjs";
 import { workloads } from "./workloads.mjs";
 
 const sets = {
-  auto: () => [copy(), ngram(), recycle()],
+  auto: autoDrafters,
   copy: () => [copy()],
   "copy-latest": () => [copy({ match: "latest" })],
   ngram: () => [ngram()],

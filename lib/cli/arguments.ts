@@ -41,6 +41,13 @@ function integer(text: string): string {
   return text;
 }
 
+/** auto or off, or a usage error. */
+function drafting(text: string): "auto" | false {
+  if (text === "auto") return text;
+  if (text === "off") return false;
+  throw new InvalidArgumentError("Expected auto or off.");
+}
+
 const collect = (value: string, earlier: string[] = []) => [...earlier, value];
 
 /** Adds the options of loading a model. */
@@ -75,7 +82,12 @@ export function withGenerateOptions(command: Command): Command {
     .option("--presence-penalty <x>", "subtract once for seen tokens", number)
     .option("--seed <n>", "make the text reproducible", integer)
     .option("--stop <text>", "end at this text (may be given several times)", collect)
-    .option("--ignore-eos", "never end by itself");
+    .option("--ignore-eos", "never end by itself")
+    .option(
+      "--draft <auto|off>",
+      "speculative decoding: the same text, sooner where it repeats itself or the prompt",
+      drafting,
+    );
 }
 
 const generationKeys = [
@@ -92,6 +104,7 @@ const generationKeys = [
   "seed",
   "stop",
   "ignoreEos",
+  "draft",
 ] as const;
 
 /** The generation options among parsed ones. */

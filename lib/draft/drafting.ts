@@ -2,15 +2,12 @@
 
 import { badArgument } from "../errors.ts";
 import { TokenTree } from "../tree/token-tree.ts";
-import { Acceptance } from "./acceptance.ts";
-import { CostCurve } from "./cost-curve.ts";
 import type { DraftBudget, DraftContext, Drafter, DraftOutcome, DraftSession } from "./drafter.ts";
+import type { Experience } from "./experience.ts";
 import { choose } from "./policy.ts";
 
 /** Most rows of a step that the policy considers, the root included. */
 const mostRows = 64;
-/** Weight of a new time in a mean. */
-const fresh = 0.1;
 
 /** What speculation did for a text. */
 export interface SpeculationStats {
@@ -30,28 +27,6 @@ export interface SpeculationStats {
   predictedGain: number;
   /** Why nothing was drafted. */
   off?: string;
-}
-
-/** What drafting has learnt about a model on this machine, for all texts. */
-export class Experience {
-  readonly acceptance = new Acceptance();
-  readonly curve = new CostCurve();
-  /** Seconds a token without drafting, and those of a step outside the engine. */
-  plain: number | undefined;
-  host = 0;
-
-  /** Notes a step. @param tokens that it brought @param rows of its tree, or 0 for plain decoding */
-  observe(rows: number, tokens: number, engineSeconds: number, hostSeconds: number): void {
-    if (rows > 0) {
-      this.curve.observe(rows, engineSeconds);
-      this.host += fresh * (hostSeconds - this.host);
-      return;
-    }
-    const seconds = (engineSeconds + hostSeconds) / tokens;
-    this.plain =
-      this.plain === undefined ? seconds : this.plain + fresh * (Math.min(seconds, 2 * this.plain) - this.plain);
-    if (!this.curve.known(1)) this.curve.observe(1, engineSeconds / tokens);
-  }
 }
 
 interface Part {

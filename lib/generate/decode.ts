@@ -166,7 +166,7 @@ export async function* decode(
       const before = performance.now();
       const [root] = tokens;
       // Where nothing pays, drafters are asked less and less often.
-      const ahead = drafting ? Math.min(burst, 2 ** Math.max(0, quiet - 2)) : burst;
+      const ahead = drafting ? Math.min(burst, 2 ** quiet) : burst;
       const repeat = Math.min(ahead, most - taken);
       let tree = taken > 0 && taken + 1 < most ? await drafting?.propose(most - taken - 1) : undefined;
       const drafted = tree !== undefined;

@@ -2,7 +2,8 @@
 
 import type { KvCache } from "../cache/kv-cache.ts";
 import type { DraftContext } from "../draft/drafter.ts";
-import { Drafting, type Experience, type SpeculationStats } from "../draft/drafting.ts";
+import { Drafting, type SpeculationStats } from "../draft/drafting.ts";
+import type { Experience } from "../draft/experience.ts";
 import type { Runtime } from "../model/runtime.ts";
 import { Detokenizer } from "../text/detokenizer.ts";
 import { StopMatcher } from "../text/stop.ts";
@@ -145,7 +146,8 @@ export class GenerationRun {
 
   #startDrafting(text: Int32Array): Drafting {
     const { experience, draftContext } = this.#context;
-    this.#drafting = new Drafting(this.#options.draft, experience, text, draftContext);
+    const { draft } = this.#options;
+    this.#drafting = new Drafting(draft === "auto" ? experience.auto : draft, experience, text, draftContext);
     return this.#drafting;
   }
 

@@ -2,7 +2,7 @@
 // What load() returns.
 
 import type { DraftContext } from "../draft/drafter.ts";
-import type { Experience } from "../draft/drafting.ts";
+import type { Experience } from "../draft/experience.ts";
 import { badArgument } from "../errors.ts";
 import type { Runtime } from "../model/runtime.ts";
 import type { Tensor } from "../tensor/tensor.ts";

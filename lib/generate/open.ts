@@ -1,7 +1,7 @@
 // load(): files, configuration, weights and tokenizer put together.
 
 import { availableParallelism } from "node:os";
-import { Experience } from "../draft/drafting.ts";
+import { Experience } from "../draft/experience.ts";
 import { badArgument, checkThreads, OutriderError } from "../errors.ts";
 import { type ModelFiles, openSource } from "../load/source.ts";
 import { type ModelConfig, specFromConfig } from "../model/config.ts";

@@ -49,9 +49,9 @@ export interface GenerateOptions extends SamplingOptions {
   logprobs?: number;
   /**
    * Speculative decoding: drafters propose tokens, and those that the model would have drawn are taken several at a time. The text is the same
-   * with any drafters and without. @default false
+   * with any drafters and without. `"auto"`: drafters without a model, as far as they pay. @default false
    */
-  draft?: false | Drafter | readonly Drafter[];
+  draft?: false | "auto" | Drafter | readonly Drafter[];
   /** Ends the call; it rejects with `signal.reason`. */
   signal?: AbortSignal;
 }
@@ -65,7 +65,7 @@ export type ResolvedOptions = Required<
   logitBias: ReadonlyMap<number, number>;
   maxTokens: number;
   logprobs: number | undefined;
-  draft: readonly Drafter[];
+  draft: "auto" | readonly Drafter[];
   signal: AbortSignal | undefined;
 };
 
@@ -165,14 +165,19 @@ function stopIds(value: unknown, vocab: number): readonly number[] {
   return value;
 }
 
-function draftersOf(value: unknown): readonly Drafter[] {
+function draftersOf(value: unknown): "auto" | readonly Drafter[] {
   if (value === undefined || value === false) return [];
+  if (value === "auto") return value;
   const list: unknown[] = Array.isArray(value) ? value : [value];
   const names = new Set<string>();
   for (const [i, drafter] of list.entries()) {
     const { name, start, best = 0 } = (drafter ?? {}) as Partial<Drafter>;
     if (typeof name !== "string" || typeof start !== "function" || !Number.isInteger(best) || best < 0 || best > 64)
-      throw badArgument(`draft[${i}]`, "false or drafters: a name, a start function, best from 0 to 64", drafter);
+      throw badArgument(
+        `draft[${i}]`,
+        'false, "auto" or drafters: a name, a start function, best from 0 to 64',
+        drafter,
+      );
     if (names.has(name)) throw badArgument(`draft[${i}]`, "drafters of different names", name);
     names.add(name);
   }

@@ -1,6 +1,6 @@
 // A policy that drafts whatever it is offered, for tests of what drafting must not change.
 import type { DraftContext } from "../../lib/draft/drafter.ts";
-import { Experience } from "../../lib/draft/drafting.ts";
+import { Experience } from "../../lib/draft/experience.ts";
 
 /** Believes that a step of up to so many rows costs next to nothing and a larger one is past price, and learns nothing else. */
 export class Eager extends Experience {
