@@ -1,8 +1,9 @@
 // The public names of outrider.
+
+export type { SpeculationStats } from "./draft/account.ts";
 export { autoDrafters } from "./draft/auto.ts";
 export { type CopyOptions, copy } from "./draft/copy.ts";
 export type { DraftBudget, DraftContext, Drafter, DraftOutcome, DraftSession } from "./draft/drafter.ts";
-export type { SpeculationStats } from "./draft/drafting.ts";
 export { type InputOptions, input } from "./draft/input.ts";
 export { type NgramOptions, ngram } from "./draft/ngram.ts";
 export { type RecycleOptions, recycle } from "./draft/recycle.ts";

@@ -1,6 +1,7 @@
 // What the confidence of a drafter is worth: acceptance by drafter and confidence, learnt from what the model says.
 
 import { TokenTree } from "../tree/token-tree.ts";
+import { rising } from "./rising.ts";
 
 /** Upper ends of the bins of confidence. */
 const bins = [0.03, 0.1, 0.2, 0.3, 0.45, 0.6, 0.7, 0.8, 0.9, 1];
@@ -10,6 +11,8 @@ const priorWeight = 6;
 const decay = 0.995;
 /** Standard deviations below the mean that an estimate stays: long drafts have to be earned. */
 const caution = 0.5;
+/** Kinds of text that are told apart at most: the one that was not asked for longest is forgotten. */
+const mostKinds = 256;
 /** Observations after which bins are put in order again. */
 const sortEvery = 256;
 
@@ -29,52 +32,39 @@ const binOf = (confidence: number): number => {
 /** Middle of a bin: its acceptance before anything was seen. */
 const prior = (bin: number): number => ((bins[bin - 1] ?? 0) + bins[bin]) / 2;
 
-/** Nearest values that never fall, by weights (pool adjacent violators). */
-export function rising(values: ArrayLike<number>, weights: ArrayLike<number>): Float64Array {
-  const pools: { value: number; weight: number; count: number }[] = [];
-  for (let i = 0; i < values.length; i++) {
-    pools.push({ value: values[i], weight: weights[i], count: 1 });
-    for (let at = pools.length - 1; at > 0 && pools[at - 1].value > pools[at].value; at--) {
-      const [a, b] = pools.splice(at - 1, 2);
-      const weight = a.weight + b.weight;
-      const value = (a.value * a.weight + b.value * b.weight) / weight;
-      pools.splice(at - 1, 0, { value, weight, count: a.count + b.count });
-    }
-  }
-  return Float64Array.from(pools.flatMap(({ value, count }) => Array<number>(count).fill(value)));
-}
-
-/** Acceptance estimates of any number of drafters. */
+/** Acceptance estimates of any number of kinds: a drafter on texts of one range of temperatures. */
 export class Acceptance {
   readonly #counts = new Map<string, Counts>();
   #seen = 0;
 
-  #of(drafter: string): Counts {
-    let counts = this.#counts.get(drafter);
-    if (!counts) {
+  #of(kind: string): Counts {
+    let counts = this.#counts.get(kind);
+    if (counts) this.#counts.delete(kind);
+    else {
       counts = {
         accepted: new Float64Array(bins.length),
         offered: new Float64Array(bins.length),
         proposals: new Float64Array(bins.length),
         estimate: Float64Array.from(bins, (_, bin) => prior(bin)),
       };
-      this.#counts.set(drafter, counts);
+      if (this.#counts.size >= mostKinds) this.#counts.delete(this.#counts.keys().next().value as string);
     }
+    this.#counts.set(kind, counts); // the last one again
     return counts;
   }
 
   /** Probability that a token of this confidence is what the model says, given that the text came to its parent. */
-  estimate(drafter: string, confidence: number): number {
-    return this.#of(drafter).estimate[binOf(confidence)];
+  estimate(kind: string, confidence: number): number {
+    return this.#of(kind).estimate[binOf(confidence)];
   }
 
-  /** The same tree with reaches as experience has them, and the bit of the drafter as source. */
-  calibrate(drafter: string, tree: TokenTree, source: number): TokenTree {
+  /** The same tree with reaches as experience has them, and a bit as the source of all nodes. */
+  calibrate(kind: string, tree: TokenTree, source: number): TokenTree {
     const reach = new Float32Array(tree.size).fill(1);
     const left = new Float32Array(tree.size).fill(1); // of each node's mass, what its earlier children leave
     for (let i = 1; i < tree.size; i++) {
       const above = tree.parent[i];
-      const share = Math.min(left[above], this.estimate(drafter, conditional(tree, i)));
+      const share = Math.min(left[above], this.estimate(kind, conditional(tree, i)));
       left[above] -= share;
       reach[i] = reach[above] * share;
     }
@@ -83,8 +73,8 @@ export class Acceptance {
   }
 
   /** Learns from the tokens that came after the root of a proposal, evaluated or not. */
-  observe(drafter: string, tree: TokenTree, tokens: ArrayLike<number>): void {
-    const counts = this.#of(drafter);
+  observe(kind: string, tree: TokenTree, tokens: ArrayLike<number>): void {
+    const counts = this.#of(kind);
     const met = new Set<number>();
     let at = 0;
     for (let i = 0; i < tokens.length && at >= 0; i++) {

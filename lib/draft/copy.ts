@@ -3,6 +3,7 @@
 import { badArgument } from "../errors.ts";
 import { chain } from "../tree/build.ts";
 import type { TokenTree } from "../tree/token-tree.ts";
+import { Backlog } from "./backlog.ts";
 import type { DraftBudget, Drafter, DraftOutcome, DraftSession } from "./drafter.ts";
 import { NgramIndex } from "./ngram-index.ts";
 import { SuffixAutomaton } from "./suffix-automaton.ts";
@@ -84,8 +85,12 @@ class Longest implements Places {
   }
 }
 
+/** Tokens that are indexed before a proposal. */
+const slice = 2048;
+
 class CopySession implements DraftSession {
   readonly #places: Places;
+  readonly #backlog: Backlog;
   readonly #minMatch: number;
   readonly #maxTokens: number;
 
@@ -93,10 +98,11 @@ class CopySession implements DraftSession {
     this.#places = places;
     this.#minMatch = minMatch;
     this.#maxTokens = maxTokens;
-    for (let i = 0; i < text.length; i++) places.append(text[i]);
+    this.#backlog = new Backlog(text, (token) => places.append(token), slice);
   }
 
   propose({ nodes, depth }: DraftBudget): TokenTree | undefined {
+    if (!this.#backlog.advance()) return undefined;
     const { next, length } = this.#places.find();
     if (length < this.#minMatch) return undefined;
     const { values, length: end } = this.#places.tokens;
@@ -113,7 +119,7 @@ class CopySession implements DraftSession {
   }
 
   observe({ tokens }: DraftOutcome): void {
-    for (const token of tokens) this.#places.append(token);
+    this.#backlog.push(tokens);
   }
 }
 

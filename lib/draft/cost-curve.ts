@@ -1,12 +1,12 @@
 // What a step of n rows costs on this machine: measured by the steps themselves.
 
-import { rising } from "./acceptance.ts";
+import { rising } from "./rising.ts";
 
 /** Cost of each further row before it was measured, in single rows. */
 const priorSlope = 0.25;
 /** Weight of a new measurement. */
 const fresh = 0.1;
-/** A measurement counts for at most so many times what was expected: a machine that was busy elsewhere says nothing about rows. */
+/** A measurement counts for at most so many times what was measured before, the first for so many times what its neighbours say: a machine that was busy elsewhere says nothing about rows. */
 const mostSurprise = 2;
 
 /** Seconds by number of rows, for one model on one machine. */
@@ -21,8 +21,9 @@ export class CostCurve {
     const before = this.#seconds[rows];
     const count = (this.#weights[rows] ?? 0) + 1;
     const weight = Math.max(fresh, 1 / count);
-    this.#seconds[rows] =
-      before === undefined ? seconds : before + weight * (Math.min(seconds, mostSurprise * before) - before);
+    const likely = before ?? this.seconds(rows);
+    const counted = likely === undefined ? seconds : Math.min(seconds, mostSurprise * likely);
+    this.#seconds[rows] = before === undefined ? counted : before + weight * (counted - before);
     this.#weights[rows] = Math.min(count, 20);
     this.#fitted = undefined;
   }

@@ -7,14 +7,27 @@ import type { Drafter } from "./drafter.ts";
 
 /** Weight of a new time in a mean. */
 const fresh = 0.1;
+/** A time counts for at most so many times the mean: what else went on is no measure. */
+const mostSurprise = 2;
+
+/** A mean of times that were measured, recent ones first. */
+class MeanTime {
+  value: number | undefined;
+
+  observe(seconds: number): void {
+    if (!(seconds >= 0)) return;
+    const { value } = this;
+    this.value = value === undefined ? seconds : value + fresh * (Math.min(seconds, mostSurprise * value) - value);
+  }
+}
 
 /** What drafting has learnt about a model on this machine. */
 export class Experience {
   readonly acceptance = new Acceptance();
+  /** Engine seconds by rows of a tree. */
   readonly curve = new CostCurve();
-  /** Seconds a token without drafting, and those of a step outside the engine. */
-  plain: number | undefined;
-  host = 0;
+  readonly #plain = new MeanTime();
+  readonly #host = new MeanTime();
   #auto: readonly Drafter[] | undefined;
 
   /** The drafters of `draft: "auto"`. */
@@ -23,16 +36,26 @@ export class Experience {
     return this.#auto;
   }
 
-  /** Notes a step. @param tokens that it brought @param rows of its tree, or 0 for plain decoding */
-  observe(rows: number, tokens: number, engineSeconds: number, hostSeconds: number): void {
-    if (rows > 0) {
-      this.curve.observe(rows, engineSeconds);
-      this.host += fresh * (hostSeconds - this.host);
-      return;
-    }
-    const seconds = (engineSeconds + hostSeconds) / tokens;
-    this.plain =
-      this.plain === undefined ? seconds : this.plain + fresh * (Math.min(seconds, 2 * this.plain) - this.plain);
-    if (!this.curve.known(1)) this.curve.observe(1, engineSeconds / tokens);
+  /** Seconds of a token without drafting; undefined before any was timed. */
+  get plain(): number | undefined {
+    return this.#plain.value;
+  }
+
+  /** Seconds of a call beside the engine's, drafters left out. */
+  get host(): number {
+    return this.#host.value ?? 0;
+  }
+
+  /** Notes a step of plain decoding. @param host undefined if others used the engine meanwhile */
+  observePlain(tokens: number, engine: number, host: number | undefined): void {
+    if (host !== undefined) this.#host.observe(host);
+    this.#plain.observe((engine + this.host) / tokens);
+    if (!this.curve.known(1)) this.curve.observe(1, engine / tokens);
+  }
+
+  /** Notes a step that evaluated a tree. */
+  observeTree(rows: number, engine: number, host: number | undefined): void {
+    if (host !== undefined) this.#host.observe(host);
+    this.curve.observe(rows, engine);
   }
 }

@@ -8,8 +8,8 @@ export interface Candidate<State> {
   token: number;
   /** Probability given what is before it. Candidates of a state come in falling order. */
   share: number;
-  /** What is known after it. */
-  state: State;
+  /** What is known after it; asked for only if the token is taken. */
+  state: () => State;
 }
 
 /**
@@ -47,7 +47,7 @@ export function growTree<State>(
     depth.push(depth[taken.parent] + 1);
     reach.push(taken.reach);
     offer(taken.parent, taken.list, taken.rank + 1);
-    if (depth[token.length - 1] < deepest) offer(token.length - 1, candidates(state), 0);
+    if (depth[token.length - 1] < deepest) offer(token.length - 1, candidates(state()), 0);
   }
   return token.length > 1 ? new TokenTree({ token, parent, reach }) : undefined;
 }

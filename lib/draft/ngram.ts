@@ -2,6 +2,7 @@
 
 import { badArgument } from "../errors.ts";
 import type { TokenTree } from "../tree/token-tree.ts";
+import { Backlog } from "./backlog.ts";
 import type { DraftBudget, DraftContext, Drafter, DraftOutcome, DraftSession } from "./drafter.ts";
 import { type Candidate, growTree } from "./grow-tree.ts";
 import { Memory } from "./memory.ts";
@@ -11,8 +12,8 @@ import { SuffixTrie } from "./suffix-trie.ts";
 export interface NgramOptions {
   /** Tokens of the longest run that is counted, the one that follows included. @default 4 */
   n?: number;
-  /** A text whose runs count too, for all texts of the model: text or token ids. @default none */
-  corpus?: string | ArrayLike<number>;
+  /** A text whose runs count too, for all texts of the model, as token ids: `model.tokenize(text)`. @default none */
+  corpus?: ArrayLike<number>;
   /** Tokens of finished texts that are remembered for those to come; 0: none. @default 65536 */
   remember?: number;
   /**
@@ -34,8 +35,8 @@ interface Level {
 }
 
 /**
- * What follows, by the longest run that was seen in any level; levels add up. Shares are those of a run with one more observation that went
- * elsewhere, so that a run seen once is half sure.
+ * What follows, by the longest run that was followed by anything in each level; levels add up. Shares are those of all occurrences, in the
+ * text itself with the present one, which nothing has followed yet: so a run that was seen once before is half sure.
  */
 function candidatesOf(levels: readonly Level[], explore: number): Candidate<readonly Level[]>[] {
   const counts = new Map<number, number>();
@@ -44,27 +45,36 @@ function candidatesOf(levels: readonly Level[], explore: number): Candidate<read
   for (const { trie, ends, weight } of levels) {
     const longest = ends.find((node) => trie.hasMore(node));
     if (longest === undefined) continue;
-    for (const { token, count } of trie.continuations(longest).slice(0, mostCandidates)) {
+    total += weight * trie.count(longest);
+    for (const { token, count } of trie.continuations(longest, mostCandidates)) {
       const worth = weight * (count + (explore > 0 ? explore / (1 + count) : 0));
       counts.set(token, (counts.get(token) ?? 0) + worth);
-      total += worth;
     }
   }
   return [...counts]
     .sort((a, b) => b[1] - a[1])
     .slice(0, mostCandidates)
-    .map(([token, count]) => ({ token, share: count / (total + 1), state: after(levels, token) }));
+    .map(([token, count]) => ({
+      token,
+      share: Math.min(1, count / (total + 0.25)),
+      state: () => after(levels, token),
+    }));
 }
 
 function after(levels: readonly Level[], token: number): readonly Level[] {
   return levels.map((level) => ({ ...level, ends: level.trie.follow(level.ends, token) }));
 }
 
+/** Tokens that are indexed before a proposal. */
+const slice = 1024;
+
 class NgramSession implements DraftSession {
+  readonly #backlog: Backlog;
   readonly #own: SuffixTrie;
   readonly #shared: { trie: SuffixTrie; weight: number }[];
   readonly #finish: (said: number[]) => void;
   readonly #explore: number;
+  readonly #reading: Backlog; // of the corpus, which all texts read on
   readonly #said: number[] = [];
   #ends: (readonly number[])[];
   #root: number;
@@ -74,25 +84,27 @@ class NgramSession implements DraftSession {
     shared: { trie: SuffixTrie; weight: number }[],
     text: ArrayLike<number>,
     explore: number,
+    reading: Backlog,
     finish: (said: number[]) => void,
   ) {
     this.#own = new SuffixTrie(n);
     this.#shared = shared;
     this.#ends = shared.map(() => []);
     this.#explore = explore;
+    this.#reading = reading;
     this.#finish = finish;
     this.#root = text[text.length - 1];
-    for (let i = 0; i < text.length; i++) this.#append(text[i]);
-    this.#said.length = 0; // the prompt is not remembered
+    this.#backlog = new Backlog(text, (token) => this.#append(token), slice);
   }
 
   #append(token: number): void {
     this.#own.append(token);
     this.#ends = this.#shared.map(({ trie }, i) => trie.follow(this.#ends[i], token));
-    this.#said.push(token);
   }
 
   propose(budget: DraftBudget): TokenTree | undefined {
+    this.#reading.advance();
+    if (!this.#backlog.advance()) return undefined;
     const levels = [
       { trie: this.#own, ends: this.#own.ends, weight: 1 },
       ...this.#shared.map(({ trie, weight }, i) => ({ trie, weight, ends: this.#ends[i] })),
@@ -101,7 +113,8 @@ class NgramSession implements DraftSession {
   }
 
   observe({ tokens }: DraftOutcome): void {
-    for (const token of tokens) this.#append(token);
+    this.#backlog.push(tokens);
+    this.#said.push(...tokens);
     this.#root = tokens[tokens.length - 1] ?? this.#root;
   }
 
@@ -116,7 +129,7 @@ class NgramSession implements DraftSession {
  * @throws {OutriderError} OUTRIDER_ARGUMENT
  */
 export function ngram(options: NgramOptions = {}): Drafter {
-  const { n = 4, corpus = "", remember = 65536, explore = 0, ...unknown } = options;
+  const { n = 4, corpus = [], remember = 65536, explore = 0, ...unknown } = options;
   for (const key of Object.keys(unknown)) throw badArgument("options", "only n, corpus, remember, explore", key);
   const integer = (name: string, value: number, least: number, most: number) => {
     if (!Number.isInteger(value) || value < least || value > most)
@@ -126,26 +139,21 @@ export function ngram(options: NgramOptions = {}): Drafter {
   integer("remember", remember, 0, 2 ** 24);
   if (!(explore >= 0 && explore < Number.POSITIVE_INFINITY))
     throw badArgument("explore", "a number from 0 on", explore);
-  if (typeof corpus !== "string" && !Number.isInteger(corpus?.length))
-    throw badArgument("corpus", "a string, or an array or typed array of token ids", corpus);
-  const models = new WeakMap<DraftContext, { memory: Memory; corpus: SuffixTrie }>();
+  if (typeof corpus !== "object" || !Number.isInteger(corpus?.length))
+    throw badArgument("corpus", "an array or typed array of token ids", corpus);
+  const corpusTrie = new SuffixTrie(n);
+  const reading = new Backlog(corpus, (token) => corpusTrie.append(token), slice);
+  const memories = new WeakMap<DraftContext, Memory>();
   return {
     name: "ngram",
     start(tokens, context) {
-      let model = models.get(context);
-      if (!model) {
-        const trie = new SuffixTrie(n);
-        for (const token of typeof corpus === "string" ? context.encode(corpus) : Array.from(corpus))
-          trie.append(token);
-        model = { memory: new Memory(n, remember), corpus: trie };
-        models.set(context, model);
-      }
-      const { memory } = model;
+      const memory = memories.get(context) ?? new Memory(n, remember);
+      memories.set(context, memory);
       const shared = [
         { trie: memory.trie, weight: 0.5 },
-        { trie: model.corpus, weight: 0.25 },
+        { trie: corpusTrie, weight: 0.25 },
       ];
-      return new NgramSession(n, shared, tokens, explore, (said) => memory.add(said));
+      return new NgramSession(n, shared, tokens, explore, reading, (said) => memory.add(said));
     },
   };
 }

@@ -1,7 +1,7 @@
 // How much of what is drafted is evaluated: the part that brings the most tokens a second.
 
 import { merge, prune } from "../tree/build.ts";
-import type { TokenTree } from "../tree/token-tree.ts";
+import { maxTreeNodes, type TokenTree } from "../tree/token-tree.ts";
 import type { CostCurve } from "./cost-curve.ts";
 
 /** Predicted gain below which nothing is drafted. */
@@ -30,7 +30,7 @@ export function choose(
 ): Choice {
   const nothing = { tree: undefined, gain: 1 };
   if (proposals.length === 0) return nothing;
-  const all = proposals.length === 1 ? proposals[0] : merge(proposals);
+  const all = proposals.length === 1 ? proposals[0] : mergeAll(proposals);
   const reach = [...all.reach].sort((a, b) => b - a);
   let [best, rows, expected] = [1 / plain, 1, 1];
   for (let n = 2; n <= Math.min(reach.length, most); n++) {
@@ -42,4 +42,10 @@ export function choose(
   }
   const gain = best * plain;
   return rows > 1 && gain >= leastGain ? { tree: prune(all, rows), gain } : nothing;
+}
+
+/** One tree of all proposals; where there would be too many nodes, of the likeliest of each. */
+export function mergeAll(proposals: readonly TokenTree[]): TokenTree {
+  const each = Math.floor((maxTreeNodes - 1) / proposals.length);
+  return merge(proposals.map((tree) => prune(tree, each + 1)));
 }

@@ -31,7 +31,7 @@ export class Adjacency {
     for (let rank = 0; rank < this.width; rank++) {
       const next = this.#table[token * this.width + rank];
       if (next === none) break;
-      found.push({ token: next, share: confidence[rank] ?? 0.01, state: next });
+      found.push({ token: next, share: confidence[rank] ?? 0.01, state: () => next });
     }
     return found;
   }

@@ -100,6 +100,7 @@ export class SuffixTrie {
     return this.#open;
   }
 
+  /** How often a run occurred: at least as often as something followed it. */
   count(node: number): number {
     return this.#count[node];
   }
@@ -116,12 +117,18 @@ export class SuffixTrie {
     return this.#child[node] !== none;
   }
 
-  /** What followed a run, most frequent first; of equals the one seen last. */
-  continuations(node: number): Continuation[] {
+  /** What followed a run, most frequent first; of equals the one that was new last. @param most tokens, of the most frequent */
+  continuations(node: number, most: number): Continuation[] {
     const found: Continuation[] = [];
-    for (let child = this.#child[node]; child !== none; child = this.#sibling[child])
-      found.push({ token: this.#token[child], node: child, count: this.#count[child] });
-    return found.sort((a, b) => b.count - a.count);
+    for (let child = this.#child[node]; child !== none; child = this.#sibling[child]) {
+      const count = this.#count[child];
+      if (found.length === most && count <= found[most - 1].count) continue;
+      if (found.length === most) found.pop();
+      let at = found.length;
+      while (at > 0 && found[at - 1].count < count) at--;
+      found.splice(at, 0, { token: this.#token[child], node: child, count });
+    }
+    return found;
   }
 
   /** Nodes of the ends of another text after one more token; pass what this returned for the token before. */

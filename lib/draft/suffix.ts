@@ -2,6 +2,7 @@
 
 import { badArgument } from "../errors.ts";
 import type { TokenTree } from "../tree/token-tree.ts";
+import { Backlog } from "./backlog.ts";
 import type { DraftBudget, DraftContext, Drafter, DraftOutcome, DraftSession } from "./drafter.ts";
 import { type Candidate, growTree } from "./grow-tree.ts";
 import { Memory } from "./memory.ts";
@@ -11,7 +12,7 @@ import { SuffixTrie } from "./suffix-trie.ts";
 export interface SuffixOptions {
   /** Longest run that is looked up. @default 24 */
   depth?: number;
-  /** Tokens of finished texts that are remembered, at up to 1 KiB each. @default 32768 */
+  /** Tokens of finished texts that are remembered, at up to 1 KiB each. @default 16384 */
   remember?: number;
   /** Drafted tokens for each token that agrees. @default 2 */
   factor?: number;
@@ -25,14 +26,17 @@ interface Place {
 
 /** What followed, by how often; a run that was seen once is not certain to come again. */
 function candidatesOf({ trie, node }: Place): Candidate<Place>[] {
-  const list = trie.continuations(node);
-  const total = list.reduce((sum, { count }) => sum + count, 0) + 0.25;
-  return list
-    .slice(0, 8)
-    .map(({ token, node: next, count }) => ({ token, share: count / total, state: { trie, node: next } }));
+  const total = trie.count(node) + 0.25;
+  return trie
+    .continuations(node, 8)
+    .map(({ token, node: next, count }) => ({ token, share: count / total, state: () => ({ trie, node: next }) }));
 }
 
+/** Tokens that are indexed before a proposal: each takes a step for every length of run. */
+const slice = 256;
+
 class SuffixSession implements DraftSession {
+  readonly #backlog: Backlog;
   readonly #own: SuffixTrie;
   readonly #past: SuffixTrie;
   readonly #factor: number;
@@ -53,14 +57,12 @@ class SuffixSession implements DraftSession {
     this.#factor = factor;
     this.#finish = finish;
     this.#root = text[text.length - 1];
-    for (let i = 0; i < text.length; i++) this.#append(text[i]);
-    this.#said.length = 0; // the prompt is not remembered
+    this.#backlog = new Backlog(text, (token) => this.#append(token), slice);
   }
 
   #append(token: number): void {
     this.#own.append(token);
     this.#ends = this.#past.follow(this.#ends, token);
-    this.#said.push(token);
   }
 
   /** A tree from one trie, as deep as what agrees allows. */
@@ -75,6 +77,7 @@ class SuffixSession implements DraftSession {
 
   // Of the text itself and the finished ones, what promises more.
   propose(budget: DraftBudget): TokenTree | undefined {
+    if (!this.#backlog.advance()) return undefined;
     const worth = (tree: TokenTree | undefined) => tree?.reach.reduce((sum, reach) => sum + reach, 0) ?? 0;
     const own = this.#from(this.#own, this.#own.ends, budget);
     const past = this.#from(this.#past, this.#ends, budget);
@@ -82,7 +85,8 @@ class SuffixSession implements DraftSession {
   }
 
   observe({ tokens }: DraftOutcome): void {
-    for (const token of tokens) this.#append(token);
+    this.#backlog.push(tokens);
+    this.#said.push(...tokens);
     this.#root = tokens[tokens.length - 1] ?? this.#root;
   }
 
@@ -97,7 +101,7 @@ class SuffixSession implements DraftSession {
  * @throws {OutriderError} OUTRIDER_ARGUMENT
  */
 export function suffix(options: SuffixOptions = {}): Drafter {
-  const { depth = 24, remember = 32768, factor = 2, ...unknown } = options;
+  const { depth = 24, remember = 16384, factor = 2, ...unknown } = options;
   for (const key of Object.keys(unknown)) throw badArgument("options", "only depth, remember, factor", key);
   const integer = (name: string, value: number, least: number, most: number) => {
     if (!Number.isInteger(value) || value < least || value > most)

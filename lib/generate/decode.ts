@@ -37,8 +37,6 @@ export interface DecodeStats {
   decodeSeconds: number;
   /** Of decodeSeconds, in kernels. */
   decodeKernelSeconds: number;
-  /** Of the time between steps, in drafters. */
-  draftSeconds: number;
   peakScratchBytes: number;
 }
 
@@ -49,7 +47,6 @@ export const emptyStats = (): DecodeStats => ({
   prefillSeconds: 0,
   decodeSeconds: 0,
   decodeKernelSeconds: 0,
-  draftSeconds: 0,
   peakScratchBytes: 0,
 });
 
@@ -163,37 +160,33 @@ export async function* decode(
   let drafting: Drafting | undefined;
   try {
     while (taken < most) {
-      const before = performance.now();
       const [root] = tokens;
       // Where nothing pays, drafters are asked less and less often.
       const ahead = drafting ? Math.min(burst, 2 ** quiet) : burst;
       const repeat = Math.min(ahead, most - taken);
-      let tree = taken > 0 && taken + 1 < most ? await drafting?.propose(most - taken - 1) : undefined;
-      const drafted = tree !== undefined;
+      const depth = most - taken - 1;
+      const proposal = taken > 0 && depth > 0 ? await drafting?.propose(depth, options.signal) : undefined;
+      const best = drafting?.best ?? 0;
       // What drafters learn from rows they get from single ones too, but not from each.
-      if (taken > 0 && !tree && drafting && drafting.best > 0 && quiet % 2 === 0) tree = rootOnly(root);
-      const asked = performance.now();
+      const tree = proposal ?? (taken > 0 && best > 0 && quiet % 2 === 0 ? rootOnly(root) : undefined);
       // Calls that overlap take turns token by token.
       const alone = !runtime.busy;
-      const running = tree ? decoding.tree(tree, drafting?.best ?? 0) : decoding.plain(tokens, alone ? repeat : 1);
-      if (taken === 0 && draft) drafting = draft(prompt);
+      const asked = performance.now();
+      const running = tree ? decoding.tree(tree, best) : decoding.plain(tokens, alone ? repeat : 1);
+      running.catch(() => {}); // awaited below, after drafters have started beside it
+      if (taken === 0 && draft && most > 2) drafting = draft(prompt);
       const result = await running;
-      const wall = (performance.now() - before) / 1e3;
+      const host = (performance.now() - asked) / 1e3 - result.seconds;
       const { sampled } = result;
       held += tree ? sampled.length : tokens.length + sampled.length - 1;
       stats.peakScratchBytes = Math.max(stats.peakScratchBytes, result.scratchBytes);
       if (drafting) {
         const rows = tree ?? runOf(taken === 0 ? new Int32Array() : Int32Array.of(root, ...sampled.slice(0, -1)));
-        drafting.observe(
-          { tokens: sampled, rows, best: result.bestIds },
-          drafted ? tree : undefined,
-          result.walk?.slice(1),
-        );
-        if (taken > 0 && alone && !runtime.busy)
-          drafting.time(tree?.size ?? 0, sampled.length, result.seconds, Math.max(0, wall - result.seconds));
+        drafting.observe({ tokens: sampled, rows, best: result.bestIds }, best, proposal, result.walk?.slice(1));
+        if (taken > 0)
+          drafting.time(tree?.size ?? 0, sampled.length, result.seconds, alone && !runtime.busy ? host : undefined);
       }
-      stats.draftSeconds += taken > 0 && drafting ? (asked - before) / 1e3 : 0;
-      quiet = drafted ? 0 : quiet + 1;
+      quiet = proposal ? 0 : quiet + 1;
       const seconds = result.seconds / sampled.length;
       for (const [i, token] of sampled.entries()) {
         if (taken === 0) stats.prefillSeconds += seconds;
@@ -212,9 +205,12 @@ export async function* decode(
       if (taken > 1) burst = Math.max(1, Math.min(mostAhead, Math.floor(secondsAhead / seconds)));
     }
   } finally {
-    drafting?.end();
     // What was drawn ahead and not taken goes again.
     const kept = prompt.length + taken - 1;
-    if (taken > 0 && held > kept && !cache.disposed) cache.truncate(kept);
+    if (taken > 0 && held > kept) {
+      if (!cache.disposed) cache.truncate(kept);
+      drafting?.unwanted(held - kept);
+    }
+    drafting?.end();
   }
 }

@@ -1,8 +1,9 @@
 // Tokens to text: detokenising, stop strings, statistics.
 
 import type { KvCache } from "../cache/kv-cache.ts";
+import type { SpeculationStats } from "../draft/account.ts";
 import type { DraftContext } from "../draft/drafter.ts";
-import { Drafting, type SpeculationStats } from "../draft/drafting.ts";
+import { Drafting } from "../draft/drafting.ts";
 import type { Experience } from "../draft/experience.ts";
 import type { Runtime } from "../model/runtime.ts";
 import { Detokenizer } from "../text/detokenizer.ts";
@@ -45,10 +46,7 @@ export interface GenerationStats {
   kvBytesF16: number;
   peakScratchBytes: number;
   /** What drafters did; only where there were any. */
-  speculation?: SpeculationStats & {
-    /** Milliseconds in drafters. */
-    draftMs: number;
-  };
+  speculation?: SpeculationStats;
 }
 
 /** Result of {@link Model.generate}. */
@@ -146,8 +144,9 @@ export class GenerationRun {
 
   #startDrafting(text: Int32Array): Drafting {
     const { experience, draftContext } = this.#context;
-    const { draft } = this.#options;
-    this.#drafting = new Drafting(draft === "auto" ? experience.auto : draft, experience, text, draftContext);
+    const { draft, temperature } = this.#options;
+    const drafters = draft === "auto" ? experience.auto : draft;
+    this.#drafting = new Drafting(drafters, experience, text, draftContext, temperature);
     return this.#drafting;
   }
 
@@ -177,7 +176,7 @@ export class GenerationRun {
       kvBytes: this.#cache.bytes,
       kvBytesF16: this.#cache.bytesF16,
       peakScratchBytes: s.peakScratchBytes,
-      ...(this.#drafting ? { speculation: { ...this.#drafting.stats, draftMs: s.draftSeconds * 1e3 } } : {}),
+      ...(this.#drafting ? { speculation: this.#drafting.stats } : {}),
     };
   }
 

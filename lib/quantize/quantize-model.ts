@@ -143,10 +143,16 @@ async function quantizeBlock(
 }
 
 /** Reports of all blocks, if nothing is left to do: then nothing has to be computed to go on behind them. */
-async function finishedBlocks(run: Run, plan: readonly (readonly MatrixShape[])[]): Promise<BlockReport[] | undefined> {
-  if (!(await run.has("tables"))) return undefined;
+async function finishedBlocks(
+  run: Run,
+  plan: readonly (readonly MatrixShape[])[],
+  signal: AbortSignal | undefined,
+): Promise<BlockReport[] | undefined> {
+  for (const name of ["tables", ...plan.map((_, layer) => blockName(layer))])
+    if (!(await run.has(name))) return undefined;
   const reports: BlockReport[] = [];
   for (const [layer, shapes] of plan.entries()) {
+    signal?.throwIfAborted();
     const block = await run.block<BlockReport>(blockName(layer), shapes);
     if (!block) return undefined;
     reports.push(block.report);
@@ -161,9 +167,9 @@ async function quantizeBlocks(
   tokens: CalibrationTokens,
   options: ResolvedQuantize,
 ): Promise<BlockReport[]> {
-  const finished = await finishedBlocks(run, plan);
-  if (finished) return finished;
   const { threads, method, blockEpochs, signal } = options;
+  const finished = await finishedBlocks(run, plan, signal);
+  if (finished) return finished;
   const { spec } = source.config;
   const { weights, files } = source.weights;
   const beside = method === "decoupleq" || blockEpochs > 0;

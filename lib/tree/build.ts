@@ -87,7 +87,8 @@ export function fill(
 }
 
 /**
- * One tree with the nodes of all. A node that several propose has the largest of their reaches and all their sources. Children that were
+ * One tree with the nodes of all. A node that several propose has the largest of their reaches and all their sources; where the children of
+ * a node would be more likely than the node, their shares are made smaller together. Children that were
  * given may be merged without changing what a verifier may output; drawn ones may not.
  * @param trees of one root
  * @throws {OutriderError} OUTRIDER_ARGUMENT for other roots, drawn children, or more than {@link maxTreeNodes} nodes
@@ -120,7 +121,13 @@ export function merge(trees: readonly TokenTree[]): TokenTree {
       place[i] = at;
     }
   }
-  return new TokenTree({ token, parent, reach, source: Uint32Array.from(source) });
+  // Of each node: what its children take together, as a share of its own reach.
+  const taken = new Float64Array(token.length);
+  const share = (i: number) => (reach[parent[i]] > 0 ? reach[i] / reach[parent[i]] : 0);
+  for (let i = 1; i < token.length; i++) taken[parent[i]] += share(i);
+  const fair = [1];
+  for (let i = 1; i < token.length; i++) fair.push((fair[parent[i]] * share(i)) / Math.max(1, taken[parent[i]]));
+  return new TokenTree({ token, parent, reach: fair, source: Uint32Array.from(source) });
 }
 
 /**

@@ -6,7 +6,7 @@ export type Noise = (position: number, token: number) => number;
 
 /** The token with the largest log-probability plus noise, the lowest id of equals: a draw from the law (Gumbel-max). */
 export function noisyArgmax(law: Law, noise: (token: number) => number): number {
-  let best = -1;
+  let [best] = law.ids;
   let largest = Number.NEGATIVE_INFINITY;
   for (const [i, id] of law.ids.entries()) {
     const value = Math.log(law.mass[i]) + noise(id);

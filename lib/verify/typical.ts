@@ -9,8 +9,8 @@ export function typicalThreshold(law: Law, epsilon: number, delta: number): numb
 }
 
 /**
- * Typical acceptance (Medusa, arXiv:2401.10774): a drafted token is accepted where its probability exceeds the threshold, the likeliest
- * one always; of the longest accepted paths the likeliest counts. **Not exact**: what is likely is said more often than the model would.
+ * Typical acceptance (Medusa, arXiv:2401.10774): the first drafted token is accepted if it is the likeliest, a later one
+ * where its probability exceeds the threshold; of the longest accepted paths the likeliest counts. **Not exact**: what is likely is said more often than the model would.
  * @param epsilon @default 0.09
  * @param delta @default 0.3
  */
@@ -27,7 +27,8 @@ export function typical(epsilon = 0.09, delta = 0.3): Verifier {
         const above = laws.get(parent);
         if (!above) continue;
         const p = above.at(tree.token[i]);
-        if (!(p > typicalThreshold(above, epsilon, delta)) && above.argmax() !== tree.token[i]) continue;
+        const taken = parent === 0 ? above.argmax() === tree.token[i] : p > typicalThreshold(above, epsilon, delta);
+        if (!taken) continue;
         laws.set(i, target(i));
         logs.set(i, (logs.get(parent) as number) + Math.log(p));
         if (better(tree, logs, i, best)) best = i;

@@ -51,9 +51,9 @@ struct Batch {
   std::vector<std::uint8_t> wants;
   std::vector<std::int32_t> target;  // rows with kWantTarget; empty if none
   bool scratch = false;
-  // Trees alone: verify and commit in the same step. Rows of a sequence are consecutive, the first is the root, no
-  // siblings have one token, and every row wants a token. From the root on, the walk draws the token that the
-  // sequence's sampler draws there and goes to the child that has it, until no child has, or it is one of `ends`. The
+  // Trees alone: verify and commit in the same step. Rows of a sequence are consecutive, the first is the root, and
+  // every row wants a token. From the root on, the walk draws the token that the
+  // sequence's sampler draws there and goes to the first child that has it, until none has, or it is one of `ends`. The
   // rows of the walk are appended to the sequence. Draws depend on seed and position alone, so that what is said does
   // not depend on the tree. Only rows of the walk give what they want, but for kWantBest.
   bool verify = false;
@@ -86,7 +86,7 @@ struct BatchOutput {
   Column<std::int32_t> sampled;   // [rows wanting sample]
   Column<float> sampled_logprob;  // [rows wanting sample], under the raw logits
   Column<std::int32_t> best_ids;  // [rows wanting best, best_k]
-  Column<std::int32_t> walk;      // rows of the walks, those of a sequence one after the other; verify only
+  Column<std::int32_t> walk;      // rows of the walks, in the order of the tokens drawn; verify only
   Column<std::int32_t> walked;    // [sequences] rows of each walk; verify only
   std::size_t scratch_bytes = 0;  // largest workspace used
   double kernel_seconds = 0;      // in layers and head, the rest of the time is preparation and sampling

@@ -74,8 +74,8 @@ Result Forward::begin() {
       return bad("Expected only hidden states to be wanted of a partial range of layers");
     if ((wants & kWantTopk) != 0 && (batch_.top_k < 1 || batch_.top_k > spec.vocab))
       return bad("Expected top_k between 1 and the vocabulary size");
-    if ((wants & kWantBest) != 0 && (batch_.best_k < 1 || batch_.best_k > spec.vocab))
-      return bad("Expected best_k between 1 and the vocabulary size");
+    if ((wants & kWantBest) != 0 && (batch_.best_k < 1 || batch_.best_k > std::min(kMostBest, spec.vocab)))
+      return bad("Expected best_k between 1 and 64, and at most the vocabulary size");
     if ((wants & kWantTarget) != 0 &&
         (batch_.target.size() != size || batch_.target[at] < 0 || batch_.target[at] >= spec.vocab)) {
       return bad("Expected a target within the vocabulary for each row that wants its log-probability");

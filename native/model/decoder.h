@@ -13,6 +13,7 @@ namespace outrider {
 constexpr long kChunkRows = 256;
 constexpr long kSharedChunkRows = 32;
 constexpr long kMostRepeats = 4096;
+constexpr long kMostBest = 64;
 
 // Memory reused from step to step. One per engine thread.
 class Workspace {

@@ -260,17 +260,23 @@ Result Forward::draw(long row, const float* logits, float logsumexp, Workspace& 
   std::memcpy(own, logits, static_cast<std::size_t>(V) * sizeof(float));
 
   // The history a row sees is what its sequence held before this batch, and then the row's own past in the batch: rows
-  // up to it, or its path in a tree. Rows of the same chunk that come later are in sampler.history already.
+  // up to it, or its path in a tree. Rows of the same chunk that come later are in sampler.history already. Only what
+  // penalties look at is put together.
+  const ops::SampleParams& p = sampler.params;
+  const bool penalised = p.repetition != 1 || p.frequency != 0 || p.presence != 0;
   const std::vector<std::int32_t>* history = &sampler.history;
   std::size_t seen = history_before_[s];
   std::vector<std::int32_t> path;
   if (!batch_.token.empty() && !batch_.scratch) {
     seen += static_cast<std::size_t>(slot_[at]) + 1;
-  } else if (!batch_.token.empty()) {
+  } else if (penalised && !batch_.token.empty()) {
     for (auto i = static_cast<std::int32_t>(row); i >= 0; i = batch_.parent[static_cast<std::size_t>(i)]) {
       path.push_back(batch_.token[static_cast<std::size_t>(i)]);
     }
-    path.insert(path.end(), sampler.history.rbegin(), sampler.history.rend());
+    const auto most = sampler.penalty_window > 0 ? static_cast<std::size_t>(sampler.penalty_window) : ~std::size_t{0};
+    const std::size_t before = most > path.size() ? std::min(most - path.size(), seen) : 0;
+    path.insert(path.end(), sampler.history.rend() - static_cast<std::ptrdiff_t>(seen),
+                sampler.history.rend() - static_cast<std::ptrdiff_t>(seen - before));
     std::reverse(path.begin(), path.end());
     history = &path;
     seen = path.size();

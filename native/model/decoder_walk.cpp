@@ -45,15 +45,18 @@ void Forward::drawn(long row, std::int32_t token, float logprob) {
 
 // Appends the rows of all walks to their sequences.
 Result Forward::commit_walks() {
-  for (std::size_t s = 0; s < batch_.sequences.size(); ++s) {
+  std::int32_t* const walked = output_.walked.extend(batch_.sequences.size());
+  std::fill_n(walked, batch_.sequences.size(), 0);
+  for (std::size_t i = 0; i < batch_.sequence.size(); ++i) {  // roots in order, as the tokens were drawn
+    if (batch_.parent[i] >= 0) continue;
+    const auto s = static_cast<std::size_t>(batch_.sequence[i]);
     std::vector<std::int32_t> slots;
-    for (std::int32_t row = rows_of_[s].empty() ? -1 : rows_of_[s][0]; row >= 0;
-         row = next_walk_[static_cast<std::size_t>(row)]) {
+    for (auto row = static_cast<std::int32_t>(i); row >= 0; row = next_walk_[static_cast<std::size_t>(row)]) {
       output_.walk.push(row);
       slots.push_back(slot_[static_cast<std::size_t>(row)]);
     }
-    output_.walked.push(static_cast<std::int32_t>(slots.size()));
     const auto count = static_cast<long>(slots.size());
+    walked[s] = static_cast<std::int32_t>(count);
     if (batch_.sequences[s]->commit(slots.data(), count, &batch_.samplers[s]->history) != Status::kOk)
       return Result::error(Status::kMemory, "Cannot allocate KV pages for " + std::to_string(count) + " tokens");
   }

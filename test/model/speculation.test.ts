@@ -41,7 +41,7 @@ async function run(
   const drawn: DecodedToken[] = [];
   let drafting: Drafting | undefined;
   const start = (text: Int32Array) => {
-    drafting = new Drafting(drafters, new Eager(rows), text, contextOf(runtime.spec.vocab));
+    drafting = new Drafting(drafters, new Eager(rows), text, contextOf(runtime.spec.vocab), 0);
     return drafting;
   };
   const draft = drafters.length > 0 ? start : undefined;
@@ -210,7 +210,7 @@ describe("ends", () => {
     };
     const plain = await gather();
     const drafted = await gather(
-      (all) => new Drafting([oracle(plain.drawn, 4)], new Eager(), all, contextOf(short.spec.vocab)),
+      (all) => new Drafting([oracle(plain.drawn, 4)], new Eager(), all, contextOf(short.spec.vocab), 0),
     );
     expect(drafted).toEqual(plain);
     expect(plain.drawn).toHaveLength(11);
@@ -222,7 +222,7 @@ describe("ends", () => {
     const cache = runtime.newCache();
     const resolved = resolveOptions({ maxTokens: 20 }, {}, runtime.spec.vocab);
     const draft = (whole: Int32Array) =>
-      new Drafting([oracle(all, 5)], new Eager(), whole, contextOf(runtime.spec.vocab));
+      new Drafting([oracle(all, 5)], new Eager(), whole, contextOf(runtime.spec.vocab), 0);
     const seen: number[] = [];
     for await (const { token } of decode(runtime, cache, prompt, 0, [], resolved, emptyStats(), draft)) {
       seen.push(token);
@@ -248,20 +248,116 @@ describe("ends", () => {
     }
   });
 
-  test("a conversation whose turns are drafted", async () => {
-    const turns = async (options: GenerateOptions) => {
-      const prompts = ["Tell me a story about a cat.", "Tell me a story about a cat.", "Again!"];
+  test("a conversation whose turns are drafted, several at once", async () => {
+    const turns = async (draft: GenerateOptions["draft"]) => {
+      const chat = model.chat({ maxTokens: 40, temperature: 0.7, seed: 5, draft });
       const said: string[] = [];
-      let text = "";
-      for (const turn of prompts) {
-        text += `${turn}\n`;
-        const { text: reply } = await model.generate(text, { maxTokens: 30, ...options });
-        text += `${reply}\n`;
-        said.push(reply);
-      }
+      for (const turn of ["Tell me a story about a cat.", "Tell me a story about a cat.", "Again!"])
+        said.push((await chat.send(turn)).text);
+      chat.dispose();
       return said;
     };
-    expect(await turns({ draft: copy() })).toEqual(await turns({}));
+    const plain = await turns(false);
+    const drafters = [copy({ minMatch: 1 }), recycle()];
+    expect(await Promise.all([turns(drafters), turns("auto"), turns(drafters)])).toEqual([plain, plain, plain]);
+  });
+
+  test("an abort inside a drafted step, and while a drafter thinks", async () => {
+    const all = await text({ maxTokens: 40 });
+    const slow: Drafter = {
+      name: "slow",
+      start: () => ({ propose: () => new Promise(() => {}), observe() {} }),
+    };
+    for (const drafter of [oracle(all, 5), slow]) {
+      const controller = new AbortController();
+      const reason = new Error("enough");
+      setTimeout(() => controller.abort(reason), drafter === slow ? 30 : 3);
+      const running = run(prompt, { maxTokens: 4000, signal: controller.signal }, [drafter]);
+      await expect(running).rejects.toBe(reason);
+    }
+    const found = await run(prompt, { maxTokens: 40 }, [oracle(all, 5)]);
+    expect(found.drawn.map(({ token }) => token)).toEqual(all);
+  });
+
+  test("tokens behind a stop string do not count as taken", async () => {
+    const all = await text({ maxTokens: 20 });
+    const cache = runtime.newCache();
+    const resolved = resolveOptions({ maxTokens: 20 }, {}, runtime.spec.vocab);
+    let drafting: Drafting | undefined;
+    const draft = (whole: Int32Array) => {
+      drafting = new Drafting([oracle(all, 5)], new Eager(), whole, contextOf(runtime.spec.vocab), 0);
+      return drafting;
+    };
+    let seen = 0;
+    for await (const _ of decode(runtime, cache, prompt, 0, [], resolved, emptyStats(), draft)) {
+      seen += 1;
+      if (seen === 9) break; // 1 + 6 + 2 of 6
+    }
+    cache.dispose();
+    expect(drafting?.stats).toMatchObject({ steps: 2, accepted: 7, drafted: 20 });
+    expect(drafting?.stats.acceptedAtDepth).toEqual([1, 1, 0.5, 0.5, 0.5]);
+    expect(drafting?.stats.drafters.oracle.drafted).toBe(20);
+  });
+});
+
+describe("what drafters are given is theirs", () => {
+  const spoil = (name: string, best: number): Drafter => ({
+    name,
+    best,
+    start(tokens) {
+      const text = tokens as Int32Array;
+      let root = text[text.length - 1];
+      text.fill(1);
+      return {
+        propose(budget) {
+          budget.depth = 1e9;
+          budget.nodes = -5;
+          return chain(root, [1, 2, 3, 4, 5, 6, 7, 8, 9, 10]);
+        },
+        observe({ tokens: more, rows, best: ids }) {
+          root = more[more.length - 1];
+          if (best > 0 && ids) expect(ids.length).toBe(best * rows.token.length);
+          for (const array of [more, rows.token, rows.parent, ids]) array?.reverse().fill(0);
+        },
+      };
+    },
+  });
+
+  test("its arrays may be overwritten, its budget too", async () => {
+    const plain = await run(prompt, { maxTokens: 8 }, []);
+    const found = await run(prompt, { maxTokens: 8 }, [
+      spoil("a", 0),
+      spoil("b", 3),
+      recycle(),
+      spoil("c", 16),
+      copy(),
+    ]);
+    expect(found.drawn).toEqual(plain.drawn);
+    expect(found.length).toBe(plain.length);
+    for (const { off } of Object.values(found.stats?.drafters ?? {})) expect(off).toBeUndefined();
+  });
+
+  test("any number of wide proposals", async () => {
+    const wide = (name: string, offset: number): Drafter => ({
+      name,
+      start(tokens) {
+        let root = tokens[tokens.length - 1];
+        return {
+          propose: () => {
+            const token = [root, ...Array.from({ length: 100 }, (_, i) => (i + offset) % runtime.spec.vocab)];
+            return new TokenTree({ token, parent: token.map((_, i) => (i === 0 ? -1 : 0)) });
+          },
+          observe({ tokens: more }) {
+            root = more[more.length - 1];
+          },
+        };
+      },
+    });
+    const plain = await run(prompt, { maxTokens: 8 }, []);
+    const many = Array.from({ length: 12 }, (_, i) => wide(`wide ${i}`, 37 * i));
+    const found = await run(prompt, { maxTokens: 8 }, many);
+    expect(found.drawn).toEqual(plain.drawn);
+    expect(found.stats?.drafted).toBeGreaterThan(0);
   });
 });
 
@@ -284,6 +380,20 @@ describe("drafters that misbehave are switched off, and say why", () => {
     ["throws in propose", step(thrower)],
     ["rejects", step(() => Promise.reject(new Error("out of ideas")))],
     ["throws in observe", { name: "bad", start: () => ({ propose: () => undefined, observe: thrower }) }],
+    [
+      "an observe that rejects",
+      {
+        name: "bad",
+        start: () => ({ propose: () => undefined, observe: async () => thrower() }),
+      },
+    ],
+    ["a start that rejects", { name: "bad", start: (async () => thrower()) as unknown as Drafter["start"] }],
+    [
+      "throws what is no error",
+      step(() => {
+        throw Object.create(null);
+      }),
+    ],
     ["another root", step((root) => chain(root + 1, [1]))],
     ["no tree", step(() => ({ token: [1], parent: [-1] }))],
     ["null", step(() => null)],

@@ -139,11 +139,6 @@ describe.each(ways)("%s", (_, options) => {
     same(found);
     expect(found.steps).toBeLessThan(length - 1);
   });
-
-  test("the best of all rows are those of single rows", async () => {
-    const found = await treeText(options, 6, (said) => chainOf(said[said.length - 1], [9, 8, 7]), { bestK: 8 });
-    expect(found.said).toEqual(plain.said.slice(0, 6));
-  });
 });
 
 function chainOf(root: number, tokens: number[]): TokenTree {
@@ -151,10 +146,14 @@ function chainOf(root: number, tokens: number[]): TokenTree {
 }
 
 /** One verified step after the prompt. */
-async function stepAfterPrompt(rows: Partial<StepBatch> & { tokens: Int32Array }, sequences = 1) {
+async function stepAfterPrompt(
+  rows: Partial<StepBatch> & { tokens: Int32Array },
+  sequences = 1,
+  options: Partial<NativeSamplerOptions> = {},
+) {
   const { vocab } = runtime.spec;
   const caches = Array.from({ length: sequences }, () => runtime.newCache());
-  const samplers = caches.map(() => greedySampler(vocab));
+  const samplers = caches.map(() => greedySampler(vocab, options));
   for (const [i, cache] of caches.entries())
     await runtime.step({ ...rowsOf(prompt, 0), caches: [cache], samplers: [samplers[i]] });
   const batch = { ...rowsOf(rows.tokens, want.sample), caches, samplers, scratch: true, verify: true, ...rows };
@@ -189,17 +188,65 @@ test("an end token ends the walk and is the last one said", async () => {
   expect(caches[0].length).toBe(prompt.length + at);
 });
 
-test("the best ids of every row, those off the walk too", async () => {
-  const tree = { tokens: Int32Array.of(4, 5, 6), parents: Int32Array.of(-1, 0, 0), bestK: 8 };
-  const { result, caches } = await stepAfterPrompt({ ...tree, wants: new Uint8Array(3).fill(want.sample | want.best) });
-  expect(result.bestIds).toHaveLength(24);
-  for (const [row, path] of [[4], [4, 5], [4, 6]].entries()) {
-    caches[0].truncate(prompt.length);
-    const batch = rowsOf(path, 0);
-    batch.wants[path.length - 1] = want.topk;
-    const { topkIds } = await runtime.step({ ...batch, caches: [caches[0]], topK: 8 });
-    expect([...(result.bestIds ?? []).slice(8 * row, 8 * row + 8)]).toEqual([...(topkIds ?? [])]);
-  }
+describe.each<[string, Partial<NativeSamplerOptions>, number]>([
+  ["greedy", {}, want.sample],
+  ["sampled", { temperature: 1, seed: 4n }, want.sample],
+  ["with log-probabilities", {}, want.sample | want.topk],
+])("%s", (_, options, wanted) => {
+  test.each([3, 9, 40])("the best ids of each of %i rows, those off the walk too", async (count) => {
+    const tokens = Int32Array.from({ length: count }, (_, i) => 4 + ((i * 7) % 90));
+    const parents = Int32Array.from({ length: count }, (_, i) => (i === 0 ? -1 : (i - 1) >> 1));
+    const tree = { tokens, parents, bestK: 8, topK: 3, wants: new Uint8Array(count).fill(wanted | want.best) };
+    const { result, caches } = await stepAfterPrompt(tree, 1, options);
+    expect(result.bestIds).toHaveLength(8 * count);
+    for (const row of [0, 1, 2, count >> 1, count - 1]) {
+      const path: number[] = [];
+      for (let at = row; at >= 0; at = parents[at]) path.unshift(tokens[at]);
+      caches[0].truncate(prompt.length);
+      const batch = rowsOf(path, 0);
+      batch.wants[path.length - 1] = want.topk;
+      const { topkIds } = await runtime.step({ ...batch, caches: [caches[0]], topK: 8 });
+      expect([...(result.bestIds ?? []).slice(8 * row, 8 * row + 8)]).toEqual([...(topkIds ?? [])]);
+    }
+  });
+});
+
+test("trees in chunks, because another generation waits", async () => {
+  const { said } = await plainText({}, 60);
+  const tree = {
+    tokens: Int32Array.from(said.slice(0, 56)),
+    parents: Int32Array.from({ length: 56 }, (_, i) => i - 1),
+  };
+  const busy = runtime.newCache();
+  const others = Array.from({ length: 6 }, () => runtime.newCache());
+  const load = others.map((cache) =>
+    runtime.step({
+      ...rowsOf(
+        Int32Array.from({ length: 400 }, (_, i) => i),
+        0,
+      ),
+      caches: [cache],
+    }),
+  );
+  const { result, caches } = await stepAfterPrompt(tree);
+  await Promise.all(load);
+  expect([...result.sampled]).toEqual(said.slice(1, 57));
+  expect(caches[0].length).toBe(prompt.length + 56);
+  for (const cache of [busy, ...others]) cache.dispose();
+});
+
+test("sequences without rows, and rows in another order than their sequences", async () => {
+  const { said } = await plainText({}, 4);
+  const rows = {
+    tokens: Int32Array.of(said[0], said[1], 7),
+    sequence: Int32Array.of(2, 2, 0),
+    parents: Int32Array.of(-1, 0, -1),
+  };
+  const { result, caches } = await stepAfterPrompt(rows, 3);
+  expect([...(result.walked ?? [])]).toEqual([1, 0, 2]);
+  expect([...(result.walk ?? [])]).toEqual([0, 1, 2]);
+  expect([...result.sampled.slice(0, 2)]).toEqual(said.slice(1, 3));
+  expect(caches.map((cache) => cache.length - prompt.length)).toEqual([1, 0, 2]);
 });
 
 test("an aborted step leaves cache and sampler as they were, wherever the abort lands", async () => {
@@ -251,6 +298,7 @@ test.each<[string, Partial<StepBatch>]>([
   ["a part of the layers", { layerEnd: 1 }],
   ["repetition", { repeat: 2 }],
   ["best ids without a number", { wants: new Uint8Array(3).fill(want.sample | want.best) }],
+  ["too many best ids", { wants: new Uint8Array(3).fill(want.sample | want.best), bestK: 65 }],
 ])("refused: %s", async (_, wrong) => {
   const rows = { tokens: Int32Array.of(4, 5, 6), parents: Int32Array.of(-1, 0, 1), ...wrong };
   await expect(stepAfterPrompt(rows)).rejects.toEqual(code("OUTRIDER_ARGUMENT"));

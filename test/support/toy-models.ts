@@ -51,6 +51,25 @@ export function mixture(a: Toy, b: Toy, share: number): Toy {
   };
 }
 
+/** The likeliest tokens of a model alone. */
+export function truncated(model: Toy, most: number): Toy {
+  const laws = new Map<Law, Law>();
+  return (context) => {
+    const law = model(context);
+    let short = laws.get(law);
+    if (!short) {
+      const ranked = Array.from(law.ids).sort((a, b) => law.at(b) - law.at(a) || a - b);
+      const kept = ranked.slice(0, most).sort((a, b) => a - b);
+      short = Law.of(
+        kept,
+        kept.map((id) => law.at(id)),
+      );
+      laws.set(law, short);
+    }
+    return short;
+  };
+}
+
 /** How the children of a node are drawn: tokens in order, each with the law it came from. */
 export type Drawing = (law: Law, count: number, coins: Coins) => { token: number; law: Law }[];
 

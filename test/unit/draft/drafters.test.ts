@@ -36,7 +36,7 @@ describe("suffix trie", () => {
           0,
         );
       const visit = (node: number, run: number[]) => {
-        const found = trie.continuations(node);
+        const found = trie.continuations(node, 8);
         expect(found.map(({ token }) => token).sort()).toEqual(
           run.length === 4 ? [] : [0, 1, 2].filter((token) => times([...run, token]) > 0),
         );
@@ -58,7 +58,7 @@ describe("suffix trie", () => {
     let ends: readonly number[] = [];
     for (const token of [9, 1, 2]) ends = trie.follow(ends, token);
     const [longest] = ends;
-    expect(trie.continuations(longest).map(({ token, count }) => [token, count])).toEqual([[3, 1]]);
+    expect(trie.continuations(longest, 8).map(({ token, count }) => [token, count])).toEqual([[3, 1]]);
     expect(trie.follow(ends, 77)).toEqual([]);
   });
 });
@@ -81,10 +81,11 @@ test("memory forgets the older half when it is full", () => {
 describe("ngram", () => {
   test("what followed most, by the longest run, as a tree", () => {
     const text = [1, 2, 3, 1, 2, 3, 1, 2, 4, 1, 2];
-    const tree = proposal(ngram({ n: 3 }), text, contextOf(50), 3);
-    expect(shape(tree)).toEqual({ token: [2, 3, 1, 4], parent: [-1, 0, 1, 0] });
-    expect(tree?.reach[1]).toBeCloseTo(2 / 4, 6);
-    expect(tree?.reach[3]).toBeCloseTo(1 / 4, 6);
+    const tree = proposal(ngram({ n: 3 }), text, contextOf(50), 6) as TokenTree;
+    expect(shape(tree)).toEqual({ token: [2, 3, 1, 2, 4, 1, 3], parent: [-1, 0, 1, 2, 0, 4, 3] });
+    expect(tree.reach[1]).toBeCloseTo(2 / 4.25, 6); // of four times
+    expect(tree.reach[2]).toBeCloseTo((2 / 4.25) * (2 / 2.25), 6);
+    expect(tree.reach[4]).toBeCloseTo(1 / 4.25, 6);
   });
 
   test("nothing where nothing is known; a corpus and finished texts are known", () => {
@@ -177,7 +178,7 @@ describe("input", () => {
 test.each<[string, () => unknown]>([
   ["ngram n", () => ngram({ n: 1 })],
   ["ngram explore", () => ngram({ explore: -1 })],
-  ["ngram corpus", () => ngram({ corpus: 5 as unknown as string })],
+  ["ngram corpus", () => ngram({ corpus: 5 as unknown as number[] })],
   ["ngram remember", () => ngram({ remember: 0.5 })],
   ["ngram unknown", () => ngram({ size: 4 } as object)],
   ["suffix depth", () => suffix({ depth: 100 })],

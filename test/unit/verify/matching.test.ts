@@ -112,7 +112,10 @@ describe("approximate rules", () => {
     const flat = Law.of([0, 1, 2, 3], [1, 1, 1, 1]);
     const tree = new TokenTree({ token: [9, 1, 2, 3, 0], parent: [-1, 0, 0, 2, 3] });
     const take: Coins = { flip: () => true, draw: (law) => law.ids[0] };
-    expect(typical().verify(tree, () => flat, take)).toEqual({ path: [2, 3, 4], next: 0 });
+    const peaked = Law.of([0, 1, 2, 3], [1, 1, 3, 1]);
+    const target = (node: number) => (node === 0 ? peaked : flat);
+    expect(typical().verify(tree, target, take)).toEqual({ path: [2, 3, 4], next: 0 });
+    expect(typical().verify(tree, () => flat, take)).toEqual({ path: [], next: 0 }); // the first is not the likeliest
     expect(typical().verify(tree, () => Law.certain(3), take)).toEqual({ path: [], next: 3 });
   });
 });

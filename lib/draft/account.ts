@@ -1,0 +1,104 @@
+// What drafting did for a text: the numbers of stats.speculation.
+
+import type { TokenTree } from "../tree/token-tree.ts";
+import type { Part } from "./part.ts";
+
+/** What speculation did for a text. */
+export interface SpeculationStats {
+  /** Steps that evaluated drafted tokens. */
+  steps: number;
+  /** Tokens that were drafted and evaluated. */
+  drafted: number;
+  /** Of those, tokens that the text took. */
+  accepted: number;
+  /** Tokens that a step with drafts brought, its own included: 1 + accepted / steps; 1 without such steps. */
+  meanAcceptedLength: number;
+  /** Of the steps with a draft so deep: how often the token at depth 1, 2, ... was accepted. */
+  acceptedAtDepth: number[];
+  /** By drafter. A token that several proposed counts for each. `off`: why it was switched off. */
+  drafters: Record<string, { drafted: number; accepted: number; off?: string }>;
+  /** Mean of the gains that the policy predicted, over all tokens: 1 is plain decoding. */
+  predictedGain: number;
+  /** Milliseconds in drafters. */
+  draftMs: number;
+  /** Why nothing was drafted. */
+  off?: string;
+}
+
+/** Sums over the steps of a text. */
+export class Account {
+  #steps = 0;
+  #drafted = 0;
+  #accepted = 0;
+  #predicted = 0;
+  #tokens = 0;
+  readonly #reached: number[] = []; // by depth: steps with a draft so deep
+  readonly #hits: number[] = [];
+  readonly #byPart = new Map<Part, { drafted: number; accepted: number }>();
+  #last = 0; // tokens that the last step took from its draft
+
+  /** Notes tokens that a step brought, and the gain that was predicted for it. */
+  tokens(count: number, gain: number): void {
+    this.#tokens += count;
+    this.#predicted += count * gain;
+    this.#last = 0;
+  }
+
+  /** Notes a tree that was evaluated; bit i of a node's source stands for part i. @param accepted nodes, the root left out */
+  tree(tree: TokenTree, accepted: ArrayLike<number>, parts: readonly Part[]): void {
+    this.#steps += 1;
+    this.#drafted += tree.size - 1;
+    this.#accepted += accepted.length;
+    this.#last = accepted.length;
+    const deepest = tree.depth.reduce((a, b) => Math.max(a, b), 0);
+    for (let depth = 0; depth < deepest; depth++) {
+      this.#reached[depth] = (this.#reached[depth] ?? 0) + 1;
+      this.#hits[depth] = (this.#hits[depth] ?? 0) + (depth < accepted.length ? 1 : 0);
+    }
+    const taken = new Set(Array.from(accepted));
+    for (const [i, part] of parts.entries()) {
+      const of = this.#byPart.get(part) ?? { drafted: 0, accepted: 0 };
+      this.#byPart.set(part, of);
+      for (let node = 1; node < tree.size; node++) {
+        if ((tree.source[node] & (2 ** i)) === 0) continue;
+        of.drafted += 1;
+        if (taken.has(node)) of.accepted += 1;
+      }
+    }
+  }
+
+  /** The last so many tokens of the last step were not wanted: the text ended before. */
+  unwanted(count: number): void {
+    const dropped = Math.min(count, this.#last);
+    this.#accepted -= dropped;
+    for (let depth = this.#last - dropped; depth < this.#last; depth++) this.#hits[depth] -= 1;
+    this.#last -= dropped;
+  }
+
+  stats(parts: readonly Part[]): SpeculationStats {
+    const off = parts.every((part) => part.off !== undefined)
+      ? "every drafter failed"
+      : this.#steps === 0
+        ? "no draft promised a gain"
+        : undefined;
+    return {
+      steps: this.#steps,
+      drafted: this.#drafted,
+      accepted: this.#accepted,
+      meanAcceptedLength: this.#steps > 0 ? 1 + this.#accepted / this.#steps : 1,
+      acceptedAtDepth: this.#hits.map((hits, i) => hits / this.#reached[i]),
+      drafters: Object.fromEntries(
+        parts.map((part) => [
+          part.name,
+          {
+            ...(this.#byPart.get(part) ?? { drafted: 0, accepted: 0 }),
+            ...(part.off === undefined ? {} : { off: part.off }),
+          },
+        ]),
+      ),
+      predictedGain: this.#tokens > 0 ? this.#predicted / this.#tokens : 1,
+      draftMs: parts.reduce((sum, { seconds }) => sum + 1e3 * seconds, 0),
+      ...(off === undefined ? {} : { off }),
+    };
+  }
+}

@@ -1,0 +1,115 @@
+// One drafter at work on one text. Whatever it does, it gets copies, its errors end here, and what it returns is checked.
+
+import { badArgument } from "../errors.ts";
+import { prune } from "../tree/build.ts";
+import { TokenTree } from "../tree/token-tree.ts";
+import type { DraftBudget, DraftContext, Drafter, DraftOutcome, DraftSession } from "./drafter.ts";
+
+/** The tree that a drafter returned, checked and copied: its columns may have been written to, and may be later. */
+function checked(found: unknown, root: number, vocab: number, { nodes, depth }: DraftBudget): TokenTree {
+  if (!(found instanceof TokenTree)) throw badArgument("proposal", "a TokenTree", found);
+  if (found.token[0] !== root) throw badArgument("proposal", `a tree for token ${root}`, found.token[0]);
+  const tree = new TokenTree({ token: found.token, parent: found.parent, reach: found.reach }, vocab);
+  const kept = Array.from({ length: tree.size }, (_, i) => i).filter((i) => tree.depth[i] <= depth);
+  if (kept.length === tree.size) return prune(tree, nodes + 1);
+  const place = new Int32Array(tree.size);
+  for (const [i, node] of kept.entries()) place[node] = i;
+  const shallow = new TokenTree({
+    token: kept.map((i) => tree.token[i]),
+    parent: kept.map((i) => (i === 0 ? -1 : place[tree.parent[i]])),
+    reach: kept.map((i) => tree.reach[i]),
+  });
+  return prune(shallow, nodes + 1);
+}
+
+function messageOf(error: unknown): string {
+  if (error instanceof Error) return error.message;
+  return typeof error === "string" ? error : "it threw something that is no Error";
+}
+
+/** A drafter with its session, until it misbehaves. */
+export class Part {
+  readonly name: string;
+  /** Best ids of every row that it wants. */
+  readonly best: number;
+  /** What it proposed for the step under way. */
+  proposal: TokenTree | undefined;
+  /** Why it was switched off. */
+  off: string | undefined;
+  /** Seconds spent in its code. */
+  seconds = 0;
+  #session: DraftSession | undefined;
+
+  constructor(drafter: Drafter, tokens: ArrayLike<number>, context: DraftContext) {
+    this.name = drafter.name;
+    this.best = drafter.best ?? 0;
+    this.#run(() => {
+      this.#session = drafter.start(Int32Array.from(tokens), context);
+    });
+  }
+
+  /** Runs code of the drafter; a promise that it leaves behind may fail too. */
+  #run(action: () => unknown): void {
+    const started = performance.now();
+    try {
+      const left = action();
+      if (left instanceof Promise) left.catch((error: unknown) => this.#fail(error));
+    } catch (error) {
+      this.#fail(error);
+    }
+    this.seconds += (performance.now() - started) / 1e3;
+  }
+
+  #fail(error: unknown): void {
+    this.proposal = undefined;
+    if (this.off !== undefined) return;
+    this.off = messageOf(error);
+    process.emitWarning(`Drafter ${this.name} is switched off: ${this.off}`, "OutriderWarning");
+  }
+
+  /**
+   * Asks for a proposal and keeps it.
+   * @throws what `aborted` rejects with, if the drafter takes too long
+   */
+  async propose(root: number, vocab: number, budget: DraftBudget, aborted?: Promise<never>): Promise<void> {
+    this.proposal = undefined;
+    const session = this.#session;
+    if (this.off !== undefined || !session) return;
+    let found: unknown;
+    this.#run(() => {
+      found = session.propose({ ...budget });
+    });
+    if (found instanceof Promise) {
+      const started = performance.now();
+      const settled = found.catch((error: unknown) => this.#fail(error));
+      found = await (aborted ? Promise.race([settled, aborted]) : settled);
+      this.seconds += (performance.now() - started) / 1e3;
+    }
+    if (this.off !== undefined || found === undefined) return;
+    try {
+      const tree = checked(found, root, vocab, budget);
+      if (tree.size > 1) this.proposal = tree;
+    } catch (error) {
+      this.#fail(error);
+    }
+  }
+
+  /** @param width best ids of a row in the outcome */
+  observe({ tokens, rows, best }: DraftOutcome, width: number): void {
+    this.proposal = undefined;
+    const session = this.#session;
+    if (this.off !== undefined || !session) return;
+    const outcome: DraftOutcome = {
+      tokens: tokens.slice(),
+      rows: { token: rows.token.slice(), parent: rows.parent.slice() },
+    };
+    if (best && this.best > 0) outcome.best = best.filter((_, i) => i % width < this.best);
+    this.#run(() => session.observe(outcome));
+  }
+
+  end(): void {
+    const session = this.#session;
+    this.#session = undefined;
+    if (session) this.#run(() => session.end?.());
+  }
+}
