@@ -69,7 +69,7 @@ export class Account {
 
   /** The last so many tokens of the last step were not wanted: the text ended before. */
   unwanted(count: number): void {
-    const dropped = Math.min(count, this.#last);
+    const dropped = Math.min(Math.max(0, count - 1), this.#last); // the last of them was the step's own
     this.#accepted -= dropped;
     for (let depth = this.#last - dropped; depth < this.#last; depth++) this.#hits[depth] -= 1;
     this.#last -= dropped;

@@ -44,7 +44,9 @@ export class Part {
     this.name = drafter.name;
     this.best = drafter.best ?? 0;
     this.#run(() => {
-      this.#session = drafter.start(Int32Array.from(tokens), context);
+      const session: unknown = drafter.start(Int32Array.from(tokens), context);
+      if (session instanceof Promise) return session.then(() => this.#fail(badArgument("start", "a session", session)));
+      this.#session = session as DraftSession;
     });
   }
 

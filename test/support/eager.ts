@@ -2,13 +2,13 @@
 import type { DraftContext } from "../../lib/draft/drafter.ts";
 import { Experience } from "../../lib/draft/experience.ts";
 
-/** Believes that a step of up to so many rows costs next to nothing and a larger one is past price, and learns nothing else. */
+/** Believes that a step of up to so many rows costs no more than a token and a larger one is past price, and learns nothing else. */
 export class Eager extends Experience {
   constructor(rows = 64) {
     super();
-    this.curve.observe(1, 1e-6);
-    this.curve.observe(rows, 1e-6);
-    // Two steps up: a first measurement counts for twice what its neighbours say.
+    this.curve.observe(1, 1);
+    this.curve.observe(rows, 1);
+    // Again and again: a measurement counts for at most twice what was measured before.
     for (let i = 0; i < 60; i++) this.curve.observe(rows + 1, 1e6);
   }
 
