@@ -5,7 +5,6 @@ import type { Drafting } from "../draft/drafting.ts";
 import { OutriderError } from "../errors.ts";
 import type { Runtime, StepBatch } from "../model/runtime.ts";
 import { type NativeBatchResult, type NativeSampler, native, want } from "../native.ts";
-import { rootOnly } from "../tree/build.ts";
 import type { TokenTree } from "../tree/token-tree.ts";
 import type { ResolvedOptions } from "./options.ts";
 
@@ -106,12 +105,12 @@ class Decoding {
     this.#wanted = want.sample | (logprobs === undefined ? 0 : want.topk);
   }
 
-  /** Appends tokens, draws the next one and up to `repeat` in all. */
-  plain(tokens: Int32Array, repeat: number): Promise<NativeBatchResult> {
+  /** Appends tokens, draws the next one and up to `repeat` in all. @param best ids of the largest logits behind each drawn token's row */
+  plain(tokens: Int32Array, repeat: number, best: number): Promise<NativeBatchResult> {
     const wants = new Uint8Array(tokens.length);
-    wants[tokens.length - 1] = this.#wanted;
-    const sequence = new Int32Array(tokens.length);
-    return this.#runtime.step({ ...this.#shared, tokens, sequence, wants, repeat }, this.#signal);
+    wants[tokens.length - 1] = this.#wanted | (best > 0 ? want.best : 0);
+    const rows = { tokens, sequence: new Int32Array(tokens.length), wants, bestK: best };
+    return this.#runtime.step({ ...this.#shared, ...rows, repeat }, this.#signal);
   }
 
   /** Evaluates a tree, appends the path that is said and draws the token after it. */
@@ -156,7 +155,7 @@ export async function* decode(
   let taken = 0; // tokens the caller has seen
   let held = cached; // tokens in the cache
   let burst = 1;
-  let quiet = 0; // steps since a draft was evaluated
+  let quiet = 0; // steps since a draft was of use
   let drafting: Drafting | undefined;
   try {
     while (taken < most) {
@@ -167,26 +166,24 @@ export async function* decode(
       const depth = most - taken - 1;
       const proposal = taken > 0 && depth > 0 ? await drafting?.propose(depth, options.signal) : undefined;
       const best = drafting?.best ?? 0;
-      // What drafters learn from rows they get from single ones too, but not from each.
-      const tree = proposal ?? (taken > 0 && best > 0 && quiet % 2 === 0 ? rootOnly(root) : undefined);
       // Calls that overlap take turns token by token.
       const alone = !runtime.busy;
       const asked = performance.now();
-      const running = tree ? decoding.tree(tree, best) : decoding.plain(tokens, alone ? repeat : 1);
+      const running = proposal ? decoding.tree(proposal, best) : decoding.plain(tokens, alone ? repeat : 1, best);
       running.catch(() => {}); // awaited below, after drafters have started beside it
       if (taken === 0 && draft && most > 2) drafting = draft(prompt);
       const result = await running;
       const host = (performance.now() - asked) / 1e3 - result.seconds;
       const { sampled } = result;
-      held += tree ? sampled.length : tokens.length + sampled.length - 1;
+      held += proposal ? sampled.length : tokens.length + sampled.length - 1;
       stats.peakScratchBytes = Math.max(stats.peakScratchBytes, result.scratchBytes);
       if (drafting) {
-        const rows = tree ?? runOf(taken === 0 ? new Int32Array() : Int32Array.of(root, ...sampled.slice(0, -1)));
+        const rows = proposal ?? runOf(taken === 0 ? new Int32Array() : Int32Array.of(root, ...sampled.slice(0, -1)));
         drafting.observe({ tokens: sampled, rows, best: result.bestIds }, best, proposal, result.walk?.slice(1));
         if (taken > 0)
-          drafting.time(tree?.size ?? 0, sampled.length, result.seconds, alone && !runtime.busy ? host : undefined);
+          drafting.time(proposal?.size ?? 0, sampled.length, result.seconds, alone && !runtime.busy ? host : undefined);
       }
-      quiet = proposal ? 0 : quiet + 1;
+      quiet = proposal && sampled.length > 1 ? 0 : quiet + 1;
       const seconds = result.seconds / sampled.length;
       for (const [i, token] of sampled.entries()) {
         if (taken === 0) stats.prefillSeconds += seconds;

@@ -3,9 +3,6 @@
 import { badArgument } from "../errors.ts";
 import { maxTreeNodes, TokenTree } from "./token-tree.ts";
 
-/** The tree that proposes nothing. */
-export const rootOnly = (root: number): TokenTree => new TokenTree({ token: [root], parent: [-1] });
-
 /**
  * A run of tokens after the root.
  * @param reach of each token of the run. @default 1

@@ -105,7 +105,7 @@ Result Forward::check_repeat() const {
   for (std::size_t i = 0; i < batch_.wants.size(); ++i) {
     const unsigned wants = batch_.wants[i];
     const bool last = i + 1 == batch_.wants.size();
-    if (last ? (wants & ~unsigned{kWantTopk}) != kWantSample : wants != 0)
+    if (last ? (wants & ~unsigned{kWantTopk | kWantBest}) != kWantSample : wants != 0)
       return bad(
           "Expected only the last row of a batch that repeats to want anything, a token and perhaps the best ones");
   }

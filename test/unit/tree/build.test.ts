@@ -1,7 +1,7 @@
 // Trees from chains, shapes and other trees.
 import { describe, expect, test } from "vitest";
 import { bestFirst } from "../../../lib/tree/best-first.ts";
-import { chain, fill, merge, prune, rootOnly, template } from "../../../lib/tree/build.ts";
+import { chain, fill, merge, prune, template } from "../../../lib/tree/build.ts";
 import { Law } from "../../../lib/tree/law.ts";
 import { TokenTree } from "../../../lib/tree/token-tree.ts";
 import { uniform } from "../../support/random.ts";
@@ -37,7 +37,7 @@ describe("merging", () => {
     const merged = merge([
       chain(1, [2, 3, 4], [0.9, 0.5, 0.1], 1),
       chain(1, [2, 5], [0.6, 0.6], 2),
-      rootOnly(1),
+      chain(1, []),
       chain(1, [6], [0.3], 4),
     ]);
     expect([...merged.token]).toEqual([1, 2, 3, 4, 5, 6]);
