@@ -9,7 +9,7 @@ const bench = (...args: string[]) => run("npm", ["run", "-s", "bench", "--", ...
 
 const number = expect.any(Number);
 
-test.each(["attention", "decode"])("%s --quick --json", async (suite) => {
+test.each(["attention", "decode", "speculation"])("%s --quick --json", async (suite) => {
   const { stdout, status, stderr } = await bench(suite, "--quick", "--json");
   expect(status, stderr).toBe(0);
   const report = JSON.parse(stdout);
@@ -35,5 +35,5 @@ test.each(["attention", "decode"])("%s --quick --json", async (suite) => {
 test("an unknown suite ends with exit code 2 and says which there are", async () => {
   const { status, stderr } = await bench("speed");
   expect(status).toBe(2);
-  expect(stderr).toContain("gemm, attention, rounding, decode, crowd, peers");
+  expect(stderr).toContain("gemm, attention, rounding, decode, crowd, speculation, peers");
 });
