@@ -2,7 +2,7 @@
 // is checked. Rows `speculation/WORKLOAD/DRAFTERS` in tokens/s of whole answers without their prefill, greedy, and with `-t0.8` at that temperature
 // (`random` at 1.2 alone); the ratio is over plain decoding. Rows `.../accepted`: mean accepted length, and drafted tokens that were taken.
 // `speculation/oracle/g4`: a drafter that knows four tokens of the answer; its limit is 5 T(1) / T(5) of the cost curve.
-// `speculation/overhead`: microseconds of drafters for a token. --only WORKLOAD measures one.
+// `speculation/overhead`: microseconds of drafters for a token. --only WORKLOAD or WORKLOAD/DRAFTERS measures one.
 import { autoDrafters, chain, copy, input, load, ngram, recycle, suffix } from "outrider";
 import { median } from "../measure.mjs";
 import { workloads } from "./workloads.mjs";
@@ -58,12 +58,13 @@ const sum = (list, pick) => list.reduce((total, one) => total + (pick(one) ?? 0)
 
 export async function run({ quick, threads, model: file, only, say }) {
   const model = await load(file, { threads });
+  const [workloadOnly, setOnly] = only?.split("/") ?? [];
   const rows = [];
   const overheads = [];
   try {
     const repetitions = quick ? 1 : 5;
     for (const [workload, questions] of Object.entries(workloads)) {
-      if (only !== undefined && only !== workload) continue;
+      if (workloadOnly !== undefined && workloadOnly !== workload) continue;
       const temperatures = workload === "random" ? [1.2] : [0, 0.8];
       for (const temperature of quick ? temperatures.slice(0, 1) : temperatures) {
         const suffixOf = temperature === 0.8 ? "-t0.8" : "";
@@ -73,6 +74,8 @@ export async function run({ quick, threads, model: file, only, say }) {
         const makers = { plain: () => false, ...(quick ? { auto: sets.auto } : sets) };
         if (workload === "copy")
           makers.input = () => (i) => [input({ source: few[i].slice(few[i].indexOf("\n\n") + 2) })];
+        for (const name of Object.keys(makers))
+          if (setOnly !== undefined && name !== setOnly && name !== "plain") delete makers[name];
         const seen = Object.fromEntries(Object.keys(makers).map((name) => [name, []]));
         let expected;
         for (let round = -1; round < repetitions; round++) {

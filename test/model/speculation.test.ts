@@ -242,7 +242,7 @@ describe("ends", () => {
       for (const draft of [[copy(), recycle()], "auto"] as const) {
         const found = await model.generate("Once upon a time there was", { ...options, draft });
         expect([found.text, found.tokens, found.stop]).toEqual([without.text, without.tokens, without.stop]);
-        expect(Object.keys(found.stats.speculation?.drafters ?? {})).toContain("recycle");
+        expect(Object.keys(found.stats.speculation?.drafters ?? {})).toContain("copy");
       }
       expect(without.stats.speculation).toBeUndefined();
     }
