@@ -4,6 +4,7 @@ import { badArgument } from "../errors.ts";
 import { chain } from "../tree/build.ts";
 import type { TokenTree } from "../tree/token-tree.ts";
 import { Backlog } from "./backlog.ts";
+import { checkInteger, checkKnown } from "./check-options.ts";
 import type { DraftBudget, Drafter, DraftOutcome, DraftSession } from "./drafter.ts";
 import { NgramIndex } from "./ngram-index.ts";
 import { SuffixAutomaton } from "./suffix-automaton.ts";
@@ -130,18 +131,12 @@ class CopySession implements DraftSession {
  */
 export function copy(options: CopyOptions = {}): Drafter {
   const { match = "longest", minMatch = 2, maxMatch = Math.max(4, minMatch), maxTokens = 48 } = options;
-  for (const key of Object.keys(options))
-    if (!["match", "minMatch", "maxMatch", "maxTokens"].includes(key))
-      throw badArgument("options", "only match, minMatch, maxMatch, maxTokens", key);
+  checkKnown(options, ["match", "minMatch", "maxMatch", "maxTokens"]);
   if (!["longest", "latest", "earliest"].includes(match))
     throw badArgument("match", '"longest", "latest" or "earliest"', match);
-  const integer = (name: string, value: number, least: number, most: number) => {
-    if (!Number.isInteger(value) || value < least || value > most)
-      throw badArgument(name, `an integer from ${least} to ${most}`, value);
-  };
-  integer("minMatch", minMatch, 1, 64);
-  integer("maxMatch", maxMatch, minMatch, 64);
-  integer("maxTokens", maxTokens, 1, 255);
+  checkInteger("minMatch", minMatch, 1, 64);
+  checkInteger("maxMatch", maxMatch, minMatch, 64);
+  checkInteger("maxTokens", maxTokens, 1, 255);
   return {
     name: "copy",
     start(tokens) {

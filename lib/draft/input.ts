@@ -3,6 +3,7 @@
 import { badArgument } from "../errors.ts";
 import { chain } from "../tree/build.ts";
 import type { TokenTree } from "../tree/token-tree.ts";
+import { checkInteger, checkKnown } from "./check-options.ts";
 import type { DraftBudget, DraftContext, Drafter, DraftOutcome, DraftSession } from "./drafter.ts";
 
 /** Options of {@link input}. */
@@ -122,16 +123,12 @@ class InputSession implements DraftSession {
  * @example await model.generate(`Correct the spelling:\n${text}`, { draft: input({ source: text }) });
  */
 export function input(options: InputOptions): Drafter {
-  const { source, maxTokens = 64, window = 512, ...unknown } = options ?? {};
-  for (const key of Object.keys(unknown)) throw badArgument("options", "only source, maxTokens, window", key);
+  const { source, maxTokens = 64, window = 512 } = options ?? {};
+  checkKnown(options ?? {}, ["source", "maxTokens", "window"]);
   if (typeof source !== "string" && !(typeof source === "object" && source !== null && Number.isInteger(source.length)))
     throw badArgument("source", "a string, or an array or typed array of token ids", source);
-  const positive = (name: string, value: number, most: number) => {
-    if (!Number.isInteger(value) || value < 1 || value > most)
-      throw badArgument(name, `an integer from 1 to ${most}`, value);
-  };
-  positive("maxTokens", maxTokens, 255);
-  positive("window", window, 2 ** 31 - 1);
+  checkInteger("maxTokens", maxTokens, 1, 255);
+  checkInteger("window", window, 1, 2 ** 31 - 1);
   const sources = new WeakMap<DraftContext, Int32Array>(); // tokenised once for a model
   return {
     name: "input",

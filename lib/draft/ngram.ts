@@ -3,6 +3,7 @@
 import { badArgument } from "../errors.ts";
 import type { TokenTree } from "../tree/token-tree.ts";
 import { Backlog } from "./backlog.ts";
+import { checkInteger, checkKnown } from "./check-options.ts";
 import type { DraftBudget, DraftContext, Drafter, DraftOutcome, DraftSession } from "./drafter.ts";
 import { type Candidate, growTree } from "./grow-tree.ts";
 import { Memory } from "./memory.ts";
@@ -129,14 +130,10 @@ class NgramSession implements DraftSession {
  * @throws {OutriderError} OUTRIDER_ARGUMENT
  */
 export function ngram(options: NgramOptions = {}): Drafter {
-  const { n = 4, corpus = [], remember = 65536, explore = 0, ...unknown } = options;
-  for (const key of Object.keys(unknown)) throw badArgument("options", "only n, corpus, remember, explore", key);
-  const integer = (name: string, value: number, least: number, most: number) => {
-    if (!Number.isInteger(value) || value < least || value > most)
-      throw badArgument(name, `an integer from ${least} to ${most}`, value);
-  };
-  integer("n", n, 2, 16);
-  integer("remember", remember, 0, 2 ** 24);
+  const { n = 4, corpus = [], remember = 65536, explore = 0 } = options;
+  checkKnown(options, ["n", "corpus", "remember", "explore"]);
+  checkInteger("n", n, 2, 16);
+  checkInteger("remember", remember, 0, 2 ** 24);
   if (!(explore >= 0 && explore < Number.POSITIVE_INFINITY))
     throw badArgument("explore", "a number from 0 on", explore);
   if (typeof corpus !== "object" || !Number.isInteger(corpus?.length))

@@ -1,7 +1,7 @@
 // Proposes what the model found likely after a token the last time it was evaluated.
 
-import { badArgument } from "../errors.ts";
 import type { TokenTree } from "../tree/token-tree.ts";
+import { checkInteger, checkKnown } from "./check-options.ts";
 import type { DraftBudget, DraftContext, Drafter, DraftOutcome, DraftSession } from "./drafter.ts";
 import { type Candidate, growTree } from "./grow-tree.ts";
 
@@ -68,9 +68,10 @@ class RecycleSession implements DraftSession {
  * row's token; proposals are trees of them. All texts of a model share one table of `vocab * width` ids.
  * @throws {OutriderError} OUTRIDER_ARGUMENT
  */
-export function recycle({ width = 8, ...unknown }: RecycleOptions = {}): Drafter {
-  for (const key of Object.keys(unknown)) throw badArgument("options", "only width", key);
-  if (!Number.isInteger(width) || width < 1 || width > 64) throw badArgument("width", "an integer from 1 to 64", width);
+export function recycle(options: RecycleOptions = {}): Drafter {
+  checkKnown(options, ["width"]);
+  const { width = 8 } = options;
+  checkInteger("width", width, 1, 64);
   const tables = new WeakMap<DraftContext, Adjacency>();
   return {
     name: "recycle",

@@ -3,6 +3,7 @@
 import { badArgument } from "../errors.ts";
 import type { TokenTree } from "../tree/token-tree.ts";
 import { Backlog } from "./backlog.ts";
+import { checkInteger, checkKnown } from "./check-options.ts";
 import type { DraftBudget, DraftContext, Drafter, DraftOutcome, DraftSession } from "./drafter.ts";
 import { type Candidate, growTree } from "./grow-tree.ts";
 import { Memory } from "./memory.ts";
@@ -101,14 +102,10 @@ class SuffixSession implements DraftSession {
  * @throws {OutriderError} OUTRIDER_ARGUMENT
  */
 export function suffix(options: SuffixOptions = {}): Drafter {
-  const { depth = 24, remember = 16384, factor = 2, ...unknown } = options;
-  for (const key of Object.keys(unknown)) throw badArgument("options", "only depth, remember, factor", key);
-  const integer = (name: string, value: number, least: number, most: number) => {
-    if (!Number.isInteger(value) || value < least || value > most)
-      throw badArgument(name, `an integer from ${least} to ${most}`, value);
-  };
-  integer("depth", depth, 2, 64);
-  integer("remember", remember, 0, 2 ** 22);
+  const { depth = 24, remember = 16384, factor = 2 } = options;
+  checkKnown(options, ["depth", "remember", "factor"]);
+  checkInteger("depth", depth, 2, 64);
+  checkInteger("remember", remember, 0, 2 ** 22);
   if (!(factor > 0 && factor < Number.POSITIVE_INFINITY)) throw badArgument("factor", "a positive number", factor);
   const memories = new WeakMap<DraftContext, Memory>();
   return {
