@@ -62,3 +62,10 @@ export function checkThreads(threads: number): void {
   if (!Number.isInteger(threads) || threads < 1 || threads > 256)
     throw badArgument("threads", "an integer from 1 to 256", threads);
 }
+
+/** @throws {OutriderError} OUTRIDER_ARGUMENT unless `options` is an object of known members. */
+export function checkOptions(options: unknown, known: readonly string[], name = "options"): void {
+  if (typeof options !== "object" || options === null) throw badArgument(name, "an object", options);
+  for (const key of Object.keys(options))
+    if (!known.includes(key)) throw badArgument(name, `only ${known.join(", ")}`, key);
+}

@@ -61,10 +61,11 @@ export class Acceptance {
   /** The same tree with reaches as experience has them, and a bit as the source of all nodes. */
   calibrate(kind: string, tree: TokenTree, source: number): TokenTree {
     const reach = new Float32Array(tree.size).fill(1);
+    const { estimate } = this.#of(kind);
     const left = new Float32Array(tree.size).fill(1); // of each node's mass, what its earlier children leave
     for (let i = 1; i < tree.size; i++) {
       const above = tree.parent[i];
-      const share = Math.min(left[above], this.estimate(kind, conditional(tree, i)));
+      const share = Math.min(left[above], estimate[binOf(conditional(tree, i))]);
       left[above] -= share;
       reach[i] = reach[above] * share;
     }

@@ -1,12 +1,13 @@
 // Copies what followed the last time the text ended like this.
 
-import { badArgument } from "../errors.ts";
-import { chain } from "../tree/build.ts";
+import { badArgument, checkOptions } from "../errors.ts";
 import type { TokenTree } from "../tree/token-tree.ts";
 import { Backlog } from "./backlog.ts";
-import { checkInteger, checkKnown } from "./check-options.ts";
+import { checkInteger } from "./check-integer.ts";
+import { Column } from "./column.ts";
 import type { DraftBudget, Drafter, DraftOutcome, DraftSession } from "./drafter.ts";
 import { NgramIndex } from "./ngram-index.ts";
+import { run } from "./run.ts";
 import { SuffixAutomaton } from "./suffix-automaton.ts";
 
 /** Options of {@link copy}. */
@@ -26,7 +27,7 @@ export interface CopyOptions {
 }
 
 /** How sure a copied token is before anything is known about the text, by the number of tokens that agree before it. */
-export function copyConfidence(matched: number): number {
+function copyConfidence(matched: number): number {
   if (matched >= 16) return 0.95;
   if (matched >= 8) return 0.85;
   if (matched >= 5) return 0.75;
@@ -35,14 +36,14 @@ export function copyConfidence(matched: number): number {
 
 /** Index over one text. */
 interface Places {
-  readonly tokens: { values: Int32Array; length: number };
+  readonly tokens: Column;
   append(token: number): void;
   /** Where to copy from, and how many tokens agree before it. */
   find(): { next: number; length: number };
 }
 
 class Ngrams implements Places {
-  readonly tokens = { values: new Int32Array(64), length: 0 };
+  readonly tokens = new Column();
   readonly #indexes: NgramIndex[];
   readonly #which: "earliest" | "latest";
 
@@ -52,15 +53,9 @@ class Ngrams implements Places {
   }
 
   append(token: number): void {
-    const { tokens } = this;
     // The run that ends here is noted when there is something behind it.
-    for (const index of this.#indexes) index.add(tokens.values, tokens.length);
-    if (tokens.length === tokens.values.length) {
-      const larger = new Int32Array(2 * tokens.length);
-      larger.set(tokens.values);
-      tokens.values = larger;
-    }
-    tokens.values[tokens.length++] = token;
+    for (const index of this.#indexes) index.add(this.tokens.values, this.tokens.length);
+    this.tokens.push(token);
   }
 
   find(): { next: number; length: number } {
@@ -111,12 +106,7 @@ class CopySession implements DraftSession {
     // A copy that overlaps its own end goes on with itself: the text repeats in a period.
     const period = end - next;
     const tokens = Int32Array.from({ length: count }, (_, i) => values[next + (i % period)]);
-    const reach = new Float32Array(count);
-    for (let i = 0, all = 1; i < count; i++) {
-      all *= copyConfidence(length + i);
-      reach[i] = all;
-    }
-    return chain(values[end - 1], tokens, reach);
+    return run(values[end - 1], tokens, length, copyConfidence);
   }
 
   observe({ tokens }: DraftOutcome): void {
@@ -131,7 +121,7 @@ class CopySession implements DraftSession {
  */
 export function copy(options: CopyOptions = {}): Drafter {
   const { match = "longest", minMatch = 2, maxMatch = Math.max(4, minMatch), maxTokens = 48 } = options;
-  checkKnown(options, ["match", "minMatch", "maxMatch", "maxTokens"]);
+  checkOptions(options, ["match", "minMatch", "maxMatch", "maxTokens"]);
   if (!["longest", "latest", "earliest"].includes(match))
     throw badArgument("match", '"longest", "latest" or "earliest"', match);
   checkInteger("minMatch", minMatch, 1, 64);

@@ -1,10 +1,10 @@
 // Drafts from a text that the caller says is being edited.
 
-import { badArgument } from "../errors.ts";
-import { chain } from "../tree/build.ts";
+import { badArgument, checkOptions } from "../errors.ts";
 import type { TokenTree } from "../tree/token-tree.ts";
-import { checkInteger, checkKnown } from "./check-options.ts";
+import { checkInteger } from "./check-integer.ts";
 import type { DraftBudget, DraftContext, Drafter, DraftOutcome, DraftSession } from "./drafter.ts";
+import { run } from "./run.ts";
 
 /** Options of {@link input}. */
 export interface InputOptions {
@@ -101,12 +101,7 @@ class InputSession implements DraftSession {
   propose({ nodes, depth }: DraftBudget): TokenTree | undefined {
     const tokens = this.#pointer.ahead(Math.min(nodes, depth, this.#maxTokens));
     if (tokens.length === 0) return undefined;
-    const reach = new Float32Array(tokens.length);
-    for (let i = 0, all = 1; i < tokens.length; i++) {
-      all *= confidence(this.#pointer.agreed + i);
-      reach[i] = all;
-    }
-    return chain(this.#root, tokens, reach);
+    return run(this.#root, tokens, this.#pointer.agreed, confidence);
   }
 
   observe({ tokens }: DraftOutcome): void {
@@ -124,7 +119,7 @@ class InputSession implements DraftSession {
  */
 export function input(options: InputOptions): Drafter {
   const { source, maxTokens = 64, window = 512 } = options ?? {};
-  checkKnown(options ?? {}, ["source", "maxTokens", "window"]);
+  checkOptions(options ?? {}, ["source", "maxTokens", "window"]);
   if (typeof source !== "string" && !(typeof source === "object" && source !== null && Number.isInteger(source.length)))
     throw badArgument("source", "a string, or an array or typed array of token ids", source);
   checkInteger("maxTokens", maxTokens, 1, 255);

@@ -1,9 +1,9 @@
 // Drafts from counts of short runs: what mostly followed the last one to three tokens.
 
-import { badArgument } from "../errors.ts";
+import { badArgument, checkOptions } from "../errors.ts";
 import type { TokenTree } from "../tree/token-tree.ts";
 import { Backlog } from "./backlog.ts";
-import { checkInteger, checkKnown } from "./check-options.ts";
+import { checkInteger } from "./check-integer.ts";
 import type { DraftBudget, DraftContext, Drafter, DraftOutcome, DraftSession } from "./drafter.ts";
 import { type Candidate, growTree } from "./grow-tree.ts";
 import { Memory } from "./memory.ts";
@@ -131,7 +131,7 @@ class NgramSession implements DraftSession {
  */
 export function ngram(options: NgramOptions = {}): Drafter {
   const { n = 4, corpus = [], remember = 65536, explore = 0 } = options;
-  checkKnown(options, ["n", "corpus", "remember", "explore"]);
+  checkOptions(options, ["n", "corpus", "remember", "explore"]);
   checkInteger("n", n, 2, 16);
   checkInteger("remember", remember, 0, 2 ** 24);
   if (!(explore >= 0 && explore < Number.POSITIVE_INFINITY))

@@ -1,7 +1,7 @@
 // One drafter at work on one text. Whatever it does, it gets copies, its errors end here, and what it returns is checked.
 
 import { badArgument } from "../errors.ts";
-import { prune } from "../tree/build.ts";
+import { prune, shallow } from "../tree/build.ts";
 import { TokenTree } from "../tree/token-tree.ts";
 import type { DraftBudget, DraftContext, Drafter, DraftOutcome, DraftSession } from "./drafter.ts";
 
@@ -10,16 +10,7 @@ function checked(found: unknown, root: number, vocab: number, { nodes, depth }: 
   if (!(found instanceof TokenTree)) throw badArgument("proposal", "a TokenTree", found);
   if (found.token[0] !== root) throw badArgument("proposal", `a tree for token ${root}`, found.token[0]);
   const tree = new TokenTree({ token: found.token, parent: found.parent, reach: found.reach }, vocab);
-  const kept = Array.from({ length: tree.size }, (_, i) => i).filter((i) => tree.depth[i] <= depth);
-  if (kept.length === tree.size) return prune(tree, nodes + 1);
-  const place = new Int32Array(tree.size);
-  for (const [i, node] of kept.entries()) place[node] = i;
-  const shallow = new TokenTree({
-    token: kept.map((i) => tree.token[i]),
-    parent: kept.map((i) => (i === 0 ? -1 : place[tree.parent[i]])),
-    reach: kept.map((i) => tree.reach[i]),
-  });
-  return prune(shallow, nodes + 1);
+  return prune(shallow(tree, depth), nodes + 1);
 }
 
 function messageOf(error: unknown): string {

@@ -1,7 +1,8 @@
 // Proposes what the model found likely after a token the last time it was evaluated.
 
+import { checkOptions } from "../errors.ts";
 import type { TokenTree } from "../tree/token-tree.ts";
-import { checkInteger, checkKnown } from "./check-options.ts";
+import { checkInteger } from "./check-integer.ts";
 import type { DraftBudget, DraftContext, Drafter, DraftOutcome, DraftSession } from "./drafter.ts";
 import { type Candidate, growTree } from "./grow-tree.ts";
 
@@ -69,7 +70,7 @@ class RecycleSession implements DraftSession {
  * @throws {OutriderError} OUTRIDER_ARGUMENT
  */
 export function recycle(options: RecycleOptions = {}): Drafter {
-  checkKnown(options, ["width"]);
+  checkOptions(options, ["width"]);
   const { width = 8 } = options;
   checkInteger("width", width, 1, 64);
   const tables = new WeakMap<DraftContext, Adjacency>();

@@ -1,22 +1,9 @@
 // A suffix automaton over a growing text: every text it holds, in a number of states below twice its length.
 
+import { Column } from "./column.ts";
+import { Edges } from "./edges.ts";
+
 const none = -1;
-
-/** Int32 values that grow by doubling. */
-class Column {
-  values = new Int32Array(64);
-  length = 0;
-
-  push(value: number): number {
-    if (this.length === this.values.length) {
-      const larger = new Int32Array(2 * this.length);
-      larger.set(this.values);
-      this.values = larger;
-    }
-    this.values[this.length] = value;
-    return this.length++;
-  }
-}
 
 /**
  * Blumer et al., "The smallest automaton recognizing the subwords of a text" (1985), built online. A state stands for all substrings that
@@ -29,14 +16,11 @@ export class SuffixAutomaton {
   readonly #length = new Column();
   readonly #link = new Column();
   readonly #firstEnd = new Column();
-  readonly #edges = new Column();
-  // Edges: token, target, the next edge of the same state.
-  readonly #from = new Column();
-  readonly #token = new Column();
+  readonly #first = new Column();
+  // Edges, and of each its target and the next edge of the same state.
+  readonly #edges = new Edges();
   readonly #target = new Column();
   readonly #next = new Column();
-  // Open addressing: edges by (state, token).
-  #table = new Int32Array(256).fill(none);
   #last = 0;
 
   constructor() {
@@ -46,46 +30,25 @@ export class SuffixAutomaton {
   #addState(length: number, link: number, firstEnd: number): number {
     this.#link.push(link);
     this.#firstEnd.push(firstEnd);
-    this.#edges.push(none);
+    this.#first.push(none);
     return this.#length.push(length);
-  }
-
-  /** Where the edge of (state, token) is or would be in the table. */
-  #place(state: number, token: number): number {
-    const mask = this.#table.length - 1;
-    let hash = Math.imul(state, 0x9e3779b1) ^ Math.imul(token, 0x85ebca77);
-    hash ^= hash >>> 15;
-    for (let at = hash & mask; ; at = (at + 1) & mask) {
-      const edge = this.#table[at];
-      if (edge === none || (this.#from.values[edge] === state && this.#token.values[edge] === token)) return at;
-    }
   }
 
   /** The state after `token`, or -1. */
   step(state: number, token: number): number {
-    const edge = this.#table[this.#place(state, token)];
+    const edge = this.#edges.find(state, token);
     return edge === none ? none : this.#target.values[edge];
   }
 
   #setEdge(state: number, token: number, target: number): void {
-    const at = this.#place(state, token);
-    if (this.#table[at] !== none) {
-      this.#target.values[this.#table[at]] = target;
+    const found = this.#edges.find(state, token);
+    if (found !== none) {
+      this.#target.values[found] = target;
       return;
     }
-    this.#from.push(state);
-    this.#token.push(token);
     this.#target.push(target);
-    const edge = this.#next.push(this.#edges.values[state]);
-    this.#edges.values[state] = edge;
-    this.#table[at] = edge;
-    if (2 * this.#next.length > this.#table.length) this.#grow();
-  }
-
-  #grow(): void {
-    this.#table = new Int32Array(2 * this.#table.length).fill(none);
-    for (let edge = 0; edge < this.#next.length; edge++)
-      this.#table[this.#place(this.#from.values[edge], this.#token.values[edge])] = edge;
+    this.#next.push(this.#first.values[state]);
+    this.#first.values[state] = this.#edges.add(state, token);
   }
 
   /** Adds a token to the text. */
@@ -109,8 +72,8 @@ export class SuffixAutomaton {
     const length = this.#length.values[before] + 1;
     if (this.#length.values[found] === length) return found;
     const copy = this.#addState(length, this.#link.values[found], this.#firstEnd.values[found]);
-    for (let edge = this.#edges.values[found]; edge !== none; edge = this.#next.values[edge])
-      this.#setEdge(copy, this.#token.values[edge], this.#target.values[edge]);
+    for (let edge = this.#first.values[found]; edge !== none; edge = this.#next.values[edge])
+      this.#setEdge(copy, this.#edges.token.values[edge], this.#target.values[edge]);
     this.#link.values[found] = copy;
     for (let at = before; at !== none && this.step(at, token) === found; at = this.#link.values[at])
       this.#setEdge(at, token, copy);

@@ -1,9 +1,9 @@
 // Drafts from everything that was said before, in this text and in finished ones.
 
-import { badArgument } from "../errors.ts";
+import { badArgument, checkOptions } from "../errors.ts";
 import type { TokenTree } from "../tree/token-tree.ts";
 import { Backlog } from "./backlog.ts";
-import { checkInteger, checkKnown } from "./check-options.ts";
+import { checkInteger } from "./check-integer.ts";
 import type { DraftBudget, DraftContext, Drafter, DraftOutcome, DraftSession } from "./drafter.ts";
 import { type Candidate, growTree } from "./grow-tree.ts";
 import { Memory } from "./memory.ts";
@@ -103,7 +103,7 @@ class SuffixSession implements DraftSession {
  */
 export function suffix(options: SuffixOptions = {}): Drafter {
   const { depth = 24, remember = 16384, factor = 2 } = options;
-  checkKnown(options, ["depth", "remember", "factor"]);
+  checkOptions(options, ["depth", "remember", "factor"]);
   checkInteger("depth", depth, 2, 64);
   checkInteger("remember", remember, 0, 2 ** 22);
   if (!(factor > 0 && factor < Number.POSITIVE_INFINITY)) throw badArgument("factor", "a positive number", factor);

@@ -2,6 +2,8 @@
 
 import { badArgument, expected, OutriderError } from "../errors.ts";
 
+export { checkOptions } from "../errors.ts";
+
 /** Token ids: an array of numbers or a typed array of integers. */
 export type TokenIds =
   | readonly number[]
@@ -48,13 +50,6 @@ export function checkIds(name: string, what: string, ids: unknown, vocab: number
       throw expected("OUTRIDER_ARGUMENT", `${name}[${i}]`, `a token id below ${vocab}`, ids[i]);
   }
   return Int32Array.from(ids);
-}
-
-/** @throws {OutriderError} OUTRIDER_ARGUMENT unless `options` is an object of known members. */
-export function checkOptions(options: unknown, known: readonly string[], name = "options"): void {
-  if (typeof options !== "object" || options === null) throw badArgument(name, "an object", options);
-  for (const key of Object.keys(options))
-    if (!known.includes(key)) throw badArgument(name, `only ${known.join(", ")}`, key);
 }
 
 /** @throws {OutriderError} OUTRIDER_ARGUMENT unless `signal` is an AbortSignal or undefined. */

@@ -141,6 +141,17 @@ export function prune(tree: TokenTree, nodes: number): TokenTree {
     .sort((a, b) => tree.reach[b] - tree.reach[a] || a - b)
     .slice(0, nodes)
     .sort((a, b) => a - b);
+  return subtree(tree, kept);
+}
+
+/** The nodes down to a depth. */
+export function shallow(tree: TokenTree, depth: number): TokenTree {
+  const kept = Array.from({ length: tree.size }, (_, i) => i).filter((i) => tree.depth[i] <= depth);
+  return kept.length === tree.size ? tree : subtree(tree, kept);
+}
+
+/** @param kept nodes in order, with the parent of each */
+function subtree(tree: TokenTree, kept: readonly number[]): TokenTree {
   const place = new Int32Array(tree.size);
   for (const [i, node] of kept.entries()) place[node] = i;
   return new TokenTree({
