@@ -4,6 +4,7 @@ import { badArgument, checkOptions } from "../errors.ts";
 import type { TokenTree } from "../tree/token-tree.ts";
 import { Backlog } from "./backlog.ts";
 import { checkInteger } from "./check-integer.ts";
+import { CountedText, type Ends } from "./counted-text.ts";
 import type { DraftBudget, DraftContext, Drafter, DraftOutcome, DraftSession } from "./drafter.ts";
 import { type Candidate, growTree } from "./grow-tree.ts";
 import { Memory } from "./memory.ts";
@@ -28,9 +29,7 @@ export interface NgramOptions {
 const mostCandidates = 8;
 
 /** One level of counts, and where a text ends in it. */
-interface Level {
-  trie: SuffixTrie;
-  ends: readonly number[];
+interface Level extends Ends {
   /** How much a count of this level is worth. */
   weight: number;
 }
@@ -69,58 +68,35 @@ function after(levels: readonly Level[], token: number): readonly Level[] {
 /** Tokens that are indexed before a proposal. */
 const slice = 1024;
 
+/** What a count is worth: of the text itself, of what is remembered, of the corpus. */
+const weights = [1, 0.5, 0.25];
+
 class NgramSession implements DraftSession {
-  readonly #backlog: Backlog;
-  readonly #own: SuffixTrie;
-  readonly #shared: { trie: SuffixTrie; weight: number }[];
-  readonly #finish: (said: number[]) => void;
+  readonly #text: CountedText;
   readonly #explore: number;
   readonly #reading: Backlog; // of the corpus, which all texts read on
-  readonly #said: number[] = [];
-  #ends: (readonly number[])[];
-  #root: number;
+  readonly #memory: Memory;
 
-  constructor(
-    n: number,
-    shared: { trie: SuffixTrie; weight: number }[],
-    text: ArrayLike<number>,
-    explore: number,
-    reading: Backlog,
-    finish: (said: number[]) => void,
-  ) {
-    this.#own = new SuffixTrie(n);
-    this.#shared = shared;
-    this.#ends = shared.map(() => []);
+  constructor(text: CountedText, explore: number, reading: Backlog, memory: Memory) {
+    this.#text = text;
     this.#explore = explore;
     this.#reading = reading;
-    this.#finish = finish;
-    this.#root = text[text.length - 1];
-    this.#backlog = new Backlog(text, (token) => this.#append(token), slice);
-  }
-
-  #append(token: number): void {
-    this.#own.append(token);
-    this.#ends = this.#shared.map(({ trie }, i) => trie.follow(this.#ends[i], token));
+    this.#memory = memory;
   }
 
   propose(budget: DraftBudget): TokenTree | undefined {
     this.#reading.advance();
-    if (!this.#backlog.advance()) return undefined;
-    const levels = [
-      { trie: this.#own, ends: this.#own.ends, weight: 1 },
-      ...this.#shared.map(({ trie, weight }, i) => ({ trie, weight, ends: this.#ends[i] })),
-    ];
-    return growTree<readonly Level[]>(this.#root, levels, budget, (state) => candidatesOf(state, this.#explore), 0.01);
+    const levels = this.#text.ends()?.map((ends, i) => ({ ...ends, weight: weights[i] }));
+    const candidates = (state: readonly Level[]) => candidatesOf(state, this.#explore);
+    return levels && growTree<readonly Level[]>(this.#text.root, levels, budget, candidates, 0.01);
   }
 
-  observe({ tokens }: DraftOutcome): void {
-    this.#backlog.push(tokens);
-    this.#said.push(...tokens);
-    this.#root = tokens[tokens.length - 1] ?? this.#root;
+  observe(outcome: DraftOutcome): void {
+    this.#text.push(outcome);
   }
 
   end(): void {
-    this.#finish(this.#said);
+    this.#memory.add(this.#text.said);
   }
 }
 
@@ -146,11 +122,8 @@ export function ngram(options: NgramOptions = {}): Drafter {
     start(tokens, context) {
       const memory = memories.get(context) ?? new Memory(n, remember);
       memories.set(context, memory);
-      const shared = [
-        { trie: memory.trie, weight: 0.5 },
-        { trie: corpusTrie, weight: 0.25 },
-      ];
-      return new NgramSession(n, shared, tokens, explore, reading, (said) => memory.add(said));
+      const text = new CountedText(tokens, n, [memory.trie, corpusTrie], slice);
+      return new NgramSession(text, explore, reading, memory);
     },
   };
 }

@@ -2,12 +2,12 @@
 
 import { badArgument, checkOptions } from "../errors.ts";
 import type { TokenTree } from "../tree/token-tree.ts";
-import { Backlog } from "./backlog.ts";
 import { checkInteger } from "./check-integer.ts";
+import { CountedText, type Ends } from "./counted-text.ts";
 import type { DraftBudget, DraftContext, Drafter, DraftOutcome, DraftSession } from "./drafter.ts";
 import { type Candidate, growTree } from "./grow-tree.ts";
 import { Memory } from "./memory.ts";
-import { SuffixTrie } from "./suffix-trie.ts";
+import type { SuffixTrie } from "./suffix-trie.ts";
 
 /** Options of {@link suffix}. */
 export interface SuffixOptions {
@@ -37,62 +37,38 @@ function candidatesOf({ trie, node }: Place): Candidate<Place>[] {
 const slice = 256;
 
 class SuffixSession implements DraftSession {
-  readonly #backlog: Backlog;
-  readonly #own: SuffixTrie;
-  readonly #past: SuffixTrie;
+  readonly #text: CountedText;
+  readonly #memory: Memory;
   readonly #factor: number;
-  readonly #finish: (said: number[]) => void;
-  readonly #said: number[] = [];
-  #ends: readonly number[] = [];
-  #root: number;
 
-  constructor(
-    depth: number,
-    past: SuffixTrie,
-    text: ArrayLike<number>,
-    factor: number,
-    finish: (said: number[]) => void,
-  ) {
-    this.#own = new SuffixTrie(depth);
-    this.#past = past;
+  constructor(text: CountedText, memory: Memory, factor: number) {
+    this.#text = text;
+    this.#memory = memory;
     this.#factor = factor;
-    this.#finish = finish;
-    this.#root = text[text.length - 1];
-    this.#backlog = new Backlog(text, (token) => this.#append(token), slice);
-  }
-
-  #append(token: number): void {
-    this.#own.append(token);
-    this.#ends = this.#past.follow(this.#ends, token);
   }
 
   /** A tree from one trie, as deep as what agrees allows. */
-  #from(trie: SuffixTrie, ends: readonly number[], { nodes, depth }: DraftBudget): TokenTree | undefined {
-    const at = ends.findIndex((node) => trie.hasMore(node));
-    if (at < 0) return undefined;
-    const agreed = trie.length(ends[at]);
-    const most = Math.max(1, Math.floor(this.#factor * agreed));
+  #from({ trie, ends }: Ends, { nodes, depth }: DraftBudget): TokenTree | undefined {
+    const node = ends.find((end) => trie.hasMore(end));
+    if (node === undefined) return undefined;
+    const most = Math.max(1, Math.floor(this.#factor * trie.length(node)));
     const budget = { nodes: Math.min(nodes, most), depth: Math.min(depth, most) };
-    return growTree<Place>(this.#root, { trie, node: ends[at] }, budget, candidatesOf, 0.1);
+    return growTree<Place>(this.#text.root, { trie, node }, budget, candidatesOf, 0.1);
   }
 
   // Of the text itself and the finished ones, what promises more.
   propose(budget: DraftBudget): TokenTree | undefined {
-    if (!this.#backlog.advance()) return undefined;
     const worth = (tree: TokenTree | undefined) => tree?.reach.reduce((sum, reach) => sum + reach, 0) ?? 0;
-    const own = this.#from(this.#own, this.#own.ends, budget);
-    const past = this.#from(this.#past, this.#ends, budget);
-    return worth(past) > worth(own) ? past : own;
+    const trees = this.#text.ends()?.map((ends) => this.#from(ends, budget));
+    return trees?.reduce((best, tree) => (worth(tree) > worth(best) ? tree : best));
   }
 
-  observe({ tokens }: DraftOutcome): void {
-    this.#backlog.push(tokens);
-    this.#said.push(...tokens);
-    this.#root = tokens[tokens.length - 1] ?? this.#root;
+  observe(outcome: DraftOutcome): void {
+    this.#text.push(outcome);
   }
 
   end(): void {
-    this.#finish(this.#said);
+    this.#memory.add(this.#text.said);
   }
 }
 
@@ -113,7 +89,7 @@ export function suffix(options: SuffixOptions = {}): Drafter {
     start(tokens, context) {
       const memory = memories.get(context) ?? new Memory(depth, remember);
       memories.set(context, memory);
-      return new SuffixSession(depth, memory.trie, tokens, factor, (said) => memory.add(said));
+      return new SuffixSession(new CountedText(tokens, depth, [memory.trie], slice), memory, factor);
     },
   };
 }

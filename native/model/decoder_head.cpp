@@ -7,6 +7,7 @@
 #include "ops/gemm/gemm.h"
 #include "ops/rmsnorm/rmsnorm.h"
 #include "ops/topk/topk.h"
+#include "ops/topk/topk_heap.h"
 
 namespace outrider {
 namespace {
@@ -37,36 +38,14 @@ struct Best {
   std::int32_t id = -1;
 };
 
-// The k largest of what it was shown, falling, of equals the lowest id first; shown in order of ids.
-class BestK {
- public:
-  BestK(float* values, std::int32_t* ids, long k) : values_(values), ids_(ids), k_(k) {}
-
-  void add(float value, std::int32_t id) {
-    if (size_ == k_ && !(value > values_[k_ - 1])) return;
-    long at = size_ < k_ ? size_++ : k_ - 1;
-    for (; at > 0 && value > values_[at - 1]; --at) {
-      values_[at] = values_[at - 1];
-      ids_[at] = ids_[at - 1];
-    }
-    values_[at] = value;
-    ids_[at] = id;
-  }
-  // The largest of logits [begin, end); `values` and `ids` are scratch of k.
-  void add_block(const float* logits, long begin, long end, float* values, std::int32_t* ids, Level level) {
-    const long k = std::min(k_, end - begin);
-    ops::topk({logits + begin, 1, end - begin, end - begin, k, ids, values, nullptr}, level);
-    for (long i = 0; i < k; ++i) add(values[i], ids[i] + static_cast<std::int32_t>(begin));
-  }
-  [[nodiscard]] long size() const { return size_; }
-  [[nodiscard]] float value(long i) const { return values_[i]; }
-  [[nodiscard]] std::int32_t id(long i) const { return ids_[i]; }
-
- private:
-  float* values_;
-  std::int32_t* ids_;
-  long k_, size_ = 0;
-};
+// Shows a heap the largest of logits [begin, end); `values` and `ids` are scratch of k. Blocks come in order of ids,
+// and equal values of one block too, as the heap needs them.
+void push_best(ops::TopkHeap* heap, const float* logits, long begin, long end, float* values, std::int32_t* ids,
+               Level level) {
+  const long k = std::min(heap->k, end - begin);
+  ops::topk({logits + begin, 1, end - begin, end - begin, k, ids, values, nullptr}, level);
+  for (long i = 0; i < k; ++i) heap->push(values[i], ids[i] + static_cast<std::int32_t>(begin));
+}
 
 // What the sampler would do to logits [begin, end) of a greedy row without penalties, and the best of them.
 Best best_of(const Sampler& sampler, bool early, float* logits, long begin, long end, Level level) {
@@ -152,8 +131,8 @@ Result Forward::head_rows(const Chunk& chunk, const long* rows, long n, Workspac
     return out_of_memory();
   auto* const list_values = reinterpret_cast<float*>(lists);
   auto* const list_ids = reinterpret_cast<std::int32_t*>(list_values + (n + 1) * threads * k);
-  std::vector<BestK> best_k;
-  for (long i = 0; i < (k > 0 ? n * threads : 0); ++i) best_k.emplace_back(list_values + i * k, list_ids + i * k, k);
+  std::vector<ops::TopkHeap> best_k;
+  for (long i = 0; i < (k > 0 ? n * threads : 0); ++i) best_k.push_back({list_values + i * k, list_ids + i * k, k});
   std::vector<Best> best(static_cast<std::size_t>(greedy ? n * threads : 0));
   Barrier barrier(threads);
 
@@ -183,8 +162,8 @@ Result Forward::head_rows(const Chunk& chunk, const long* rows, long n, Workspac
         finish_logits(spec, row, begin, end);
         if (k > 0 && wants_best(i)) {
           const long scratch = (n * threads + index) * k;
-          best_k[static_cast<std::size_t>(i * threads + index)].add_block(row, begin, end, list_values + scratch,
-                                                                          list_ids + scratch, level);
+          push_best(&best_k[static_cast<std::size_t>(i * threads + index)], row, begin, end, list_values + scratch,
+                    list_ids + scratch, level);
         }
         if (!greedy) continue;
         const auto at = static_cast<std::size_t>(chunk.first + rows[i]);
@@ -202,12 +181,14 @@ Result Forward::head_rows(const Chunk& chunk, const long* rows, long n, Workspac
   const Timed timed(Phase::kSample, -1, 0);
   for (long i = 0; i < n; ++i) {
     if (k > 0 && wants_best(i)) {
-      const BestK* const of = best_k.data() + i * threads;
-      BestK all(list_values + n * threads * k, list_ids + n * threads * k, k);
+      ops::TopkHeap all{list_values + n * threads * k, list_ids + n * threads * k, k};
       for (int t = 0; t < threads; ++t) {
-        for (long j = 0; j < of[t].size(); ++j) all.add(of[t].value(j), of[t].id(j));
+        ops::TopkHeap& of = best_k[static_cast<std::size_t>(i * threads + t)];
+        of.finish();
+        for (long j = 0; j < of.count; ++j) all.push(of.values[j], of.ids[j]);
       }
-      for (long j = 0; j < k; ++j) output_.best_ids.push(j < all.size() ? all.id(j) : -1);
+      all.finish();
+      for (long j = 0; j < k; ++j) output_.best_ids.push(j < all.count ? all.ids[j] : -1);
     }
     if (!greedy) {
       if (Result r = outputs(chunk.first + rows[i], logits + i * V, workspace); !r.ok()) return r;

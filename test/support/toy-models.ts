@@ -1,7 +1,7 @@
 // Target and draft models small enough to enumerate: laws keyed by the tokens before.
 import { Law } from "../../lib/tree/law.ts";
 import { type Draw, TokenTree } from "../../lib/tree/token-tree.ts";
-import type { Coins } from "../../lib/verify/verifier.ts";
+import type { Coins, Verifier } from "../../lib/verify/verifier.ts";
 import { uniform } from "./random.ts";
 
 /** The law of the next token after `context`. */
@@ -132,6 +132,13 @@ export function likeliestTree(draft: Toy, counts: readonly number[], root: numbe
     }
   }
   return new TokenTree({ token, parent });
+}
+
+/** What a step says: the tokens of the accepted path and the next one. */
+export function stepOf(target: Toy, tree: TokenTree, rule: Verifier, coins: Coins): number[] {
+  const context = (node: number) => [tree.token[0], ...tree.path(node).map((i) => tree.token[i])];
+  const { path, next } = rule.verify(tree, (node) => target(context(node)), coins);
+  return [...context(path.at(-1) ?? 0).slice(1), next];
 }
 
 /** Law of the first `length` tokens after the root under the model itself. */

@@ -21,6 +21,7 @@ import {
   likeliestTree,
   mixture,
   plainLaw,
+  stepOf,
   type Toy,
   toyModel,
   truncated,
@@ -32,10 +33,7 @@ const root = 0;
 /** Law of the first `length` tokens: a step, and what is missing after it from the model itself. */
 function outputLaw(target: Toy, propose: (coins: Coins) => TokenTree, rule: Verifier, length: number) {
   return enumerate((coins) => {
-    const tree = propose(coins);
-    const context = (node: number) => [root, ...tree.path(node).map((i) => tree.token[i])];
-    const { path, next } = rule.verify(tree, (node) => target(context(node)), coins);
-    const tokens = [...context(path.at(-1) ?? 0).slice(1), next].slice(0, length);
+    const tokens = stepOf(target, propose(coins), rule, coins).slice(0, length);
     while (tokens.length < length) tokens.push(coins.draw(target([root, ...tokens])));
     return tokens.join();
   });

@@ -20,6 +20,7 @@ import {
   likeliestTree,
   mixture,
   plainLaw,
+  stepOf,
   type Toy,
   toyModel,
   withoutReplacement,
@@ -39,11 +40,8 @@ async function simulate(rule: Verifier, propose: (coins: Coins) => TokenTree, se
   for (let step = 0; step < steps; step++) {
     if (step % 5000 === 0) await setImmediate(); // the runner wants to be heard
     const coins = keyedCoins(seed, step);
-    const tree = propose(coins);
-    const context = (node: number) => [root, ...tree.path(node).map((i) => tree.token[i])];
-    const { path, next } = rule.verify(tree, (node) => target(context(node)), coins);
-    const tokens = [...context(path.at(-1) ?? 0).slice(1), next];
-    if (path.length > 0) accepted += 1;
+    const tokens = stepOf(target, propose(coins), rule, coins);
+    if (tokens.length > 1) accepted += 1;
     if (tokens.length === 1) tokens.push(coins.draw(target([root, ...tokens])));
     const pair = tokens.slice(0, 2).join();
     firsts.set(String(tokens[0]), (firsts.get(String(tokens[0])) ?? 0) + 1);
