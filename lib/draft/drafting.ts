@@ -19,17 +19,6 @@ const longestRest = 1024;
 /** Plain tokens after which one draft is evaluated, in two rows, so that the policy goes on knowing what that takes. */
 const probeEvery = 64;
 
-/** A signal as a promise that rejects, for races; nothing is left behind in the signal when it ends. */
-function rejecting(signal: AbortSignal): { aborted: Promise<never>; end: () => void } {
-  let stop = () => {};
-  const aborted = new Promise<never>((_, reject) => {
-    stop = () => reject(signal.reason);
-  });
-  aborted.catch(() => {});
-  signal.addEventListener("abort", stop, { once: true });
-  return { aborted, end: () => signal.removeEventListener("abort", stop) };
-}
-
 /** All drafters at work on one text. */
 export class Drafting {
   readonly #parts: Part[];
@@ -78,13 +67,7 @@ export class Drafting {
     if (this.#rest > 0) return undefined;
     const { acceptance, curve, plain, host } = this.#experience;
     const before = this.#seconds();
-    const race = signal && rejecting(signal);
-    try {
-      for (const part of this.#parts)
-        await part.propose(this.#root, this.#vocab, { nodes: mostRows - 1, depth }, race?.aborted);
-    } finally {
-      race?.end();
-    }
+    for (const part of this.#parts) await part.propose(this.#root, this.#vocab, { nodes: mostRows - 1, depth }, signal);
     const asking = this.#seconds() - before;
     if (plain === undefined) return undefined;
     const proposals = this.#parts.flatMap((part, i) =>

@@ -18,6 +18,17 @@ function messageOf(error: unknown): string {
   return typeof error === "string" ? error : "it threw something that is no Error";
 }
 
+/** What a promise gives; rejects with the reason of the signal if that is aborted before. Nothing is left behind in the signal. */
+function unlessAborted<T>(promise: Promise<T>, signal: AbortSignal): Promise<T> {
+  let stop = () => {};
+  const aborted = new Promise<never>((_, reject) => {
+    stop = () => reject(signal.reason);
+  });
+  signal.addEventListener("abort", stop, { once: true });
+  if (signal.aborted) stop(); // a listener on a signal that has been aborted is never called
+  return Promise.race([promise, aborted]).finally(() => signal.removeEventListener("abort", stop));
+}
+
 /** A drafter with its session, until it misbehaves. */
 export class Part {
   readonly name: string;
@@ -62,9 +73,9 @@ export class Part {
 
   /**
    * Asks for a proposal and keeps it.
-   * @throws what `aborted` rejects with, if the drafter takes too long
+   * @throws the reason of the signal, if it is aborted while the drafter thinks
    */
-  async propose(root: number, vocab: number, budget: DraftBudget, aborted?: Promise<never>): Promise<void> {
+  async propose(root: number, vocab: number, budget: DraftBudget, signal?: AbortSignal): Promise<void> {
     this.proposal = undefined;
     const session = this.#session;
     if (this.off !== undefined || !session) return;
@@ -75,7 +86,7 @@ export class Part {
     if (found instanceof Promise) {
       const started = performance.now();
       const settled = found.catch((error: unknown) => this.#fail(error));
-      found = await (aborted ? Promise.race([settled, aborted]) : settled);
+      found = await (signal ? unlessAborted(settled, signal) : settled);
       this.seconds += (performance.now() - started) / 1e3;
     }
     if (this.off !== undefined || found === undefined) return;
