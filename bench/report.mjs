@@ -1,20 +1,23 @@
 #!/usr/bin/env node
 // npm run bench:report: renders the tables of bench/results/ into docs/performance.md and its plots.
-import { existsSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
+import { mkdirSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
 import path from "node:path";
 import { barPlot, linePlot } from "../dist/cli/svg-plot.js";
+import { speculationDoc } from "./speculation/report.mjs";
 
 const root = path.resolve(import.meta.dirname, "..");
 const docs = path.join(root, "docs");
 const suites = ["peers", "decode", "speculation", "gemm", "attention", "crowd"];
 
-// The saved tables of a suite, best level first; plots and the README show the first.
+// The saved tables of a suite, best level first and of a level the newest; plots and the README show the first.
 const levels = ["avx512", "avx512-vnni", "avx512-base", "avx2-vnni", "avx2", "ref"];
+const saved = path.join(root, "bench/results");
 const load = (suite) =>
-  levels
-    .map((level) => path.join(root, "bench/results", `${suite}-${level}.json`))
-    .filter((file) => existsSync(file))
-    .map((file) => JSON.parse(readFileSync(file, "utf8")));
+  readdirSync(saved)
+    .filter((file) => file.startsWith(`${suite}-`) && file.endsWith(".json"))
+    .map((file) => JSON.parse(readFileSync(path.join(saved, file), "utf8")))
+    .filter((table) => table.suite === suite)
+    .sort((a, b) => levels.indexOf(a.machine.isa) - levels.indexOf(b.machine.isa) || b.date.localeCompare(a.date));
 const tables = Object.fromEntries(suites.map((suite) => [suite, load(suite)]));
 const results = Object.fromEntries(suites.map((suite) => [suite, tables[suite][0]]));
 
@@ -74,6 +77,8 @@ if (results.peers) {
 const image = (name, alt) => (plots[name] ? `![${alt}](${name})\n\n` : "");
 
 mkdirSync(docs, { recursive: true });
+if (results.speculation)
+  writeFileSync(path.join(docs, "speculation.md"), speculationDoc(results.speculation, results.decode));
 for (const [name, svg] of Object.entries(plots)) writeFileSync(path.join(docs, name), svg);
 writeFileSync(
   path.join(docs, "performance.md"),
@@ -83,7 +88,7 @@ Made by \`npm run bench:report\` from the tables in \`bench/results/\`, which \`
 of a virtual machine change within minutes: ratios and fractions are measured side by side and hold, absolute times of different
 tables do not compare. \`value\` is ours; \`ratio\` says how many times better than \`baseline\` it is, \`fraction\` how near it comes to \`limit\`.
 
-${section("peers", "Side by side with node-llama-cpp 3.22.1", "End to end through both public APIs, two processes that take turns, flash attention on, f16 KV cache; decoding is 128 tokens after 32, `decode-16k` is behind 16384 tokens.")}${image("peers-decode.svg", "decode, tokens per second")}${image("peers-prefill512.svg", "prefill, tokens per second")}${section("decode", "Whole models", "`T` rows are the cost of verifying so many rows of a tree in one call; the limit of decoding is reading the weights once per token.", (id) => !/\/T\d+$/.test(id) || /\/T(1|2|3|4|6|8|12|16|24|32)$/.test(id))}${image("cost-curve.svg", "cost curve")}${section("speculation", "Speculative decoding", "The default model, answers of up to 160 tokens without their prefill, the same text with drafts and without; the baseline is plain decoding in the same run. `accepted`: tokens that a step with drafts brought. Rows of `oracle` are bounded by the cost curve.")}${section("gemm", "Weights times activations", "A cold matrix of 4096 x 14336. The baseline is the scalar reference. The limit of one row is reading the weights at the bandwidth measured beside it, of many rows the peak of multiply-accumulates of their kind.")}${section("attention", "Attention", "32 query heads on 8 KV heads of size 128, cold caches. The baseline of decoding is the scalar reference, its limit reading keys and values once; the baseline of trees is single-row calls.")}${section("crowd", "A crowded machine", "Two processes that decode at once, each with as many threads as the machine has; the baseline is half of what one has alone.")}`,
+${section("peers", "Side by side with node-llama-cpp 3.22.1", "End to end through both public APIs, two processes that take turns, flash attention on, f16 KV cache; decoding is 128 tokens after 32, `decode-16k` is behind 16384 tokens.")}${image("peers-decode.svg", "decode, tokens per second")}${image("peers-prefill512.svg", "prefill, tokens per second")}${section("decode", "Whole models", "`T` rows are the cost of verifying so many rows of a tree in one call; the limit of decoding is reading the weights once per token.", (id) => !/\/T\d+$/.test(id) || /\/T(1|2|3|4|6|8|12|16|24|32)$/.test(id))}${image("cost-curve.svg", "cost curve")}${section("speculation", "Speculative decoding", "The default model, answers of up to 160 tokens without their prefill, the same text with drafts and without; the baseline is plain decoding in the same run. `accepted`: tokens that a step with drafts brought. Rows of `oracle` are bounded by the cost curve. Every drafter: [speculation.md](speculation.md).", (id) => /^speculation\/(\w+\/auto(-t0.8)?|oracle\/g4|overhead|draft-model\/(best|\w+\/[\w-.]+))$/.test(id))}${section("gemm", "Weights times activations", "A cold matrix of 4096 x 14336. The baseline is the scalar reference. The limit of one row is reading the weights at the bandwidth measured beside it, of many rows the peak of multiply-accumulates of their kind.")}${section("attention", "Attention", "32 query heads on 8 KV heads of size 128, cold caches. The baseline of decoding is the scalar reference, its limit reading keys and values once; the baseline of trees is single-row calls.")}${section("crowd", "A crowded machine", "Two processes that decode at once, each with as many threads as the machine has; the baseline is half of what one has alone.")}`,
 );
 // The README's table is the same numbers.
 const readme = path.join(root, "README.md");

@@ -9,6 +9,7 @@ import os from "node:os";
 import path from "node:path";
 import { parseArgs } from "node:util";
 import { doctor } from "outrider";
+import { processor } from "./machine.mjs";
 
 const suites = {
   gemm: () => import("./kernels/gemm.mjs"),
@@ -55,6 +56,7 @@ function tidy({ id, value, unit, baseline, limit, higherIsBetter }) {
 
 const diagnosis = await doctor({ threads });
 const { run } = await suites[suite]();
+const { cpu, key } = processor();
 const say = (text) => process.stderr.write(`${text}\n`);
 const rows = (
   await run({
@@ -69,7 +71,7 @@ const rows = (
 const report = {
   suite,
   machine: {
-    cpu: os.cpus()[0].model,
+    cpu,
     cores: os.availableParallelism(),
     isa: diagnosis.level,
     bandwidthGBps: round(diagnosis.bandwidthGBps),
@@ -77,8 +79,8 @@ const report = {
   rows,
 };
 if (values.save) {
-  // One table for each level. With --only, rows of the saved table that were not measured stay, under the date of the newest.
-  const file = path.join(import.meta.dirname, "results", `${suite}-${diagnosis.level}.json`);
+  // One table for each level and kind of processor. With --only, rows of the saved table that were not measured stay, under the date of the newest.
+  const file = path.join(import.meta.dirname, "results", `${suite}-${diagnosis.level}-${key}.json`);
   const before = values.only && existsSync(file) ? JSON.parse(readFileSync(file, "utf8")).rows : [];
   const fresh = new Map(rows.map((row) => [row.id, row]));
   const kept = before.map((row) => fresh.get(row.id) ?? row);

@@ -3,7 +3,16 @@
 export type { SpeculationStats } from "./draft/account.ts";
 export { autoDrafters } from "./draft/auto.ts";
 export { type CopyOptions, copy } from "./draft/copy.ts";
-export type { DraftBudget, DraftContext, Drafter, DraftOutcome, DraftSession } from "./draft/drafter.ts";
+export type {
+  DraftBudget,
+  DraftContext,
+  DraftCosts,
+  Drafter,
+  DraftOutcome,
+  DraftSampling,
+  DraftSession,
+  LearningDrafter,
+} from "./draft/drafter.ts";
 export { type InputOptions, input } from "./draft/input.ts";
 export { type NgramOptions, ngram } from "./draft/ngram.ts";
 export { type RecycleOptions, recycle } from "./draft/recycle.ts";
@@ -12,12 +21,15 @@ export { type ErrorCode, errorCodes, OutriderError } from "./errors.ts";
 export type { TokenIds } from "./generate/arguments.ts";
 export { Chat, type ChatOptions } from "./generate/chat.ts";
 export { type Diagnosis, doctor } from "./generate/doctor.ts";
+export { type DraftModel, type DraftModelOptions, draftModel } from "./generate/draft-model.ts";
 export type { FinishReason, Generation, GenerationStats, Logprob, Piece } from "./generate/generation.ts";
 export { type Inspection, inspect } from "./generate/inspect.ts";
 export type { Measurement, MeasureOptions } from "./generate/measure.ts";
-export { Model, type ModelInfo, type Prompt } from "./generate/model.ts";
+export { Model, type Prompt } from "./generate/model.ts";
 export type { GenerateOptions, SamplingOptions } from "./generate/options.ts";
+export type { ModelInfo } from "./generate/parts.ts";
 export type { Perplexity, PerplexityOptions } from "./generate/score.ts";
+export type { TextStream } from "./generate/text-stream.ts";
 export { type CompareOptions, type Comparison, compareModels } from "./quantize/compare.ts";
 export { type LoadOptions, type LoadProgress, load } from "./quantize/load.ts";
 export type { QuantizeModelOptions, QuantizePlan, QuantizeProgress } from "./quantize/options.ts";

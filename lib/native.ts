@@ -187,6 +187,11 @@ export interface NativeBatch {
    */
   repeat?: number;
   ends?: Int32Array;
+  /**
+   * A batch that repeats also ends when the probabilities of its tokens, multiplied, fall below this, under the raw logits; with `want.topk` alone.
+   * @default 0: never
+   */
+  leastConfidence?: number;
   topK?: number;
   /** How many ids `want.best` asks for. */
   bestK?: number;

@@ -9,6 +9,7 @@ import path from "node:path";
 import { interleave } from "../measure.mjs";
 import { modelFiles, smollm2 } from "../models.mjs";
 import { affineModel, ggufModel, llama1b } from "../shapes/llama.mjs";
+import { start } from "./child.mjs";
 
 const here = import.meta.dirname;
 const deepTokens = 16_384;

@@ -1,10 +1,13 @@
 // Speculative decoding against plain decoding of the same model in the same process, by turns; the texts are the same to the token, which
 // is checked. Rows `speculation/WORKLOAD/DRAFTERS` in tokens/s of whole answers without their prefill, greedy, and with `-t0.8` at that temperature
-// (`random` at 1.2 alone); the ratio is over plain decoding. Rows `.../accepted`: mean accepted length, and drafted tokens that were taken.
+// (`random` at 1.2 alone); the ratio is over plain decoding. Rows behind each, `.../accepted` and so on: see detail.mjs.
 // `speculation/oracle/g4`: a drafter that knows four tokens of the answer; its limit is 5 T(1) / T(5) of the cost curve.
+// `speculation/draft-model/...`: see draft-models.mjs.
 // `speculation/overhead`: microseconds of drafters for a token. --only WORKLOAD or WORKLOAD/DRAFTERS measures one.
 import { autoDrafters, chain, copy, input, load, ngram, recycle, suffix } from "outrider";
 import { median } from "../measure.mjs";
+import { detailRows } from "./detail.mjs";
+import { draftModelRows } from "./draft-models.mjs";
 import { workloads } from "./workloads.mjs";
 
 const sets = {
@@ -94,13 +97,7 @@ export async function run({ quick, threads, model: file, only, say }) {
           const id = `speculation/${workload}/${name}${suffixOf}`;
           const ratio = median(seen[name].map((one, i) => seen.plain[i].seconds / one.seconds));
           rows.push({ id, value, unit: "tokens/s", baseline: value / ratio, higherIsBetter: true });
-          const steps = sum(last.stats, (one) => one?.steps);
-          const accepted = sum(last.stats, (one) => one?.accepted);
-          rows.push({
-            id: `${id}/accepted`,
-            value: steps > 0 ? 1 + accepted / steps : 1,
-            unit: "tokens a drafted step",
-          });
+          rows.push(...detailRows(id, last.stats, last.tokens));
           say(`${id}: ${value.toFixed(0)} tokens/s, plain ${plain.toFixed(0)}, ratio ${ratio.toFixed(3)}`);
           if (name === "auto") {
             const spent = sum(last.stats, (one) => one?.draftMs);
@@ -110,6 +107,7 @@ export async function run({ quick, threads, model: file, only, say }) {
       }
     }
     if (only === undefined || only === "oracle") rows.push(await oracleRow(model, quick));
+    if (only === undefined || only === "draft-model") rows.push(...(await draftModelRows({ quick, threads, say })));
     if (overheads.length > 0) rows.push({ id: "speculation/overhead", value: median(overheads), unit: "us a token" });
   } finally {
     await model.dispose();

@@ -1,12 +1,13 @@
 // outrider compare.
 
-import { readFile, rename, writeFile } from "node:fs/promises";
+import { rename, writeFile } from "node:fs/promises";
 import path from "node:path";
 import type { Command } from "commander";
 import { type Comparison, compareModels, type Model, OutriderError } from "../index.ts";
 import { count, loadOptions, withLoadOptions } from "./arguments.ts";
 import { interruptible } from "./interrupt.ts";
 import { formatBytes, loadWithProgress, Progress } from "./output.ts";
+import { readText } from "./read-text.ts";
 import { linePlot } from "./svg-plot.ts";
 
 interface Values {
@@ -66,9 +67,7 @@ async function speedOf(model: Model, signal: AbortSignal): Promise<Speed> {
 
 async function compareCommand(first: string, second: string, values: Values & Record<string, unknown>): Promise<void> {
   const signal = interruptible();
-  const text = await readFile(values.text, "utf8").catch((error: NodeJS.ErrnoException) => {
-    throw new OutriderError("OUTRIDER_NOT_FOUND", `Expected a text file at ${values.text}: ${error.message}`);
-  });
+  const text = await readText(values.text);
   const options = { ...loadOptions(values), signal };
   await using a = await loadWithProgress(first, options);
   await using b = await loadWithProgress(second, options);

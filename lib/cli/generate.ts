@@ -1,22 +1,11 @@
 // outrider generate, tokenize and perplexity.
 
-import { readFile } from "node:fs/promises";
 import type { Command } from "commander";
-import { OutriderError } from "../index.ts";
 import { count, generateOptions, loadOptions, withGenerateOptions, withLoadOptions } from "./arguments.ts";
 import { exitCode } from "./exit-codes.ts";
 import { interruptible } from "./interrupt.ts";
 import { loadWithProgress, Progress } from "./output.ts";
-
-async function readText(file: string): Promise<string> {
-  try {
-    return await readFile(file, "utf8");
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code === "ENOENT")
-      throw new OutriderError("OUTRIDER_NOT_FOUND", `Expected a text file at ${file}, found none`, { cause: error });
-    throw new OutriderError("OUTRIDER_IO", `Cannot read ${file}: ${(error as Error).message}`, { cause: error });
-  }
-}
+import { readText } from "./read-text.ts";
 
 async function readStdin(): Promise<string> {
   let text = "";

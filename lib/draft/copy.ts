@@ -5,6 +5,7 @@ import type { TokenTree } from "../tree/token-tree.ts";
 import { Backlog } from "./backlog.ts";
 import { checkInteger } from "./check-integer.ts";
 import { Column } from "./column.ts";
+import { Corpus, CorpusPlace, checkCorpus } from "./corpus.ts";
 import type { DraftBudget, Drafter, DraftOutcome, DraftSession } from "./drafter.ts";
 import { NgramIndex } from "./ngram-index.ts";
 import { run } from "./run.ts";
@@ -24,6 +25,11 @@ export interface CopyOptions {
   maxMatch?: number;
   /** Tokens that are copied at most. @default 48 */
   maxTokens?: number;
+  /**
+   * A text that may be copied from too, as token ids: `model.tokenize(text)`. It is indexed once, a slice before every proposal, and asked where it agrees
+   * longer than the text itself. @default none
+   */
+  corpus?: ArrayLike<number>;
 }
 
 /** How sure a copied token is before anything is known about the text, by the number of tokens that agree before it. */
@@ -89,20 +95,29 @@ class CopySession implements DraftSession {
   readonly #backlog: Backlog;
   readonly #minMatch: number;
   readonly #maxTokens: number;
+  readonly #corpus: CorpusPlace | undefined;
 
-  constructor(places: Places, text: ArrayLike<number>, minMatch: number, maxTokens: number) {
+  constructor(places: Places, text: ArrayLike<number>, minMatch: number, maxTokens: number, corpus?: Corpus) {
     this.#places = places;
+    this.#corpus = corpus && new CorpusPlace(corpus);
     this.#minMatch = minMatch;
     this.#maxTokens = maxTokens;
-    this.#backlog = new Backlog(text, (token) => places.append(token), slice);
+    const append = (token: number) => {
+      places.append(token);
+      this.#corpus?.append(token);
+    };
+    this.#backlog = new Backlog(text, append, slice);
   }
 
   propose({ nodes, depth }: DraftBudget): TokenTree | undefined {
     if (!this.#backlog.advance()) return undefined;
     const { next, length } = this.#places.find();
-    if (length < this.#minMatch) return undefined;
     const { values, length: end } = this.#places.tokens;
     const count = Math.min(nodes, depth, this.#maxTokens);
+    const other = this.#corpus?.find(values, end, count);
+    if (other && other.length > length && other.length >= this.#minMatch && other.tokens.length > 0)
+      return run(values[end - 1], other.tokens, other.length, copyConfidence);
+    if (length < this.#minMatch) return undefined;
     // A copy that overlaps its own end goes on with itself: the text repeats in a period.
     const period = end - next;
     const tokens = Int32Array.from({ length: count }, (_, i) => values[next + (i % period)]);
@@ -120,18 +135,20 @@ class CopySession implements DraftSession {
  * @throws {OutriderError} OUTRIDER_ARGUMENT
  */
 export function copy(options: CopyOptions = {}): Drafter {
-  const { match = "longest", minMatch = 2, maxMatch = Math.max(4, minMatch), maxTokens = 48 } = options;
-  checkOptions(options, ["match", "minMatch", "maxMatch", "maxTokens"]);
+  const { match = "longest", minMatch = 2, maxMatch = Math.max(4, minMatch), maxTokens = 48, corpus } = options;
+  checkOptions(options, ["match", "minMatch", "maxMatch", "maxTokens", "corpus"]);
   if (!["longest", "latest", "earliest"].includes(match))
     throw badArgument("match", '"longest", "latest" or "earliest"', match);
   checkInteger("minMatch", minMatch, 1, 64);
   checkInteger("maxMatch", maxMatch, minMatch, 64);
   checkInteger("maxTokens", maxTokens, 1, 255);
+  if (corpus !== undefined) checkCorpus(corpus);
+  const shared = corpus === undefined ? undefined : new Corpus(corpus);
   return {
     name: "copy",
     start(tokens) {
       const places = match === "longest" ? new Longest() : new Ngrams(minMatch, maxMatch, match);
-      return new CopySession(places, tokens, minMatch, maxTokens);
+      return new CopySession(places, tokens, minMatch, maxTokens, shared);
     },
   };
 }

@@ -2,12 +2,22 @@
 
 import type { TokenTree } from "../tree/token-tree.ts";
 
+/** What decoding takes on this machine, in seconds, for drafters whose own work takes a while. */
+export interface DraftCosts {
+  /** A token without drafts. */
+  token: number;
+  /** A step that evaluates a tree of so many rows, the root included. */
+  tree(rows: number): number;
+}
+
 /** How large a proposal may be. */
 export interface DraftBudget {
   /** Nodes without the root. */
   nodes: number;
   /** Tokens between root and leaves. */
   depth: number;
+  /** Absent until something was timed. */
+  costs?: DraftCosts;
 }
 
 /** What came of a step, also of one without a proposal. */
@@ -36,8 +46,35 @@ export interface DraftSession {
 export interface DraftContext {
   /** Token ids are below it. */
   vocab: number;
+  /** Tells models apart, from one process to the next: digits and letters. */
+  fingerprint: string;
   /** Text to token ids, as the model has them. */
   encode(text: string): Int32Array;
+  /** Bytes that a token stands for; none for an id that no token has. */
+  bytesOf(id: number): Uint8Array;
+}
+
+/**
+ * How the tokens of a text are drawn, options as in `SamplingOptions`. The noise of a draw depends on seed, position and token alone: who draws from
+ * a law like the model's, by the same options, at the same position, mostly draws what the model will (shared noise, a Gumbel coupling).
+ */
+export interface DraftSampling {
+  temperature: number;
+  topK: number;
+  topP: number;
+  minP: number;
+  typicalP: number;
+  repetitionPenalty: number;
+  frequencyPenalty: number;
+  presencePenalty: number;
+  penaltyWindow: number;
+  logitBias: ReadonlyMap<number, number>;
+  seed: bigint;
+  minTokens: number;
+  stopTokens: readonly number[];
+  ignoreEos: boolean;
+  /** Tokens that end a text. */
+  endIds: readonly number[];
 }
 
 /** Makes proposals for any number of texts. */
@@ -46,9 +83,17 @@ export interface Drafter {
   readonly name: string;
   /** How many best ids of every evaluated row it wants to see. @default 0 */
   readonly best?: number;
+  /** Awaited before a text is begun. What it throws is what the call rejects with: the place to refuse a model that it cannot work for. */
+  prepare?(context: DraftContext): void | Promise<void>;
   /**
    * Starts on a text.
    * @param tokens the text so far; the last token is the first root
    */
-  start(tokens: ArrayLike<number>, context: DraftContext): DraftSession;
+  start(tokens: ArrayLike<number>, context: DraftContext, sampling: DraftSampling): DraftSession;
+}
+
+/** A drafter that learns from texts, for itself or in a folder. */
+export interface LearningDrafter extends Drafter {
+  /** Writes what was learnt since the last time, if there is a folder; this also happens by itself a moment after a text has ended. */
+  save(): Promise<void>;
 }

@@ -3,7 +3,8 @@
 import { prune } from "../tree/build.ts";
 import type { TokenTree } from "../tree/token-tree.ts";
 import { Account, type SpeculationStats } from "./account.ts";
-import type { DraftContext, Drafter, DraftOutcome } from "./drafter.ts";
+import type { Credit } from "./credit.ts";
+import type { DraftContext, DraftCosts, Drafter, DraftOutcome, DraftSampling } from "./drafter.ts";
 import type { Experience } from "./experience.ts";
 import { Part } from "./part.ts";
 import { choose, mergeAll } from "./policy.ts";
@@ -12,10 +13,8 @@ import { choose, mergeAll } from "./policy.ts";
 const mostRows = 64;
 /** Drafts in a row after which one step is plain, so that the policy goes on knowing what that takes. */
 const plainEvery = 64;
-/** Share of the time of plain decoding that asking may take where nothing comes of it. */
-const idleShare = 0.01;
-/** Tokens after which drafters are asked again at the latest. */
-const longestRest = 1024;
+/** Share of a token's time from which on a drafter is slow, and drafted tokens that are enough to do without it. */
+const [slow, enough] = [0.05, 1.5];
 /** Plain tokens after which one draft is evaluated, in two rows, so that the policy goes on knowing what that takes. */
 const probeEvery = 64;
 
@@ -31,21 +30,26 @@ export class Drafting {
   #inRow = 0; // steps with drafts since the last plain one
   #idle = 0; // tokens since the last draft was evaluated
   #rest = 0; // tokens until drafters are asked again
-  #asked = 0; // seconds of the last asking
+  #asked = 0; // seconds of the last asking that was in vain
+  #spent = 0; // seconds that the step under way will have taken
+  #token = 0; // seconds of a token without drafts
+  readonly #credit: Credit;
 
-  /** @param temperature that the text is sampled at: what is accepted depends on it */
+  /** @param sampling how the text is drawn: what is accepted depends on the temperature */
   constructor(
     drafters: readonly Drafter[],
     experience: Experience,
     tokens: ArrayLike<number>,
     context: DraftContext,
-    temperature: number,
+    sampling: DraftSampling,
   ) {
     this.#experience = experience;
     this.#vocab = context.vocab;
     this.#root = tokens[tokens.length - 1];
-    this.#parts = drafters.map((drafter) => new Part(drafter, tokens, context));
+    this.#parts = drafters.map((drafter) => new Part(drafter, tokens, context, sampling));
+    const { temperature } = sampling;
     const warmth = temperature === 0 ? "greedy" : temperature <= 0.5 ? "cool" : temperature <= 1 ? "warm" : "hot";
+    this.#credit = experience.credit(drafters.map(({ name }) => name));
     this.#kinds = new Map(this.#parts.map((part) => [part, `${part.name}, ${warmth}`]));
   }
 
@@ -66,24 +70,41 @@ export class Drafting {
     this.#gain = 1;
     if (this.#rest > 0) return undefined;
     const { acceptance, curve, plain, host } = this.#experience;
-    const before = this.#seconds();
-    for (const part of this.#parts) await part.propose(this.#root, this.#vocab, { nodes: mostRows - 1, depth }, signal);
-    const asking = this.#seconds() - before;
-    if (plain === undefined) return undefined;
-    const proposals = this.#parts.flatMap((part, i) =>
-      part.proposal ? [acceptance.calibrate(this.#kinds.get(part) as string, part.proposal, 2 ** i)] : [],
-    );
     const single = curve.seconds(1);
-    const without = Math.min(plain, single === undefined ? plain : single + host);
-    const { tree, gain } = choose(proposals, mostRows, curve, without, host + asking);
+    const without = plain === undefined || single === undefined ? plain : Math.min(plain, single + host);
+    const costs: DraftCosts | undefined =
+      without === undefined || single === undefined
+        ? undefined
+        : { token: without, tree: (rows) => (curve.seconds(rows) ?? single * rows) + host };
+    const before = this.#seconds();
+    const budget = { nodes: mostRows - 1, depth, costs };
+    const proposals: TokenTree[] = [];
+    let expected = 0; // tokens of the proposals so far
+    for (const [i, part] of this.#parts.entries()) {
+      // Who takes his time is not asked where those before him are sure already.
+      if (costs && expected >= enough && part.meanSeconds > slow * costs.token) {
+        part.pass();
+        continue;
+      }
+      await part.propose(this.#root, this.#vocab, budget, signal);
+      if (!part.proposal) continue;
+      const tree = acceptance.calibrate(this.#kinds.get(part) as string, part.proposal, 2 ** i);
+      proposals.push(tree);
+      for (let node = 1; node < tree.size; node++) expected += tree.reach[node];
+    }
+    const asking = this.#seconds() - before;
+    if (costs === undefined) return undefined;
+    this.#token = costs.token;
+    const { tree, gain } = choose(proposals, mostRows, costs);
     if (tree) {
       this.#inRow += 1;
       if (this.#inRow > plainEvery) return undefined;
       this.#gain = gain;
+      this.#spent = costs.tree(tree.size) + asking;
       return tree;
     }
     // What took long once, because a text was indexed or memory cleaned up, need not the next time.
-    this.#rest = Math.min(longestRest, Math.floor(Math.min(asking, this.#asked) / (idleShare * without)));
+    this.#rest = this.#credit.note(-Math.min(asking, this.#asked), costs.token);
     this.#asked = asking;
     return this.#idle >= probeEvery && proposals.length > 0 ? prune(mergeAll(proposals), 2) : undefined;
   }
@@ -106,6 +127,9 @@ export class Drafting {
       this.#inRow = 0;
     }
     if (tree) this.#account.tree(tree, accepted, this.#parts);
+    if (tree && this.#spent > 0)
+      this.#rest = Math.max(this.#rest, this.#credit.note(tokens.length * this.#token - this.#spent, this.#token));
+    this.#spent = 0;
     this.#gain = 1;
     for (const part of this.#parts) {
       if (part.proposal) this.#experience.acceptance.observe(this.#kinds.get(part) as string, part.proposal, tokens);

@@ -3,12 +3,16 @@
 import { Acceptance } from "./acceptance.ts";
 import { autoDrafters } from "./auto.ts";
 import { CostCurve } from "./cost-curve.ts";
+import { Credit } from "./credit.ts";
 import type { Drafter } from "./drafter.ts";
 
 /** Weight of a new time in a mean. */
 const fresh = 0.1;
 /** A time counts for at most so many times the mean: what else went on is no measure. */
 const mostSurprise = 2;
+
+/** Sets of drafters that are told apart at most. */
+const mostCredits = 64;
 
 /** A mean of times that were measured, recent ones first. */
 class MeanTime {
@@ -28,7 +32,18 @@ export class Experience {
   readonly curve = new CostCurve();
   readonly #plain = new MeanTime();
   readonly #host = new MeanTime();
+  readonly #credits = new Map<string, Credit>();
   #auto: readonly Drafter[] | undefined;
+
+  /** What drafters of these names have won and spent, in all texts. */
+  credit(names: readonly string[]): Credit {
+    const key = names.join("\n");
+    const found = this.#credits.get(key) ?? new Credit();
+    this.#credits.delete(key); // the last one again
+    if (this.#credits.size >= mostCredits) this.#credits.delete(this.#credits.keys().next().value as string);
+    this.#credits.set(key, found);
+    return found;
+  }
 
   /** The drafters of `draft: "auto"`. */
   get auto(): readonly Drafter[] {

@@ -4,9 +4,11 @@ import { badArgument, checkOptions } from "../errors.ts";
 import type { TokenTree } from "../tree/token-tree.ts";
 import { Backlog } from "./backlog.ts";
 import { checkInteger } from "./check-integer.ts";
+import { checkCorpus } from "./corpus.ts";
 import { CountedText, type Ends } from "./counted-text.ts";
-import type { DraftBudget, DraftContext, Drafter, DraftOutcome, DraftSession } from "./drafter.ts";
+import type { DraftBudget, DraftOutcome, DraftSession, LearningDrafter } from "./drafter.ts";
 import { type Candidate, growTree } from "./grow-tree.ts";
+import { checkFolder, Keep } from "./keep.ts";
 import { Memory } from "./memory.ts";
 import { SuffixTrie } from "./suffix-trie.ts";
 
@@ -23,6 +25,8 @@ export interface NgramOptions {
    * arXiv:2407.12021). @default 0
    */
   explore?: number;
+  /** Where what each model said is kept for the next process. @default nowhere */
+  folder?: string;
 }
 
 /** Candidates of one place that are considered. */
@@ -76,8 +80,10 @@ class NgramSession implements DraftSession {
   readonly #explore: number;
   readonly #reading: Backlog; // of the corpus, which all texts read on
   readonly #memory: Memory;
+  readonly #ended: () => void;
 
-  constructor(text: CountedText, explore: number, reading: Backlog, memory: Memory) {
+  constructor(text: CountedText, explore: number, reading: Backlog, memory: Memory, ended: () => void) {
+    this.#ended = ended;
     this.#text = text;
     this.#explore = explore;
     this.#reading = reading;
@@ -97,6 +103,7 @@ class NgramSession implements DraftSession {
 
   end(): void {
     this.#memory.add(this.#text.said);
+    this.#ended();
   }
 }
 
@@ -105,25 +112,26 @@ class NgramSession implements DraftSession {
  * with `n: 3` the tri-gram model of ADED, arXiv:2407.12021, expanded best-first instead of by random walks).
  * @throws {OutriderError} OUTRIDER_ARGUMENT
  */
-export function ngram(options: NgramOptions = {}): Drafter {
-  const { n = 4, corpus = [], remember = 65536, explore = 0 } = options;
-  checkOptions(options, ["n", "corpus", "remember", "explore"]);
+export function ngram(options: NgramOptions = {}): LearningDrafter {
+  const { n = 4, corpus = [], remember = 65536, explore = 0, folder } = options;
+  checkOptions(options, ["n", "corpus", "remember", "explore", "folder"]);
   checkInteger("n", n, 2, 16);
   checkInteger("remember", remember, 0, 2 ** 24);
   if (!(explore >= 0 && explore < Number.POSITIVE_INFINITY))
     throw badArgument("explore", "a number from 0 on", explore);
-  if (typeof corpus !== "object" || !Number.isInteger(corpus?.length))
-    throw badArgument("corpus", "an array or typed array of token ids", corpus);
+  checkCorpus(corpus);
   const corpusTrie = new SuffixTrie(n);
   const reading = new Backlog(corpus, (token) => corpusTrie.append(token), slice);
-  const memories = new WeakMap<DraftContext, Memory>();
+  checkFolder(folder);
+  const memories = new Keep(folder, `ngram-${n}`, ({ vocab }) => new Memory(vocab, n, remember));
   return {
     name: "ngram",
+    prepare: (context) => memories.read(context),
     start(tokens, context) {
-      const memory = memories.get(context) ?? new Memory(n, remember);
-      memories.set(context, memory);
+      const memory = memories.of(context);
       const text = new CountedText(tokens, n, [memory.trie, corpusTrie], slice);
-      return new NgramSession(text, explore, reading, memory);
+      return new NgramSession(text, explore, reading, memory, () => memories.changed(context));
     },
+    save: () => memories.save(),
   };
 }

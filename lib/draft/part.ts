@@ -3,7 +3,7 @@
 import { badArgument } from "../errors.ts";
 import { prune, shallow } from "../tree/build.ts";
 import { TokenTree } from "../tree/token-tree.ts";
-import type { DraftBudget, DraftContext, Drafter, DraftOutcome, DraftSession } from "./drafter.ts";
+import type { DraftBudget, DraftContext, Drafter, DraftOutcome, DraftSampling, DraftSession } from "./drafter.ts";
 
 /** The tree that a drafter returned, checked and copied: its columns may have been written to, and may be later. */
 function checked(found: unknown, root: number, vocab: number, { nodes, depth }: DraftBudget): TokenTree {
@@ -40,13 +40,14 @@ export class Part {
   off: string | undefined;
   /** Seconds spent in its code. */
   seconds = 0;
+  #asked = 0;
   #session: DraftSession | undefined;
 
-  constructor(drafter: Drafter, tokens: ArrayLike<number>, context: DraftContext) {
+  constructor(drafter: Drafter, tokens: ArrayLike<number>, context: DraftContext, sampling: DraftSampling) {
     this.name = drafter.name;
     this.best = drafter.best ?? 0;
     this.#run(() => {
-      const session: unknown = drafter.start(Int32Array.from(tokens), context);
+      const session: unknown = drafter.start(Int32Array.from(tokens), context, sampling);
       if (session instanceof Promise) return session.then(() => this.#fail(badArgument("start", "a session", session)));
       this.#session = session as DraftSession;
     });
@@ -80,6 +81,7 @@ export class Part {
     const session = this.#session;
     if (this.off !== undefined || !session) return;
     let found: unknown;
+    this.#asked += 1;
     this.#run(() => {
       found = session.propose({ ...budget });
     });
@@ -96,6 +98,16 @@ export class Part {
     } catch (error) {
       this.#fail(error);
     }
+  }
+
+  /** It is not asked for this step. */
+  pass(): void {
+    this.proposal = undefined;
+  }
+
+  /** Seconds that asking takes, with what is learnt between. */
+  get meanSeconds(): number {
+    return this.#asked > 0 ? this.seconds / this.#asked : 0;
   }
 
   /** @param width best ids of a row in the outcome */

@@ -2,7 +2,7 @@
 
 import { merge, prune } from "../tree/build.ts";
 import { maxTreeNodes, type TokenTree } from "../tree/token-tree.ts";
-import type { CostCurve } from "./cost-curve.ts";
+import type { DraftCosts } from "./drafter.ts";
 
 /** Predicted gain below which nothing is drafted. */
 export const leastGain = 1.03;
@@ -17,30 +17,20 @@ export interface Choice {
 
 /**
  * The tree of all proposals cut where tokens a second are largest: with reaches r in falling order, a tree of n nodes expects
- * F(n) = 1 + r_1 + ... + r_(n-1) tokens and takes T(n) seconds. All n are tried, since costs have steps.
- * @param plain seconds a token without drafting
- * @param hostSeconds of a step, outside the engine
+ * F(n) = 1 + r_1 + ... + r_(n-1) tokens and takes T(n) seconds. All n are tried, since costs have steps. What drafting took is spent.
  */
-export function choose(
-  proposals: readonly TokenTree[],
-  most: number,
-  curve: CostCurve,
-  plain: number,
-  hostSeconds: number,
-): Choice {
+export function choose(proposals: readonly TokenTree[], most: number, costs: DraftCosts): Choice {
   const nothing = { tree: undefined, gain: 1 };
   if (proposals.length === 0) return nothing;
   const all = proposals.length === 1 ? proposals[0] : mergeAll(proposals);
   const reach = [...all.reach].sort((a, b) => b - a);
-  let [best, rows, expected] = [1 / plain, 1, 1];
+  let [best, rows, expected] = [1 / costs.token, 1, 1];
   for (let n = 2; n <= Math.min(reach.length, most); n++) {
     expected += reach[n - 1];
-    const seconds = curve.seconds(n);
-    if (seconds === undefined) return nothing;
-    const rate = expected / (seconds + hostSeconds);
+    const rate = expected / costs.tree(n);
     if (rate > best) [best, rows] = [rate, n];
   }
-  const gain = best * plain;
+  const gain = best * costs.token;
   return rows > 1 && gain >= leastGain ? { tree: prune(all, rows), gain } : nothing;
 }
 

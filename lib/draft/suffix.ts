@@ -4,8 +4,9 @@ import { badArgument, checkOptions } from "../errors.ts";
 import type { TokenTree } from "../tree/token-tree.ts";
 import { checkInteger } from "./check-integer.ts";
 import { CountedText, type Ends } from "./counted-text.ts";
-import type { DraftBudget, DraftContext, Drafter, DraftOutcome, DraftSession } from "./drafter.ts";
+import type { DraftBudget, DraftOutcome, DraftSession, LearningDrafter } from "./drafter.ts";
 import { type Candidate, growTree } from "./grow-tree.ts";
+import { checkFolder, Keep } from "./keep.ts";
 import { Memory } from "./memory.ts";
 import type { SuffixTrie } from "./suffix-trie.ts";
 
@@ -17,6 +18,8 @@ export interface SuffixOptions {
   remember?: number;
   /** Drafted tokens for each token that agrees. @default 2 */
   factor?: number;
+  /** Where what each model said is kept for the next process. @default nowhere */
+  folder?: string;
 }
 
 /** Where a text ends in a trie: the node of the longest run that something followed, and its length. */
@@ -40,9 +43,11 @@ class SuffixSession implements DraftSession {
   readonly #text: CountedText;
   readonly #memory: Memory;
   readonly #factor: number;
+  readonly #ended: () => void;
 
-  constructor(text: CountedText, memory: Memory, factor: number) {
+  constructor(text: CountedText, memory: Memory, factor: number, ended: () => void) {
     this.#text = text;
+    this.#ended = ended;
     this.#memory = memory;
     this.#factor = factor;
   }
@@ -69,6 +74,7 @@ class SuffixSession implements DraftSession {
 
   end(): void {
     this.#memory.add(this.#text.said);
+    this.#ended();
   }
 }
 
@@ -77,19 +83,22 @@ class SuffixSession implements DraftSession {
  * finished ones, grows a tree by how often each token followed. For services that say similar things again and again.
  * @throws {OutriderError} OUTRIDER_ARGUMENT
  */
-export function suffix(options: SuffixOptions = {}): Drafter {
-  const { depth = 24, remember = 16384, factor = 2 } = options;
-  checkOptions(options, ["depth", "remember", "factor"]);
+export function suffix(options: SuffixOptions = {}): LearningDrafter {
+  const { depth = 24, remember = 16384, factor = 2, folder } = options;
+  checkOptions(options, ["depth", "remember", "factor", "folder"]);
   checkInteger("depth", depth, 2, 64);
   checkInteger("remember", remember, 0, 2 ** 22);
   if (!(factor > 0 && factor < Number.POSITIVE_INFINITY)) throw badArgument("factor", "a positive number", factor);
-  const memories = new WeakMap<DraftContext, Memory>();
+  checkFolder(folder);
+  const memories = new Keep(folder, `suffix-${depth}`, ({ vocab }) => new Memory(vocab, depth, remember));
   return {
     name: "suffix",
+    prepare: (context) => memories.read(context),
     start(tokens, context) {
-      const memory = memories.get(context) ?? new Memory(depth, remember);
-      memories.set(context, memory);
-      return new SuffixSession(new CountedText(tokens, depth, [memory.trie], slice), memory, factor);
+      const memory = memories.of(context);
+      const text = new CountedText(tokens, depth, [memory.trie], slice);
+      return new SuffixSession(text, memory, factor, () => memories.changed(context));
     },
+    save: () => memories.save(),
   };
 }

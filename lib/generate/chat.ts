@@ -7,8 +7,9 @@ import { inPieces } from "../cache/pieces.ts";
 import { badArgument, expected, OutriderError } from "../errors.ts";
 import { checkMessages, type Message } from "../text/chat-template.ts";
 import { type Generation, GenerationRun, type Piece } from "./generation.ts";
-import type { ModelParts } from "./model.ts";
 import { type GenerateOptions, resolveOptions } from "./options.ts";
+import type { ModelParts } from "./parts.ts";
+import { type TextStream, textStream } from "./text-stream.ts";
 
 /** Options of {@link Model.chat}; generation options become defaults of every turn. */
 export interface ChatOptions extends Omit<GenerateOptions, "signal"> {
@@ -86,21 +87,24 @@ export class Chat {
   /** Sends a message and returns the whole answer. */
   async send(message: string, options: GenerateOptions = {}): Promise<Generation> {
     let result: Generation | undefined;
-    const turn = this.#turn(message, options, (run, text, logprobs) => {
-      result = { text, tokens: run.tokens, finishReason: run.finishReason, seed: run.seed, stats: run.stats };
-      if (run.stop !== undefined) result.stop = run.stop;
-      if (logprobs) result.logprobs = logprobs;
-    });
+    const turn = this.#turn(
+      message,
+      options,
+      (run) => run.pieces(),
+      (whole) => {
+        result = whole;
+      },
+    );
     for await (const _ of turn);
     return result as Generation;
   }
 
   /**
    * Sends a message and streams the answer. An answer that is broken off is kept in the history as far as it was received;
-   * without any text the message is dropped as well.
+   * without any text the message is dropped as well. `result` of the stream has the whole answer and its statistics behind the last piece.
    */
-  stream(message: string, options: GenerateOptions = {}): AsyncGenerator<Piece, void, undefined> {
-    return this.#turn(message, options);
+  stream(message: string, options: GenerateOptions = {}): TextStream {
+    return textStream((finish) => this.#turn(message, options, (run) => run.stream(), finish));
   }
 
   #claim(): void {
@@ -112,7 +116,8 @@ export class Chat {
   async *#turn(
     message: string,
     options: GenerateOptions,
-    finished?: (run: GenerationRun, text: string, logprobs: Generation["logprobs"]) => void,
+    pieces: (run: GenerationRun) => AsyncGenerator<Piece, void, undefined>,
+    finish: (result: Generation) => void,
   ): AsyncGenerator<Piece, void, undefined> {
     if (typeof message !== "string") throw badArgument("message", "a string", message);
     if (typeof options !== "object" || options === null) throw badArgument("options", "an object", options);
@@ -129,18 +134,16 @@ export class Chat {
       this.#cache.truncate(common);
       this.#cached.length = common;
       const run = new GenerationRun(this.#parts, this.#cache, prompt, common, resolved);
-      const logprobs: NonNullable<Generation["logprobs"]> = [];
       try {
-        for await (const piece of run.pieces()) {
+        for await (const piece of pieces(run)) {
           text += piece.text;
-          if (piece.logprobs) logprobs.push(...piece.logprobs);
           yield piece;
         }
       } finally {
         this.#cached = [...prompt, ...run.tokens].slice(0, this.#cache.length);
       }
       this.#history.push(question, { role: "assistant", content: text });
-      finished?.(run, text, resolved.logprobs === undefined ? undefined : logprobs);
+      finish(run.result);
       text = "";
     } finally {
       if (text !== "") this.#history.push(question, { role: "assistant", content: text });

@@ -1,6 +1,7 @@
 // The loop: prefill, then one native call per token, per drafted tree, or per few tokens where one takes less time than a call is worth.
 
 import type { KvCache } from "../cache/kv-cache.ts";
+import type { DraftSampling } from "../draft/drafter.ts";
 import type { Drafting } from "../draft/drafting.ts";
 import { OutriderError } from "../errors.ts";
 import type { Runtime, StepBatch } from "../model/runtime.ts";
@@ -49,13 +50,16 @@ export const emptyStats = (): DecodeStats => ({
   peakScratchBytes: 0,
 });
 
-/** Draws tokens for {@link decode}. */
+/**
+ * Draws tokens as `sampling` says.
+ * @param history tokens that the cache holds; the engine appends what it commits
+ * @param promptLength tokens before the first one drawn
+ */
 export function makeSampler(
-  options: ResolvedOptions,
+  { endIds, ...options }: DraftSampling,
   vocab: number,
-  prompt: Int32Array,
-  cached: number,
-  endIds: readonly number[],
+  history: Int32Array,
+  promptLength: number,
 ): NativeSampler {
   const forbidden = [...options.logitBias].filter(([, bias]) => bias === Number.NEGATIVE_INFINITY).map(([id]) => id);
   const biased = [...options.logitBias].filter(([, bias]) => bias !== Number.NEGATIVE_INFINITY);
@@ -70,13 +74,13 @@ export function makeSampler(
     frequencyPenalty: options.frequencyPenalty,
     presencePenalty: options.presencePenalty,
     seed: options.seed,
-    history: prompt.slice(0, cached), // the engine appends what it commits
+    history,
     penaltyWindow: options.penaltyWindow,
     biasIds: Int32Array.from(biased, ([id]) => id),
     bias: Float32Array.from(biased, ([, bias]) => bias),
     suppressed: Int32Array.from(options.ignoreEos ? [...forbidden, ...endIds] : forbidden),
     suppressedEarly: Int32Array.from(options.minTokens > 0 ? [...endIds, ...options.stopTokens] : []),
-    minPosition: prompt.length + options.minTokens,
+    minPosition: promptLength + options.minTokens,
   });
 }
 
@@ -144,7 +148,7 @@ export async function* decode(
   if (prompt.length === 0)
     throw new OutriderError("OUTRIDER_ARGUMENT", "Expected at least one token for prompt, received none");
   cache.checkRoom(prompt.length - cached);
-  const sampler = makeSampler(options, runtime.spec.vocab, prompt, cached, endIds);
+  const sampler = makeSampler({ ...options, endIds }, runtime.spec.vocab, prompt.slice(0, cached), prompt.length);
   const ends = new Set([...endIds, ...options.stopTokens]);
   const decoding = new Decoding(runtime, cache, sampler, Int32Array.from(ends), options);
   const { logprobs } = options;

@@ -11,6 +11,7 @@ import { StopMatcher } from "../text/stop.ts";
 import type { Tokenizer } from "../text/tokenizer.ts";
 import { type DecodedToken, decode, emptyStats } from "./decode.ts";
 import { plainSeed, type ResolvedOptions } from "./options.ts";
+import { smooth } from "./smooth.ts";
 
 /** Why the output ended: an end token, stop token or stop string; or maxTokens or the context length. */
 export type FinishReason = "stop" | "length";
@@ -85,6 +86,8 @@ export class GenerationRun {
   #firstToken = Number.NaN;
   readonly #stats = emptyStats();
   #drafting: Drafting | undefined;
+  #text = "";
+  readonly #allLogprobs: Logprob[] = [];
   finishReason: FinishReason = "length";
   stop: string | undefined;
   readonly tokens: number[] = [];
@@ -110,9 +113,18 @@ export class GenerationRun {
     return [{ token: logprob.token, text: text(logprob.token), logprob: logprob.logprob, top }];
   }
 
+  #piece(piece: Piece): Piece {
+    this.#text += piece.text;
+    if (piece.logprobs) this.#allLogprobs.push(...piece.logprobs);
+    return piece;
+  }
+
   /** Runs the generation. Returning early ends it; the cache keeps what was committed. */
   async *pieces(): AsyncGenerator<Piece, void, undefined> {
-    const { runtime, tokenizer, endIds } = this.#context;
+    const { runtime, tokenizer, endIds, draftContext } = this.#context;
+    const { draft, signal } = this.#options;
+    if (draft !== "auto") for (const drafter of draft) await drafter.prepare?.(draftContext);
+    signal?.throwIfAborted();
     const detokenizer = new Detokenizer(tokenizer, { continues: true });
     const matcher = new StopMatcher(this.#options.stop);
     let open = true;
@@ -135,18 +147,23 @@ export class GenerationRun {
         open = stopped === undefined;
       }
       const last = decoded.ends && open ? this.#rest(matcher, detokenizer) : "";
-      yield { text: emit + last, tokens: [decoded.token], logprobs: this.#logprobs(decoded) };
+      yield this.#piece({ text: emit + last, tokens: [decoded.token], logprobs: this.#logprobs(decoded) });
       if (this.finishReason === "stop") return;
     }
     const rest = this.#rest(matcher, detokenizer);
-    if (rest.length > 0) yield { text: rest, tokens: [] };
+    if (rest.length > 0) yield this.#piece({ text: rest, tokens: [] });
+  }
+
+  /** The same for a reader who waits for each piece: at an even pace if that is wanted. */
+  stream(): AsyncGenerator<Piece, void, undefined> {
+    return this.#options.smooth ? smooth(this.pieces()) : this.pieces();
   }
 
   #startDrafting(text: Int32Array): Drafting {
-    const { experience, draftContext } = this.#context;
-    const { draft, temperature } = this.#options;
+    const { experience, draftContext, endIds } = this.#context;
+    const { draft } = this.#options;
     const drafters = draft === "auto" ? experience.auto : draft;
-    this.#drafting = new Drafting(drafters, experience, text, draftContext, temperature);
+    this.#drafting = new Drafting(drafters, experience, text, draftContext, { ...this.#options, endIds });
     return this.#drafting;
   }
 
@@ -180,23 +197,23 @@ export class GenerationRun {
     };
   }
 
-  /** Runs to the end and puts the pieces together. */
-  async all(): Promise<Generation> {
-    let text = "";
-    const logprobs: Logprob[] = [];
-    for await (const piece of this.pieces()) {
-      text += piece.text;
-      if (piece.logprobs) logprobs.push(...piece.logprobs);
-    }
+  /** Everything in one, once `pieces()` has come to the end. */
+  get result(): Generation {
     const result: Generation = {
-      text,
+      text: this.#text,
       tokens: this.tokens,
       finishReason: this.finishReason,
       seed: this.seed,
       stats: this.stats,
     };
     if (this.stop !== undefined) result.stop = this.stop;
-    if (this.#options.logprobs !== undefined) result.logprobs = logprobs;
+    if (this.#options.logprobs !== undefined) result.logprobs = this.#allLogprobs;
     return result;
+  }
+
+  /** Runs to the end. */
+  async all(): Promise<Generation> {
+    for await (const _ of this.pieces());
+    return this.result;
   }
 }

@@ -75,7 +75,7 @@ export async function measure(runtime: Runtime, options: MeasureOptions = {}): P
 
   const ids = (count: number) => Int32Array.from({ length: count }, (_, i) => (i * 7919 + 13) % vocab);
   const greedy = resolveOptions({ temperature: 0 }, {}, vocab);
-  const sampler = () => makeSampler(greedy, vocab, new Int32Array(), 0, []);
+  const sampler = () => makeSampler({ ...greedy, endIds: [] }, vocab, new Int32Array(), 0);
   const short = Math.min(32, contextLength - decodeTokens - 1);
   const times = { prefill: [] as number[], token: [] as number[], outside: [] as number[] };
   const curve = rows.map((count) => ({ rows: count, seconds: [] as number[] }));

@@ -1,53 +1,16 @@
 /// <reference lib="esnext.disposable" preserve="true" />
 // What load() returns.
 
-import type { DraftContext } from "../draft/drafter.ts";
-import type { Experience } from "../draft/experience.ts";
 import { badArgument } from "../errors.ts";
-import type { Runtime } from "../model/runtime.ts";
 import type { Tensor } from "../tensor/tensor.ts";
-import type { ChatTemplate } from "../text/chat-template.ts";
-import type { Tokenizer } from "../text/tokenizer.ts";
 import { checkIds, checkOptions, checkSignal, type TokenIds } from "./arguments.ts";
 import { Chat, type ChatOptions } from "./chat.ts";
 import { type Generation, GenerationRun, type Piece } from "./generation.ts";
 import { type Measurement, type MeasureOptions, measure } from "./measure.ts";
-import { type GenerateOptions, resolveOptions, type SamplingOptions } from "./options.ts";
+import { type GenerateOptions, resolveOptions } from "./options.ts";
+import { keepParts, type ModelInfo, type ModelParts } from "./parts.ts";
 import { type Perplexity, type PerplexityOptions, scoreLogits, scorePerplexity } from "./score.ts";
-
-/** What a model is. */
-export interface ModelInfo {
-  family: string;
-  /** Folder or file it was loaded from. */
-  file: string;
-  parameters: number;
-  layers: number;
-  hidden: number;
-  heads: number;
-  kvHeads: number;
-  headDim: number;
-  vocab: number;
-  contextLength: number;
-  /** Stored bytes of the weights by format. */
-  bytesByFormat: Readonly<Record<string, number>>;
-  /** Bytes of the weights in memory. */
-  weightBytes: number;
-  kv: string;
-  activation: "float" | "int8";
-  threads: number;
-}
-
-/** The parts of a model, put together by load(). */
-export interface ModelParts {
-  runtime: Runtime;
-  tokenizer: Tokenizer;
-  template: ChatTemplate;
-  endIds: readonly number[];
-  defaults: SamplingOptions;
-  experience: Experience;
-  draftContext: DraftContext;
-  info: ModelInfo;
-}
+import { type TextStream, textStream } from "./text-stream.ts";
 
 const asyncDispose: typeof Symbol.asyncDispose = Symbol.asyncDispose ?? Symbol.for("Symbol.asyncDispose");
 
@@ -62,6 +25,7 @@ export class Model {
 
   constructor(parts: ModelParts) {
     this.#parts = parts;
+    keepParts(this, parts);
     Object.freeze(parts.info.bytesByFormat);
     Object.freeze(parts.info);
   }
@@ -142,16 +106,26 @@ export class Model {
 
   /**
    * Continues a prompt, piece by piece. The next token is computed when the consumer asks for it; leaving the loop ends the
-   * generation and frees its cache.
+   * generation and frees its cache. `result` of the stream has the whole text and its statistics behind the last piece.
    * @example for await (const piece of model.stream("Once upon a time", { signal })) process.stdout.write(piece.text);
    */
-  async *stream(prompt: Prompt, options: GenerateOptions = {}): AsyncGenerator<Piece, void, undefined> {
+  stream(prompt: Prompt, options: GenerateOptions = {}): TextStream {
+    return textStream((finish) => this.#stream(prompt, options, finish));
+  }
+
+  async *#stream(
+    prompt: Prompt,
+    options: GenerateOptions,
+    finish: (result: Generation) => void,
+  ): AsyncGenerator<Piece, void, undefined> {
     const { runtime, defaults } = this.#parts;
     const resolved = resolveOptions(options, defaults, runtime.spec.vocab);
     const ids = this.#promptIds(prompt);
     const cache = runtime.newCache();
     try {
-      yield* new GenerationRun(this.#parts, cache, ids, 0, resolved).pieces();
+      const run = new GenerationRun(this.#parts, cache, ids, 0, resolved);
+      yield* run.stream();
+      finish(run.result);
     } finally {
       cache.dispose();
     }

@@ -52,13 +52,18 @@ export interface GenerateOptions extends SamplingOptions {
    * with any drafters and without. `"auto"`: drafters without a model, as far as they pay. @default false
    */
   draft?: false | "auto" | Drafter | readonly Drafter[];
+  /**
+   * Streams alone: pieces come at an even pace where drafts bring several tokens at once; up to 64 are computed ahead of the reader.
+   * @default false
+   */
+  smooth?: boolean;
   /** Ends the call; it rejects with `signal.reason`. */
   signal?: AbortSignal;
 }
 
 /** Options with every default filled in. */
 export type ResolvedOptions = Required<
-  Omit<GenerateOptions, "signal" | "logprobs" | "maxTokens" | "stop" | "logitBias" | "seed" | "draft">
+  Omit<GenerateOptions, "signal" | "logprobs" | "maxTokens" | "stop" | "logitBias" | "seed" | "draft" | "smooth">
 > & {
   seed: bigint;
   stop: readonly string[];
@@ -66,6 +71,7 @@ export type ResolvedOptions = Required<
   maxTokens: number;
   logprobs: number | undefined;
   draft: "auto" | readonly Drafter[];
+  smooth: boolean;
   signal: AbortSignal | undefined;
 };
 
@@ -88,6 +94,7 @@ const known = [
   "ignoreEos",
   "logprobs",
   "draft",
+  "smooth",
   "signal",
 ];
 
@@ -171,8 +178,9 @@ function draftersOf(value: unknown): "auto" | readonly Drafter[] {
   const list: unknown[] = Array.isArray(value) ? value : [value];
   const names = new Set<string>();
   for (const [i, drafter] of list.entries()) {
-    const { name, start, best = 0 } = (drafter ?? {}) as Partial<Drafter>;
-    if (typeof name !== "string" || typeof start !== "function" || !Number.isInteger(best) || best < 0 || best > 64)
+    const { name, start, prepare, best = 0 } = (drafter ?? {}) as Partial<Drafter>;
+    const complete = typeof name === "string" && typeof start === "function" && Number.isInteger(best);
+    if (!complete || best < 0 || best > 64 || (prepare !== undefined && typeof prepare !== "function"))
       throw badArgument(
         `draft[${i}]`,
         'false, "auto" or drafters: a name, a start function, best from 0 to 64',
@@ -215,8 +223,8 @@ export function resolveOptions(options: GenerateOptions, defaults: SamplingOptio
   const mass = (value: number) => value > 0 && value <= 1;
   const { signal } = options;
   checkSignal(signal);
-  if (all.ignoreEos !== undefined && typeof all.ignoreEos !== "boolean")
-    throw badArgument("ignoreEos", "true or false", all.ignoreEos);
+  for (const name of ["ignoreEos", "smooth"])
+    if (all[name] !== undefined && typeof all[name] !== "boolean") throw badArgument(name, "true or false", all[name]);
   return {
     repetitionPenalty: number(all, "repetitionPenalty", 1, (v) => v > 0 && finite(v), "a positive number"),
     frequencyPenalty: number(all, "frequencyPenalty", 0, finite, "a finite number"),
@@ -239,6 +247,7 @@ export function resolveOptions(options: GenerateOptions, defaults: SamplingOptio
     ignoreEos: all.ignoreEos === true,
     logprobs: all.logprobs === undefined ? undefined : integer(all, "logprobs", 0, 64),
     draft: draftersOf(all.draft),
+    smooth: all.smooth === true,
     signal,
   };
 }

@@ -195,6 +195,7 @@ Napi::Value ModelObject::run(const Napi::CallbackInfo& info) {
   batch.target = read_typed<std::int32_t>(from, "targets", napi_int32_array);
   batch.scratch = read_flag(from, "scratch");
   batch.repeat = read_integer(from, "repeat", 1);
+  batch.least_confidence = read_number(from, "leastConfidence", 0);
   batch.ends = read_typed<std::int32_t>(from, "ends", napi_int32_array);
   batch.top_k = read_integer(from, "topK", 0);
   batch.verify = read_flag(from, "verify");

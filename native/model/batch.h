@@ -62,6 +62,9 @@ struct Batch {
   // Only for one sequence whose last row alone wants anything, a token and perhaps the best.
   long repeat = 1;
   std::vector<std::int32_t> ends;
+  // A batch that repeats also ends when the probabilities of its tokens, multiplied, fall below this; only if the last
+  // row wants the top ones, which its tokens' probabilities come with. 0: never.
+  double least_confidence = 0;
   long top_k = 0;
   long best_k = 0;
   // Layers [layer_begin, layer_end); the head runs only if layer_end is the last layer. Skipped parts leave the

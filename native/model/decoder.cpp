@@ -96,6 +96,8 @@ Result Forward::begin() {
 Result Forward::check_repeat() const {
   const auto bad = [](const char* what) { return Result::error(Status::kArgument, what); };
   if (batch_.repeat < 1 || batch_.repeat > kMostRepeats) return bad("Expected 1 to 4096 repetitions of a batch");
+  if (!(batch_.least_confidence >= 0 && batch_.least_confidence <= 1))
+    return bad("Expected a least confidence from 0 to 1");
   if (batch_.repeat == 1) return {};
   const auto layers = static_cast<long>(weights_->spec.layers.size());
   if (batch_.sequences.size() != 1 || batch_.scratch || batch_.token.empty() || batch_.layer_begin != 0 ||
@@ -108,6 +110,8 @@ Result Forward::check_repeat() const {
     if (last ? (wants & ~unsigned{kWantTopk | kWantBest}) != kWantSample : wants != 0)
       return bad(
           "Expected only the last row of a batch that repeats to want anything, a token and perhaps the best ones");
+    if (last && batch_.least_confidence > 0 && (wants & kWantTopk) == 0)
+      return bad("Expected the last row of a batch that stops by confidence to want the best ones");
   }
   return {};
 }
@@ -115,7 +119,12 @@ Result Forward::check_repeat() const {
 // Whether another token is to be drawn after the one just drawn.
 bool Forward::goes_on() const {
   if (repeated_ + 1 >= batch_.repeat || batch_.sequences[0]->length() >= weights_->spec.context_length) return false;
-  const std::int32_t token = output_.sampled.data()[output_.sampled.size() - 1];
+  const std::size_t drawn = output_.sampled.size();
+  const std::int32_t token = output_.sampled.data()[drawn - 1];
+  if (batch_.least_confidence > 0) {
+    const float* const logprob = output_.sampled_logprob.data();
+    if (std::exp(std::accumulate(logprob, logprob + drawn, 0.0)) < batch_.least_confidence) return false;
+  }
   return std::find(batch_.ends.begin(), batch_.ends.end(), token) == batch_.ends.end();
 }
 

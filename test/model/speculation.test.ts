@@ -13,7 +13,7 @@ import { load, type Model } from "../../lib/index.ts";
 import type { Runtime } from "../../lib/model/runtime.ts";
 import { chain } from "../../lib/tree/build.ts";
 import { TokenTree } from "../../lib/tree/token-tree.ts";
-import { contextOf, Eager } from "../support/eager.ts";
+import { contextOf, Eager, greedy } from "../support/eager.ts";
 import { uniform } from "../support/random.ts";
 import { openRuntime } from "../support/runtime.ts";
 import { tinyModel } from "../support/tiny.ts";
@@ -41,7 +41,7 @@ async function run(
   const drawn: DecodedToken[] = [];
   let drafting: Drafting | undefined;
   const start = (text: Int32Array) => {
-    drafting = new Drafting(drafters, new Eager(rows), text, contextOf(runtime.spec.vocab), 0);
+    drafting = new Drafting(drafters, new Eager(rows), text, contextOf(runtime.spec.vocab), greedy);
     return drafting;
   };
   const draft = drafters.length > 0 ? start : undefined;
@@ -210,7 +210,7 @@ describe("ends", () => {
     };
     const plain = await gather();
     const drafted = await gather(
-      (all) => new Drafting([oracle(plain.drawn, 4)], new Eager(), all, contextOf(short.spec.vocab), 0),
+      (all) => new Drafting([oracle(plain.drawn, 4)], new Eager(), all, contextOf(short.spec.vocab), greedy),
     );
     expect(drafted).toEqual(plain);
     expect(plain.drawn).toHaveLength(11);
@@ -222,7 +222,7 @@ describe("ends", () => {
     const cache = runtime.newCache();
     const resolved = resolveOptions({ maxTokens: 20 }, {}, runtime.spec.vocab);
     const draft = (whole: Int32Array) =>
-      new Drafting([oracle(all, 5)], new Eager(), whole, contextOf(runtime.spec.vocab), 0);
+      new Drafting([oracle(all, 5)], new Eager(), whole, contextOf(runtime.spec.vocab), greedy);
     const seen: number[] = [];
     for await (const { token } of decode(runtime, cache, prompt, 0, [], resolved, emptyStats(), draft)) {
       seen.push(token);
@@ -285,7 +285,7 @@ describe("ends", () => {
     const resolved = resolveOptions({ maxTokens: 20 }, {}, runtime.spec.vocab);
     let drafting: Drafting | undefined;
     const draft = (whole: Int32Array) => {
-      drafting = new Drafting([oracle(all, 5)], new Eager(), whole, contextOf(runtime.spec.vocab), 0);
+      drafting = new Drafting([oracle(all, 5)], new Eager(), whole, contextOf(runtime.spec.vocab), greedy);
       return drafting;
     };
     let seen = 0;

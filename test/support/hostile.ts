@@ -4,10 +4,12 @@ import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import path from "node:path";
 import { type GgufField, type GgufTensor, writeGguf } from "../../bench/shapes/gguf.mjs";
-import { errorCodes, load, type Model, OutriderError } from "../../lib/index.ts";
+import { load, type Model } from "../../lib/index.ts";
 import type { Runtime } from "../../lib/model/runtime.ts";
 import { want } from "../../lib/native.ts";
 import { Tokenizer } from "../../lib/text/tokenizer.ts";
+import { draftTarget } from "./hostile-drafts.ts";
+import { accepted, type Target } from "./hostile-target.ts";
 import {
   microConfig,
   microGguf,
@@ -20,24 +22,6 @@ import {
 } from "./micro-model.ts";
 import { below, mutateBytes, mutateJson, pick, type Random } from "./mutate.ts";
 import { openRuntime } from "./runtime.ts";
-
-/** One kind of input. `once` resolves to whether the mutation was accepted; anything but an OutriderError is a bug. */
-export interface Target {
-  once(next: Random): Promise<boolean>;
-  close(): Promise<void>;
-}
-
-/** Runs `use`; false if it is refused in the way that is promised. */
-async function accepted(use: () => Promise<unknown>): Promise<boolean> {
-  try {
-    await use();
-    return true;
-  } catch (error) {
-    const known = error instanceof OutriderError && Object.hasOwn(errorCodes, error.code);
-    if (!known || error.code === "OUTRIDER_INTERNAL" || error.message.length > 4096) throw error;
-    return false;
-  }
-}
 
 const temporary = () => mkdtempSync(path.join(tmpdir(), "outrider-hostile-"));
 const remove = (folder: string) => rmSync(folder, { recursive: true, force: true });
@@ -319,4 +303,5 @@ export const targets: Readonly<Record<string, () => Promise<Target>>> = {
   tokenizer: tokenizerTarget,
   snapshots: snapshotTarget,
   trees: treeTarget,
+  drafts: draftTarget,
 };

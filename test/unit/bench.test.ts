@@ -25,7 +25,10 @@ test.each(["attention", "decode", "speculation"])("%s --quick --json", async (su
       value: number,
       unit: expect.any(String),
     });
-    expect(row.value).toBeGreaterThan(0);
+    // Where nothing was drafted or taken there is nothing to count.
+    const counts = /\/(drafted|steps|at\d+)$/.test(row.id);
+    expect(row.value).toBeGreaterThanOrEqual(0);
+    if (!counts) expect(row.value).toBeGreaterThan(0);
     if ("baseline" in row) expect(row.ratio).toBeGreaterThan(0);
     if ("limit" in row) expect(row.fraction).toBeGreaterThan(0);
   }

@@ -7,12 +7,12 @@ import { ngram } from "../../../lib/draft/ngram.ts";
 import { suffix } from "../../../lib/draft/suffix.ts";
 import { SuffixTrie } from "../../../lib/draft/suffix-trie.ts";
 import type { TokenTree } from "../../../lib/tree/token-tree.ts";
-import { contextOf } from "../../support/eager.ts";
+import { contextOf, greedy } from "../../support/eager.ts";
 import { uniform } from "../../support/random.ts";
 
 /** A session that was fed a text: what it proposes. */
 function proposal(drafter: Drafter, text: number[], context: DraftContext, nodes = 8): TokenTree | undefined {
-  const session = drafter.start(text, context);
+  const session = drafter.start(text, context, greedy);
   const tree = session.propose({ nodes, depth: 8 }) as TokenTree | undefined;
   session.end?.();
   return tree;
@@ -64,7 +64,7 @@ describe("suffix trie", () => {
 });
 
 test("memory forgets the older half when it is full", () => {
-  const memory = new Memory(3, 10);
+  const memory = new Memory(100, 3, 10);
   const { trie } = memory;
   memory.add([1, 2, 3]);
   memory.add([4, 5, 6, 7]);
@@ -73,7 +73,7 @@ test("memory forgets the older half when it is full", () => {
   expect(memory.trie).not.toBe(trie);
   expect([1, 4, 8].map((token) => memory.trie.step(0, token) >= 0)).toEqual([false, false, true]);
   expect(trie.step(0, 1)).toBeGreaterThan(0);
-  const none = new Memory(3, 0);
+  const none = new Memory(100, 3, 0);
   none.add([1]);
   expect(none.trie.size).toBe(1);
 });
@@ -93,7 +93,7 @@ describe("ngram", () => {
     expect(proposal(ngram(), [1, 2, 3], context)).toBeUndefined();
     expect(shape(proposal(ngram({ corpus: [2, 3, 9] }), [1, 2, 3], context, 1))?.token).toEqual([3, 9]);
     const drafter = ngram();
-    const session = drafter.start([5], context);
+    const session = drafter.start([5], context, greedy);
     const rows = { token: new Int32Array(), parent: new Int32Array() };
     session.observe({ tokens: Int32Array.of(6, 7, 8), rows });
     session.end?.();
@@ -105,7 +105,7 @@ describe("ngram", () => {
   test("exploring tries what was seen once earlier", () => {
     const text = [1, 2, 1, 2, 1, 2, 1, 2, 1, 3, 1];
     const share = (explore: number) => {
-      const session = ngram({ n: 2, explore }).start(text, contextOf(50));
+      const session = ngram({ n: 2, explore }).start(text, contextOf(50), greedy);
       const tree = session.propose({ nodes: 8, depth: 1 }) as TokenTree;
       return tree.reach[tree.child(0, 3)] / tree.reach[tree.child(0, 2)];
     };
@@ -126,7 +126,7 @@ describe("suffix", () => {
   test("finished texts, where they promise more", () => {
     const drafter = suffix();
     const context = contextOf(50);
-    const session = drafter.start([5], context);
+    const session = drafter.start([5], context, greedy);
     const rows = { token: new Int32Array(), parent: new Int32Array() };
     session.observe({ tokens: Int32Array.of(1, 2, 3, 4, 5, 6), rows });
     session.end?.();
@@ -166,7 +166,7 @@ describe("input", () => {
     const ids = proposal(input({ source }), [77, 10], contextOf(100), 3);
     expect(shape(ids)?.token).toEqual([10, 10, 11, 12]); // the prompt is not the output
     expect(shape(proposal(input({ source: "ab" }), [1], contextOf(100), 3))?.token).toEqual([1, 97, 98]);
-    const session = input({ source }).start([1], contextOf(100));
+    const session = input({ source }).start([1], contextOf(100), greedy);
     const rows = { token: new Int32Array(), parent: new Int32Array() };
     session.observe({ tokens: Int32Array.of(10, 11, 12), rows });
     expect(shape(session.propose({ nodes: 2, depth: 9 }) as TokenTree)?.token).toEqual([12, 13, 14]);

@@ -2,7 +2,7 @@
 import { describe, expect, test } from "vitest";
 import { copy } from "../../../lib/draft/copy.ts";
 import { SuffixAutomaton } from "../../../lib/draft/suffix-automaton.ts";
-import { contextOf } from "../../support/eager.ts";
+import { contextOf, greedy } from "../../support/eager.ts";
 import { uniform } from "../../support/random.ts";
 
 /** Longest end of `text` that ends earlier too, and where its first occurrence ends; by trying all. */
@@ -65,7 +65,7 @@ describe("suffix automaton", () => {
 
 describe("copy", () => {
   const proposal = (text: number[], options: Parameters<typeof copy>[0], depth = 4) => {
-    const session = copy(options).start(text.slice(0, 3), contextOf(100));
+    const session = copy(options).start(text.slice(0, 3), contextOf(100), greedy);
     session.observe({
       tokens: Int32Array.from(text.slice(3)),
       rows: { token: new Int32Array(), parent: new Int32Array() },
@@ -108,5 +108,40 @@ describe("copy", () => {
     expect(() => copy(options as Parameters<typeof copy>[0])).toThrow(
       expect.objectContaining({ code: "OUTRIDER_ARGUMENT" }),
     );
+  });
+});
+
+describe("copy from a corpus", () => {
+  const corpus = Array.from({ length: 5000 }, (_, i) => ((i * i) % 97) + (i % 7));
+  const proposals = (text: number[], options: Parameters<typeof copy>[0]) => {
+    const session = copy(options).start(text, contextOf(200), greedy);
+    for (let i = 0; i < 5; i++) session.propose({ nodes: 4, depth: 4 }); // the corpus is read a slice at a time
+    return (more: number[]) => {
+      if (more.length > 0)
+        session.observe({ tokens: Int32Array.from(more), rows: { token: new Int32Array(), parent: new Int32Array() } });
+      const tree = session.propose({ nodes: 4, depth: 4 }) as { token: Int32Array } | undefined;
+      return tree && [...tree.token];
+    };
+  };
+
+  test("goes on as the corpus does where the text itself has nothing", () => {
+    const at = 1234;
+    const ask = proposals([150, 151, ...corpus.slice(at, at + 12)], { corpus });
+    expect(ask([])).toEqual(corpus.slice(at + 11, at + 16));
+    expect(ask(corpus.slice(at + 12, at + 14))).toEqual(corpus.slice(at + 13, at + 18));
+    expect(ask([160])).toBeUndefined();
+    expect(ask(corpus.slice(3000, 3010))).toEqual(corpus.slice(3009, 3014));
+  });
+
+  test("the text itself wins where it agrees as long", () => {
+    const own = [9, 8, 7, 6, 5, 160, 9, 8, 7, 6, 5];
+    expect(proposals(own, { corpus: [8, 7, 6, 5, 170, 171] })([])).toEqual([5, 160, 9, 8, 7]);
+    expect(proposals([6, 5, 160, 9, 8, 7, 6, 5], { corpus: [9, 8, 7, 6, 5, 170, 171] })([])).toEqual([5, 170, 171]);
+  });
+
+  test("at the end of the corpus there is nothing to copy, and an empty one has nothing", () => {
+    expect(proposals([1, 2, 3], { corpus: [9, 1, 2, 3] })([])).toBeUndefined();
+    expect(proposals([1, 2, 3], { corpus: [] })([])).toBeUndefined();
+    expect(() => copy({ corpus: 5 as never })).toThrow(/an array or typed array of token ids for corpus/);
   });
 });

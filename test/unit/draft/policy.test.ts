@@ -10,7 +10,7 @@ import { Adjacency, recycle } from "../../../lib/draft/recycle.ts";
 import { rising } from "../../../lib/draft/rising.ts";
 import { chain } from "../../../lib/tree/build.ts";
 import { TokenTree } from "../../../lib/tree/token-tree.ts";
-import { contextOf } from "../../support/eager.ts";
+import { contextOf, costsOf, greedy } from "../../support/eager.ts";
 import { uniform } from "../../support/random.ts";
 
 describe("acceptance", () => {
@@ -126,14 +126,15 @@ describe("drafting", () => {
   };
   /** Tokens that were evaluated in vain, and the share of texts steps that drafted, over 600 tokens of ones. */
   const follow = async (drafter: Drafter, experience: Experience) => {
-    const drafting = new Drafting([drafter], experience, [1], contextOf(10), 0);
+    const drafting = new Drafting([drafter], experience, [1], contextOf(10), greedy);
     let [trees, asked] = [0, 0];
     for (let i = 0; i < 600; i++) {
       const before = drafting.stats.draftMs;
       const tree = await drafting.propose(100);
       if (drafting.stats.draftMs > before) asked += 1;
       if (tree) trees += 1;
-      drafting.observe(outcome([1]), 0, tree, []);
+      const right = tree?.token[1] === 1;
+      drafting.observe(outcome(right ? [1, 1] : [1]), 0, tree, right ? [1] : []);
     }
     return { trees, asked, stats: drafting.stats };
   };
@@ -159,19 +160,16 @@ describe("drafting", () => {
 });
 
 describe("choice", () => {
-  const flat = new CostCurve();
-  for (const rows of [1, 64]) flat.observe(rows, 1);
-  const steep = new CostCurve();
-  for (let rows = 1; rows <= 64; rows++) steep.observe(rows, rows);
-  const steps = new CostCurve();
-  for (let rows = 1; rows <= 64; rows++) steps.observe(rows, 1 + 0.4 * Math.floor((rows - 1) / 4));
+  const flat = costsOf(() => 1, 1);
+  const steep = costsOf((rows) => rows, 1);
+  const steps = costsOf((rows) => 1 + 0.4 * Math.floor((rows - 1) / 4), 1);
 
   test("everything where rows cost nothing, nothing where they cost as much as tokens", () => {
     const draft = chain(1, [2, 3, 4], [0.9, 0.5, 0.1]);
-    expect(choose([draft], 64, flat, 1, 0).tree?.size).toBe(4);
-    expect(choose([draft], 64, flat, 1, 0).gain).toBeCloseTo(2.5, 6);
-    expect(choose([draft], 64, steep, 1, 0).tree).toBeUndefined();
-    expect(choose([], 64, flat, 1, 0)).toEqual({ tree: undefined, gain: 1 });
+    expect(choose([draft], 64, flat).tree?.size).toBe(4);
+    expect(choose([draft], 64, flat).gain).toBeCloseTo(2.5, 6);
+    expect(choose([draft], 64, steep).tree).toBeUndefined();
+    expect(choose([], 64, flat)).toEqual({ tree: undefined, gain: 1 });
   });
 
   test("up to the end of a cheap stretch, over a dear one if there is more behind it", () => {
@@ -181,19 +179,25 @@ describe("choice", () => {
         Array(n).fill(2),
         Array.from({ length: n }, (_, i) => 0.95 ** (i + 1)),
       );
-    expect(choose([sure(20)], 64, steps, 1, 0).tree?.size).toBeGreaterThan(8);
+    expect(choose([sure(20)], 64, steps).tree?.size).toBeGreaterThan(8);
     const unsure = chain(1, [2, 3, 4, 5, 6], [0.5, 0.25, 0.125, 0.06, 0.03]);
-    expect(choose([unsure], 64, steps, 1, 0).tree?.size).toBe(4);
+    expect(choose([unsure], 64, steps).tree?.size).toBe(4);
   });
 
-  test("host time counts, and so does the limit of rows", () => {
+  test("what a step takes beside its rows counts, and so does the limit of rows", () => {
     const draft = chain(1, [2, 3], [0.5, 0.25]);
-    expect(choose([draft], 64, flat, 1, 1).tree).toBeUndefined();
-    expect(choose([draft], 2, flat, 1, 0).tree?.size).toBe(2);
+    expect(
+      choose(
+        [draft],
+        64,
+        costsOf(() => 2, 1),
+      ).tree,
+    ).toBeUndefined();
+    expect(choose([draft], 2, flat).tree?.size).toBe(2);
   });
 
   test("trees of several drafters are one", () => {
-    const { tree } = choose([chain(1, [2, 3], [0.6, 0.4]), chain(1, [4], [0.3])], 64, flat, 1, 0);
+    const { tree } = choose([chain(1, [2, 3], [0.6, 0.4]), chain(1, [4], [0.3])], 64, flat);
     expect(tree && [...tree.token]).toEqual([1, 2, 3, 4]);
   });
 });
@@ -202,7 +206,7 @@ describe("recycle", () => {
   test("proposes what was likely, best first, from the last row of each token", () => {
     const drafter = recycle({ width: 2 });
     const context = contextOf(10);
-    const session = drafter.start([5], context);
+    const session = drafter.start([5], context, greedy);
     expect(session.propose({ nodes: 8, depth: 3 })).toBeUndefined();
     const rows = { token: Int32Array.of(5, 1, 5), parent: Int32Array.of(-1, 0, 1) };
     session.observe({ tokens: Int32Array.of(5), rows, best: Int32Array.of(7, 8, 2, 3, 1, 4) });
@@ -211,8 +215,8 @@ describe("recycle", () => {
     expect([...tree.parent]).toEqual([-1, 0, 1, 0, 1]);
     expect((session.propose({ nodes: 8, depth: 1 }) as TokenTree).size).toBe(3);
     // Another text of the same model knows it too; another model does not.
-    expect((drafter.start([1], context).propose({ nodes: 1, depth: 1 }) as TokenTree).token[1]).toBe(2);
-    expect(drafter.start([1], contextOf(10)).propose({ nodes: 1, depth: 1 })).toBeUndefined();
+    expect((drafter.start([1], context, greedy).propose({ nodes: 1, depth: 1 }) as TokenTree).token[1]).toBe(2);
+    expect(drafter.start([1], contextOf(10), greedy).propose({ nodes: 1, depth: 1 })).toBeUndefined();
   });
 
   test("the table has what no row has said as nothing", () => {

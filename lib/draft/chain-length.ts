@@ -1,0 +1,82 @@
+// How many tokens it pays to draft one after the other, where each takes time.
+
+import type { DraftCosts } from "./drafter.ts";
+
+/** Weight of what was believed before anything was seen, in observations. */
+const priorWeight = 4;
+/** Acceptance of a token whose parent was accepted, before anything was seen. */
+const priorAcceptance = 0.7;
+/** Of earlier observations at each new one: the last hundred count. */
+const decay = 0.99;
+/** Weight of a new time in a mean. */
+const fresh = 0.1;
+/** Tokens without a draft after which a short one is tried again; doubled each time it was in vain. */
+const [firstPause, longestPause] = [16, 512];
+/** Length that is tried while nothing was timed, and at the most where drafts did not pay. */
+const firstLength = 3;
+
+const towards = (mean: number | undefined, value: number) =>
+  mean === undefined ? value : mean + fresh * (value - mean);
+
+/**
+ * Learns acceptance by depth and the times of a drafter that draws token by token, and chooses the length g of a chain at which tokens a second
+ * are most: (1 + sum of a_1 ... a_j) / (T(g + 1) + call + g t), j up to g, with a_j the acceptance at depth j, T what a tree takes, t a drafted
+ * token and `call` the time around it.
+ */
+export class ChainLength {
+  readonly #offered: Float64Array;
+  readonly #accepted: Float64Array;
+  #token: number | undefined;
+  #call: number | undefined;
+  #rest = 0;
+  #pause = firstPause;
+
+  /** @param most tokens of a chain */
+  constructor(most: number) {
+    this.#offered = new Float64Array(most);
+    this.#accepted = new Float64Array(most);
+  }
+
+  /** Probability that the token at depth `at`, from 0 on, is what the model says, given that those before it were. */
+  acceptance(at: number): number {
+    return (this.#accepted[at] + priorWeight * priorAcceptance) / (this.#offered[at] + priorWeight);
+  }
+
+  /** Notes a chain of which the model's own tokens are known: so many were right, and the next was wrong unless the tokens end there. */
+  observe(right: number, wrong: boolean): void {
+    for (let at = 0; at < Math.min(this.#offered.length, right + (wrong ? 1 : 0)); at++) {
+      this.#offered[at] = decay * this.#offered[at] + 1;
+      this.#accepted[at] = decay * this.#accepted[at] + (at < right ? 1 : 0);
+    }
+    if (right > 0) this.#pause = firstPause;
+  }
+
+  /** Notes what a chain took: seconds of its tokens, and around them. */
+  time(tokens: number, engine: number, around: number): void {
+    this.#token = towards(this.#token, engine / tokens);
+    this.#call = towards(this.#call, around);
+  }
+
+  /** Notes tokens that the text grew by without a draft. */
+  skipped(tokens: number): void {
+    this.#rest = Math.max(0, this.#rest - tokens);
+  }
+
+  /** Tokens to draft; 0: none. */
+  choose(costs: DraftCosts | undefined, most: number): number {
+    if (this.#rest > 0 || most < 1) return 0;
+    const limit = Math.min(most, this.#offered.length);
+    if (!costs || this.#token === undefined || this.#call === undefined) return Math.min(firstLength, limit);
+    let [best, length, expected, reach] = [1 / costs.token, 0, 1, 1];
+    for (let g = 1; g <= limit; g++) {
+      reach *= this.acceptance(g - 1);
+      expected += reach;
+      const rate = expected / (costs.tree(g + 1) + this.#call + g * this.#token);
+      if (rate > best) [best, length] = [rate, g];
+    }
+    if (length > 0) return length;
+    this.#rest = this.#pause;
+    this.#pause = Math.min(longestPause, 2 * this.#pause);
+    return Math.min(1, limit); // so that acceptance goes on being known; then it rests
+  }
+}

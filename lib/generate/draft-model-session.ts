@@ -1,0 +1,177 @@
+// A smaller model at work on one text: its KV cache follows the text, and chains are drawn behind it in one native call.
+
+import type { KvCache } from "../cache/kv-cache.ts";
+import type { ChainLength } from "../draft/chain-length.ts";
+import type { DraftBudget, DraftOutcome, DraftSampling, DraftSession } from "../draft/drafter.ts";
+import type { VocabularyBridge } from "../draft/vocabulary-bridge.ts";
+import { type NativeBatchResult, type NativeSampler, want } from "../native.ts";
+import { TokenTree } from "../tree/token-tree.ts";
+import { makeSampler } from "./decode.ts";
+import type { ModelParts } from "./parts.ts";
+
+/** Options without a law over the tokens of the text so far: those of another model's tokens mean nothing here. */
+const unpenalised = {
+  repetitionPenalty: 1,
+  frequencyPenalty: 0,
+  presencePenalty: 0,
+  logitBias: new Map<number, number>(),
+};
+
+const decoder = new TextDecoder("utf-8", { fatal: true });
+
+/** Drafts for one text with a model of its own. */
+export class ModelDraftSession implements DraftSession {
+  readonly #model: ModelParts;
+  readonly #bridge: VocabularyBridge;
+  readonly #length: ChainLength;
+  readonly #sampling: DraftSampling;
+  readonly #penalised: boolean;
+  readonly #minConfidence: number;
+  readonly #branches: number;
+  readonly #cache: KvCache;
+  readonly #promptLength: number;
+  /** The text in tokens of the draft model. */
+  readonly #text: number[] = [];
+  #root = -1;
+  /** What the cache holds: so many tokens of the text, and what was drafted behind them. */
+  #held = 0;
+  #ahead: number[] = [];
+  #sampler: NativeSampler | undefined;
+  #running: Promise<unknown> | undefined;
+  #ended = false;
+  /** Tokens of the model that were drafted behind the root. */
+  #drafted: number[] = [];
+
+  constructor(
+    model: ModelParts,
+    bridge: VocabularyBridge,
+    length: ChainLength,
+    tokens: ArrayLike<number>,
+    sampling: DraftSampling,
+    { minConfidence, branches }: { minConfidence: number; branches: number },
+  ) {
+    this.#model = model;
+    this.#bridge = bridge;
+    this.#length = length;
+    this.#minConfidence = minConfidence;
+    this.#branches = branches;
+    this.#cache = model.runtime.newCache();
+    this.#append(tokens);
+    this.#promptLength = this.#text.length;
+    const { repetitionPenalty, frequencyPenalty, presencePenalty } = sampling;
+    this.#penalised = bridge.same && (repetitionPenalty !== 1 || frequencyPenalty !== 0 || presencePenalty !== 0);
+    const foreign = bridge.same ? {} : unpenalised;
+    const bias = new Map(bridge.same ? [...sampling.logitBias].filter(([id]) => id < model.runtime.spec.vocab) : []);
+    for (const id of bridge.unknown(model.runtime.spec.vocab)) bias.set(id, Number.NEGATIVE_INFINITY);
+    const ids = (list: readonly number[]) => list.flatMap((id) => bridge.toDraft(id) ?? []);
+    this.#sampling = {
+      ...{ ...sampling, ...foreign, logitBias: bias },
+      ...{ stopTokens: ids(sampling.stopTokens), endIds: ids(sampling.endIds) },
+    };
+  }
+
+  #append(tokens: ArrayLike<number>): void {
+    for (let i = 0; i < tokens.length; i++) {
+      const id = this.#bridge.toDraft(tokens[i]);
+      if (id !== undefined) this.#text.push(id);
+      else this.#text.push(...this.#spelled(tokens[i]));
+    }
+    this.#root = tokens.length > 0 ? tokens[tokens.length - 1] : this.#root;
+  }
+
+  /** A token that the draft model does not have, in several that it has. */
+  #spelled(token: number): Int32Array {
+    try {
+      return this.#model.tokenizer.encode(decoder.decode(this.#bridge.bytesOf(token)), { special: false });
+    } catch {
+      return new Int32Array(); // part of a character: left out, which costs acceptance at most
+    }
+  }
+
+  /** Takes back what the cache holds beyond the text, and gives the tokens that it lacks. */
+  #catchUp(): Int32Array {
+    // The last token is always evaluated: what follows it is wanted.
+    const text = this.#text;
+    let agreed = 0;
+    while (agreed < this.#ahead.length && this.#ahead[agreed] === text[this.#held + agreed]) agreed += 1;
+    this.#held = Math.min(this.#held + agreed, text.length - 1);
+    this.#ahead = [];
+    if (this.#held < this.#cache.length) this.#cache.truncate(this.#held);
+    // Draws depend on seed and position; only penalties look at the history of a sampler, which only grows.
+    if (this.#penalised || !this.#sampler) {
+      const history = Int32Array.from(this.#penalised ? text.slice(0, this.#held) : []);
+      this.#sampler = makeSampler(this.#sampling, this.#model.runtime.spec.vocab, history, this.#promptLength);
+    }
+    return Int32Array.from(text.slice(this.#held));
+  }
+
+  async propose({ nodes, depth, costs }: DraftBudget): Promise<TokenTree | undefined> {
+    this.#drafted = [];
+    const room = this.#cache.contextLength - this.#text.length;
+    const count = this.#length.choose(costs, Math.min(Math.floor(nodes / this.#branches), depth, room));
+    if (count < 1 || this.#ended || this.#text.length === 0) return undefined;
+    const tokens = this.#catchUp();
+    const wants = new Uint8Array(tokens.length);
+    wants[tokens.length - 1] = want.sample | want.topk;
+    const started = performance.now();
+    this.#running = this.#model.runtime.step({
+      ...{ caches: [this.#cache], samplers: [this.#sampler], tokens, sequence: new Int32Array(tokens.length), wants },
+      ...{ repeat: count, ends: Int32Array.from(this.#sampling.endIds), topK: this.#branches },
+      leastConfidence: this.#minConfidence,
+    });
+    const result = (await this.#running.finally(() => {
+      if (this.#ended) this.#cache.dispose();
+      this.#running = undefined;
+    })) as NativeBatchResult;
+    if (this.#ended) return undefined;
+    const { sampled, seconds } = result;
+    this.#held = this.#text.length;
+    this.#ahead = Array.from(sampled.slice(0, -1));
+    // A step that also catches up says nothing about a token; neither does one of an engine that others use.
+    const around = (performance.now() - started) / 1e3 - seconds;
+    if (tokens.length <= 2) this.#length.time(sampled.length, seconds, around);
+    return this.#tree(result);
+  }
+
+  /** The drawn chain, and beside each of its tokens the likeliest others. */
+  #tree({ sampled, sampledLogprob, topkIds, topkValues, logsumexp }: NativeBatchResult): TokenTree | undefined {
+    const token = [this.#root];
+    const parent = [-1];
+    const reach = [1];
+    let at = 0;
+    for (const [i, drawn] of sampled.entries()) {
+      const above = at;
+      const add = (id: number | undefined, confidence: number) => {
+        if (id === undefined || token.some((other, node) => parent[node] === above && other === id)) return;
+        token.push(id);
+        parent.push(above);
+        reach.push(reach[above] * Math.min(1, Math.max(0, confidence)));
+      };
+      const id = this.#bridge.toModel(drawn);
+      if (id === undefined) break;
+      at = token.length;
+      this.#drafted.push(id);
+      add(id, Math.exp(sampledLogprob?.[i] ?? 0));
+      for (let k = 0; k < (this.#branches > 1 ? this.#branches : 0); k++) {
+        const one = i * this.#branches + k;
+        if (!topkIds || !topkValues || !logsumexp || topkIds[one] < 0) continue;
+        add(this.#bridge.toModel(topkIds[one]), Math.exp(topkValues[one] - logsumexp[i]));
+      }
+    }
+    return token.length > 1 ? new TokenTree({ token, parent, reach }) : undefined;
+  }
+
+  observe({ tokens }: DraftOutcome): void {
+    let right = 0;
+    while (right < this.#drafted.length && right < tokens.length && this.#drafted[right] === tokens[right]) right += 1;
+    if (this.#drafted.length > 0) this.#length.observe(right, right < this.#drafted.length && right < tokens.length);
+    else this.#length.skipped(tokens.length);
+    this.#drafted = [];
+    this.#append(tokens);
+  }
+
+  end(): void {
+    this.#ended = true;
+    if (!this.#running) this.#cache.dispose();
+  }
+}

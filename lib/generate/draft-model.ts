@@ -1,0 +1,96 @@
+// A smaller model as a drafter.
+
+import { ChainLength } from "../draft/chain-length.ts";
+import type { DraftContext, Drafter } from "../draft/drafter.ts";
+import { VocabularyBridge } from "../draft/vocabulary-bridge.ts";
+import { badArgument, checkOptions, OutriderError } from "../errors.ts";
+import { ModelDraftSession } from "./draft-model-session.ts";
+import type { Model } from "./model.ts";
+import { load } from "./open.ts";
+import { type ModelParts, partsOf } from "./parts.ts";
+
+/** Options of {@link draftModel}. */
+export interface DraftModelOptions {
+  /** Tokens that are drafted at most; how many is chosen from what drafting and verifying take and what was accepted. @default 8 */
+  maxTokens?: number;
+  /** A chain ends where the probabilities of its tokens, multiplied, fall below this. @default 0.2 */
+  minConfidence?: number;
+  /** Tokens that are proposed at every place, the drawn one and the likeliest others. @default 1 */
+  branches?: number;
+}
+
+/** A drafter that draws from a model of its own. */
+export interface DraftModel extends Drafter {
+  /** Frees the model if it was loaded from a source; one that was given stays the caller's. Idempotent. */
+  dispose(): Promise<void>;
+}
+
+/** What is kept for one pair of models. */
+interface Pair {
+  bridge: VocabularyBridge;
+  /** By whether texts are greedy: a draft is accepted more often then. */
+  lengths: Map<boolean, ChainLength>;
+}
+
+/**
+ * Drafts with a smaller model (speculative decoding, arXiv:2211.17192, with shared noise): it draws several tokens ahead by the sampling options and
+ * the noise of the text, and keeps what it has in its KV cache from step to step. It pays where the smaller model takes a fraction of the
+ * time and says mostly the same. Models of other vocabularies draft with the tokens that both have.
+ * @param source a loaded model, which stays yours, or what `load()` takes: it is loaded before the first text that asks for it
+ * @throws {OutriderError} OUTRIDER_ARGUMENT; calls that draft with it reject with what loading throws, and with OUTRIDER_UNSUPPORTED if the models
+ *   share less than half of their tokens
+ */
+export function draftModel(source: Model | string, options: DraftModelOptions = {}): DraftModel {
+  checkOptions(options, ["maxTokens", "minConfidence", "branches"]);
+  const { maxTokens = 8, minConfidence = 0.2, branches = 1 } = options;
+  const between = (name: string, value: unknown, least: number, most: number, whole: boolean) => {
+    if (typeof value !== "number" || !(value >= least && value <= most) || (whole && !Number.isInteger(value)))
+      throw badArgument(name, `${whole ? "an integer" : "a number"} from ${least} to ${most}`, value);
+  };
+  between("maxTokens", maxTokens, 1, 64, true);
+  between("minConfidence", minConfidence, 0, 1, false);
+  between("branches", branches, 1, 8, true);
+  const given = typeof source === "object" && source !== null ? partsOf(source) : undefined;
+  if (!given && (typeof source !== "string" || source === ""))
+    throw badArgument("source", "a loaded model, a path or a hub id", source);
+
+  let loading: Promise<Model> | undefined;
+  let parts = given;
+  let disposed = false;
+  const open = async (): Promise<ModelParts> => {
+    if (disposed)
+      throw new OutriderError("OUTRIDER_DISPOSED", "Expected a live draft model, received one that was disposed");
+    if (!parts) {
+      loading ??= load(source as string);
+      const model = await loading.catch((error: unknown) => {
+        loading = undefined; // what failed may be tried again
+        throw error;
+      });
+      parts = partsOf(model);
+    }
+    return parts as ModelParts;
+  };
+  const pairs = new WeakMap<DraftContext, Pair>();
+  return {
+    name: "draftModel",
+    async prepare(context) {
+      const { tokenizer } = await open();
+      if (pairs.has(context)) return;
+      const draft = { vocab: tokenizer.vocabSize, bytesOf: (id: number) => tokenizer.bytesOf(id) };
+      const bridge = new VocabularyBridge(context, draft);
+      bridge.check();
+      pairs.set(context, { bridge, lengths: new Map() });
+    },
+    start(tokens, context, sampling) {
+      const { bridge, lengths } = pairs.get(context) as Pair;
+      const greedy = sampling.temperature === 0;
+      const length = lengths.get(greedy) ?? new ChainLength(maxTokens);
+      lengths.set(greedy, length);
+      return new ModelDraftSession(parts as ModelParts, bridge, length, tokens, sampling, { minConfidence, branches });
+    },
+    async dispose() {
+      disposed = true;
+      await (await loading)?.dispose();
+    },
+  };
+}
