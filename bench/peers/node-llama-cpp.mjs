@@ -1,5 +1,5 @@
 import { existsSync, renameSync } from "node:fs";
-import { getLlama, LlamaLogLevel } from "node-llama-cpp";
+import { DraftSequenceTokenPredictor, getLlama, InputLookupTokenPredictor, LlamaLogLevel } from "node-llama-cpp";
 import { serve } from "./serve.mjs";
 
 const [file, threads, contextSize] = process.argv.slice(2);
@@ -48,4 +48,32 @@ async function fill(ids) {
   kept = true;
 }
 
-serve(stream, fill);
+/** A sequence that drafts by the peer's own means; made when it is asked for, since each has a context of its own. */
+const predicting = {};
+async function predictorOf(how) {
+  if (predicting[how]) return predicting[how];
+  const size = { contextSize: Number(contextSize), batchSize: 512, threads: Number(threads), flashAttention: true };
+  const other = await model.createContext(size);
+  const predictor =
+    how === "lookup"
+      ? new InputLookupTokenPredictor()
+      : new DraftSequenceTokenPredictor((await model.createContext(size)).getSequence());
+  predicting[how] = { predictor, sequence: other.getSequence({ tokenPredictor: predictor }) };
+  return predicting[how];
+}
+
+/** Greedy tokens as the library's predictors bring them. */
+async function* predicted(ids, count, how) {
+  if (how === undefined || how === "plain") return yield* stream(ids, count);
+  const { predictor, sequence: own } = await predictorOf(how);
+  await own.clearHistory();
+  predictor.updateInputTokens?.(ids);
+  let given = 0;
+  for await (const token of own.evaluate(ids, { temperature: 0, yieldEogToken: true })) {
+    yield token;
+    given += 1;
+    if (given === count) return;
+  }
+}
+
+serve(predicted, { fill });

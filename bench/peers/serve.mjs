@@ -11,11 +11,24 @@ const prompt = (count) => Array.from({ length: count }, (_, i) => ((i * 7919 + 1
  * `depth` tokens, which the first time evaluates).
  * @param stream (ids, count) => async iterable that evaluates the ids and gives `count` tokens, greedily, never ending early, one
  * after the other as they are asked for
+ * "texts" (`prompts`: ids and tokens to decode, `how` to draft) gives tokens/s between the first tokens and the last.
  * @param fill optional (ids) => Promise that makes the next stream of these ids cheap
+ * @param answers optional task of its own
  */
-export function serve(stream, fill) {
+export function serve(stream, { fill, answers } = {}) {
   let deep;
   const tasks = {
+    answers,
+    async texts({ prompts, how }) {
+      let [seconds, tokens] = [0, 0];
+      for (const { ids, count } of prompts) {
+        let start;
+        for await (const _ of stream(ids, count, how)) start ??= performance.now();
+        seconds += (performance.now() - start) / 1e3;
+        tokens += count - 1;
+      }
+      return tokens / seconds;
+    },
     async prefill512() {
       const start = performance.now();
       for await (const _ of stream(prompt(512), 1)) break;

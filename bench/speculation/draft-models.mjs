@@ -25,7 +25,7 @@ function pairs() {
     const whole = readFileSync(text, "utf8");
     const prompts = Array.from({ length: 4 }, (_, i) => whole.slice(40_000 + i * 90_000, 40_200 + i * 90_000));
     const go = (model, prompt, options) => model.generate(prompt, options);
-    found.push({ name: "tiny", target, draft, options: {}, ask: inTurn(prompts, go) });
+    found.push({ name: "tiny", target, draft, options: {}, questions: prompts, ask: inTurn(prompts, go) });
   }
   const file = smollm2();
   if (file) {
@@ -36,7 +36,14 @@ function pairs() {
       return answer;
     };
     const options = { weights: { bits: 8, group: 64 } };
-    found.push({ name: "smollm2", target: file, draft: undefined, options, ask: inTurn(workloads.chat, chat) });
+    found.push({
+      name: "smollm2",
+      target: file,
+      draft: undefined,
+      options,
+      questions: workloads.chat,
+      ask: inTurn(workloads.chat, chat),
+    });
   }
   return found;
 }
@@ -56,7 +63,7 @@ function inTurn(questions, call) {
   };
 }
 
-async function pair({ name, target, draft, options, ask }, { quick, threads, say }) {
+async function pair({ name, target, draft, options, questions, ask }, { quick, threads, say }) {
   const large = await load(target, { threads, ...options });
   const small = await load(draft, { threads });
   const rows = [];
@@ -88,10 +95,46 @@ async function pair({ name, target, draft, options, ask }, { quick, threads, say
         rows.push(...detailRows(id, last.stats, last.tokens));
       }
     }
+    if (!quick) rows.push(...(await boundRow(name, large, small, questions)));
   } finally {
     await Promise.all([large.dispose(), small.dispose()]);
   }
   return rows;
+}
+
+const largest = (row) => row.reduce((best, value, i) => (value > row[best] ? i : best), 0);
+
+/**
+ * What drafting could bring at most: with a the share of the larger model's greedy tokens that are the smaller one's too, c what a drafted token costs and T(n) what n
+ * rows cost, both over one token of the larger model, the best of (1 + a + ... + a^g) / (T(g + 1) + g c) over g. Calls and drafters cost nothing here.
+ */
+async function boundRow(name, large, small, prompts) {
+  let [same, all] = [0, 0];
+  for (const prompt of prompts) {
+    const { tokens } = await large.generate(prompt, { temperature: 0, maxTokens: 96, ignoreEos: true });
+    const before = large.tokenize(prompt);
+    const { data, shape } = await small.logits([...before, ...tokens.slice(0, -1)]);
+    for (const [i, token] of tokens.entries()) {
+      const at = before.length - 1 + i;
+      same += largest(data.subarray(at * shape[1], (at + 1) * shape[1])) === token ? 1 : 0;
+      all += 1;
+    }
+  }
+  const rows = [1, 2, 3, 4, 5, 6, 7, 8, 9];
+  const { costCurve } = await large.measure({ rows, promptTokens: 64, decodeTokens: 64 });
+  const [of, mine] = [await large.measure({ rows: [1] }), await small.measure({ rows: [1] })];
+  const cost = of.decodeTokensPerSecond / mine.decodeTokensPerSecond;
+  const accepted = same / all;
+  const gain = (g) => {
+    const tokens = Array.from({ length: g + 1 }, (_, j) => accepted ** j).reduce((a, b) => a + b);
+    return tokens / (costCurve[g].cost + g * cost);
+  };
+  const id = `speculation/draft-model/${name}`;
+  return [
+    { id: `${id}/bound`, value: Math.max(...rows.map((n) => gain(n - 1))), unit: "times plain decoding" },
+    { id: `${id}/agree`, value: accepted, unit: "of greedy tokens" },
+    { id: `${id}/cost`, value: cost, unit: "tokens of the larger model" },
+  ];
 }
 
 /** @returns rows of all pairs whose models are there, and the best */
@@ -99,9 +142,15 @@ export async function draftModelRows(context) {
   const rows = [];
   const all = pairs().filter(({ name }) => !context.quick || name === "tiny");
   for (const each of all) rows.push(...(await pair(each, context)));
+  const value = (id) => rows.find((row) => row.id === id)?.value ?? 0;
+  // Where hardly a step was drafted, since drafting does not pay, a ratio says nothing about the shape.
   const measured = rows.filter(({ baseline }) => baseline !== undefined);
-  if (measured.length === 0) return rows;
-  const best = measured.reduce((a, b) => (b.value / b.baseline > a.value / a.baseline ? b : a));
-  context.say(`best draft model: ${best.id}`);
-  return [...rows, { ...best, id: "speculation/draft-model/best" }];
+  const drafted = measured.filter(({ id }) => value(`${id}/steps`) > 0.05);
+  const among = drafted.length > 0 ? drafted : measured.slice(-1);
+  if (among.length === 0) return rows;
+  const best = among.reduce((a, b) => (b.value / b.baseline > a.value / a.baseline ? b : a));
+  const bound = Math.max(...rows.filter(({ id }) => id.endsWith("/bound")).map((row) => row.value));
+  context.say(`best draft model: ${best.id}, most that can be: ${bound.toFixed(2)}`);
+  const limit = Number.isFinite(bound) ? bound * best.baseline : undefined;
+  return [...rows, { ...best, id: "speculation/draft-model/best", limit }];
 }

@@ -12,6 +12,8 @@ const decay = 0.99;
 const fresh = 0.1;
 /** Tokens without a draft after which a short one is tried again; doubled each time it was in vain. */
 const [firstPause, longestPause] = [16, 512];
+/** Gain that has to be expected, drafting counted. */
+const leastGain = 1.03;
 /** Length that is tried while nothing was timed, and at the most where drafts did not pay. */
 const firstLength = 3;
 
@@ -67,7 +69,7 @@ export class ChainLength {
     if (this.#rest > 0 || most < 1) return 0;
     const limit = Math.min(most, this.#offered.length);
     if (!costs || this.#token === undefined || this.#call === undefined) return Math.min(firstLength, limit);
-    let [best, length, expected, reach] = [1 / costs.token, 0, 1, 1];
+    let [best, length, expected, reach] = [leastGain / costs.token, 0, 1, 1];
     for (let g = 1; g <= limit; g++) {
       reach *= this.acceptance(g - 1);
       expected += reach;

@@ -1,26 +1,36 @@
 // What drafters have won and spent: those that only cost are left alone for a while.
 
-/** Share of the time of plain decoding that asking may take where nothing comes of it. */
+/** Share of the time of plain decoding that drafters may cost. */
 const idleShare = 0.01;
 /** Tokens after which drafters are asked again at the latest. */
-const longestRest = 1024;
+const longestRest = 16384;
 /** Tokens' worth of time that drafters may spend before they have won anything, and that they may save up. */
 const [first, most] = [4, 16];
 
-/** An account of time, in tokens of plain decoding. */
+/** An account of time, in tokens of plain decoding, over all texts. */
 export class Credit {
   #tokens = first;
+  #rest = 0;
+
+  /** Tokens to decode plainly before drafters are asked again. */
+  get rest(): number {
+    return this.#rest;
+  }
 
   /**
-   * Notes time that was saved, or spent if negative.
+   * Notes time that was saved, or spent if negative. What is overspent is paid back by resting so long that it was a hundredth of the time.
    * @param token seconds of plain decoding
-   * @returns tokens to decode plainly, in which what was overspent is a hundredth
    */
-  note(saved: number, token: number): number {
+  note(saved: number, token: number): void {
     this.#tokens = Math.min(most, this.#tokens + saved / token);
     const rest = Math.min(longestRest, Math.floor(-this.#tokens / idleShare));
-    if (rest <= 0) return 0;
+    if (rest <= 0) return;
     this.#tokens = 0;
-    return rest;
+    this.#rest = Math.max(this.#rest, rest);
+  }
+
+  /** Tokens went by. */
+  pass(tokens: number): void {
+    this.#rest = Math.max(0, this.#rest - tokens);
   }
 }

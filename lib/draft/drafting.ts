@@ -13,6 +13,8 @@ import { choose, mergeAll } from "./policy.ts";
 const mostRows = 64;
 /** Drafts in a row after which one step is plain, so that the policy goes on knowing what that takes. */
 const plainEvery = 64;
+/** Share of a token's time that a drafter may take for each token of the prompt, beside what it is charged for: a hundredth of the prefill. */
+const freeShare = 0.002;
 /** Share of a token's time from which on a drafter is slow, and drafted tokens that are enough to do without it. */
 const [slow, enough] = [0.05, 1.5];
 /** Plain tokens after which one draft is evaluated, in two rows, so that the policy goes on knowing what that takes. */
@@ -29,8 +31,7 @@ export class Drafting {
   #gain = 1;
   #inRow = 0; // steps with drafts since the last plain one
   #idle = 0; // tokens since the last draft was evaluated
-  #rest = 0; // tokens until drafters are asked again
-  #asked = 0; // seconds of the last asking that was in vain
+  #free: number; // tokens' worth of asking that is not charged
   #spent = 0; // seconds that the step under way will have taken
   #token = 0; // seconds of a token without drafts
   readonly #credit: Credit;
@@ -46,6 +47,7 @@ export class Drafting {
     this.#experience = experience;
     this.#vocab = context.vocab;
     this.#root = tokens[tokens.length - 1];
+    this.#free = freeShare * tokens.length;
     this.#parts = drafters.map((drafter) => new Part(drafter, tokens, context, sampling));
     const { temperature } = sampling;
     const warmth = temperature === 0 ? "greedy" : temperature <= 0.5 ? "cool" : temperature <= 1 ? "warm" : "hot";
@@ -58,8 +60,20 @@ export class Drafting {
     return this.#parts.reduce((most, { best, off }) => Math.max(most, off === undefined ? best : 0), 0);
   }
 
+  /** Whether drafters are left alone for so many tokens at least. */
+  rests(tokens: number): boolean {
+    return this.#credit.rest >= tokens;
+  }
+
   #seconds(): number {
     return this.#parts.reduce((sum, { seconds }) => sum + seconds, 0);
+  }
+
+  /** Of the time that asking took, what is charged: reading the prompt is free for who reads fast. */
+  #charged(asking: number): number {
+    const free = Math.min(this.#free, asking / this.#token);
+    this.#free -= free;
+    return asking - free * this.#token;
   }
 
   /**
@@ -68,7 +82,7 @@ export class Drafting {
    */
   async propose(depth: number, signal?: AbortSignal): Promise<TokenTree | undefined> {
     this.#gain = 1;
-    if (this.#rest > 0) return undefined;
+    if (this.#credit.rest > 0) return undefined;
     const { acceptance, curve, plain, host } = this.#experience;
     const single = curve.seconds(1);
     const without = plain === undefined || single === undefined ? plain : Math.min(plain, single + host);
@@ -100,12 +114,10 @@ export class Drafting {
       this.#inRow += 1;
       if (this.#inRow > plainEvery) return undefined;
       this.#gain = gain;
-      this.#spent = costs.tree(tree.size) + asking;
+      this.#spent = costs.tree(tree.size) + this.#charged(asking);
       return tree;
     }
-    // What took long once, because a text was indexed or memory cleaned up, need not the next time.
-    this.#rest = this.#credit.note(-Math.min(asking, this.#asked), costs.token);
-    this.#asked = asking;
+    this.#credit.note(-this.#charged(asking), costs.token);
     return this.#idle >= probeEvery && proposals.length > 0 ? prune(mergeAll(proposals), 2) : undefined;
   }
 
@@ -119,7 +131,7 @@ export class Drafting {
     const { tokens } = outcome;
     if (tokens.length === 0) return;
     this.#root = tokens[tokens.length - 1];
-    this.#rest = Math.max(0, this.#rest - tokens.length);
+    this.#credit.pass(tokens.length);
     this.#account.tokens(tokens.length, this.#gain);
     if (tree) this.#idle = 0;
     else {
@@ -127,8 +139,7 @@ export class Drafting {
       this.#inRow = 0;
     }
     if (tree) this.#account.tree(tree, accepted, this.#parts);
-    if (tree && this.#spent > 0)
-      this.#rest = Math.max(this.#rest, this.#credit.note(tokens.length * this.#token - this.#spent, this.#token));
+    if (tree && this.#spent > 0) this.#credit.note(tokens.length * this.#token - this.#spent, this.#token);
     this.#spent = 0;
     this.#gain = 1;
     for (const part of this.#parts) {

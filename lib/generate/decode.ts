@@ -165,7 +165,7 @@ export async function* decode(
     while (taken < most) {
       const [root] = tokens;
       // Where nothing pays, drafters are asked less and less often.
-      const ahead = drafting ? Math.min(burst, 2 ** quiet) : burst;
+      const ahead = drafting && !drafting.rests(burst) ? Math.min(burst, 2 ** quiet) : burst;
       const repeat = Math.min(ahead, most - taken);
       const depth = most - taken - 1;
       const proposal = taken > 0 && depth > 0 ? await drafting?.propose(depth, options.signal) : undefined;

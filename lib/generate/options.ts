@@ -49,7 +49,7 @@ export interface GenerateOptions extends SamplingOptions {
   logprobs?: number;
   /**
    * Speculative decoding: drafters propose tokens, and those that the model would have drawn are taken several at a time. The text is the same
-   * with any drafters and without. `"auto"`: drafters without a model, as far as they pay. @default false
+   * with any drafters and without. `"auto"`: drafters without a model, as far as they pay. @default "auto"
    */
   draft?: false | "auto" | Drafter | readonly Drafter[];
   /**
@@ -173,8 +173,8 @@ function stopIds(value: unknown, vocab: number): readonly number[] {
 }
 
 function draftersOf(value: unknown): "auto" | readonly Drafter[] {
-  if (value === undefined || value === false) return [];
-  if (value === "auto") return value;
+  if (value === false) return [];
+  if (value === undefined || value === "auto") return "auto";
   const list: unknown[] = Array.isArray(value) ? value : [value];
   const names = new Set<string>();
   for (const [i, drafter] of list.entries()) {
