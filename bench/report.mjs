@@ -99,8 +99,15 @@ if (results.peers) {
     "tl-q4": "1.1B, 4 bits / Q4_0",
     "tl-q8": "1.1B, 8 bits / Q8_0",
     "tl-f16": "1.1B, F16",
+    speculation: "SmolLM2 135M, Q4_1, drafting",
   };
-  const kinds = { decode: "decode", prefill512: "prefill of 512", "decode-16k": "decode behind 16384" };
+  const kinds = {
+    decode: "decode",
+    prefill512: "prefill of 512",
+    "decode-16k": "decode behind 16384",
+    copy: "answers that copy",
+    chat: "answers that talk",
+  };
   const lines = results.peers.rows.map(({ id, value, baseline, ratio }) => {
     const [, model, what] = id.split("/");
     const speed = (tokens) => (tokens >= 100 ? tokens.toFixed(0) : tokens.toFixed(1));

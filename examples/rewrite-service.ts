@@ -3,6 +3,7 @@
 //   npx tsx examples/rewrite-service.ts [PORT]
 import { type ServerType, serve } from "@hono/node-server";
 import { Hono } from "hono";
+import { bodyLimit } from "hono/body-limit";
 import { streamSSE } from "hono/streaming";
 import { copy, input, load, type Model, OutriderError } from "outrider";
 
@@ -24,7 +25,7 @@ function wishOf(body: unknown): Wish {
 /** The routes; whoever calls keeps the model. */
 export function rewriteService(model: Model): Hono {
   const app = new Hono();
-  app.post("/rewrite", async (context) => {
+  app.post("/rewrite", bodyLimit({ maxSize: 16 * mostCharacters }), async (context) => {
     const { document, instruction } = wishOf(await context.req.json());
     return streamSSE(context, async (events) => {
       const gone = new AbortController();
@@ -33,6 +34,7 @@ export function rewriteService(model: Model): Hono {
       const pieces = chat.stream(`${instruction}\n\n${document}`, {
         draft: [input({ source: document }), copy({ match: "latest" })],
         smooth: true,
+        maxTokens: 64 + document.length, // a token is a character at least, and most are four
         temperature: 0,
         signal: gone.signal,
       });
@@ -50,7 +52,7 @@ export function rewriteService(model: Model): Hono {
     });
   });
   app.onError((error, context) => {
-    const refused = error instanceof OutriderError || error instanceof SyntaxError;
+    const refused = error instanceof SyntaxError || (error instanceof OutriderError && error.code === "OUTRIDER_ARGUMENT");
     return context.json({ message: error.message }, refused ? 400 : 500);
   });
   return app;

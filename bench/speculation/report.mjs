@@ -83,7 +83,7 @@ export function speculationDoc(found, decode) {
   const overhead = other("overhead");
   return `# Speculative decoding
 
-Made by \`npm run bench:report\` from \`bench/results/speculation-${isa}.json\`, which \`${found.command}\` wrote: ${found.date}, ${cpu}, ${cores} cores, level ${isa},
+Made by \`npm run bench:report\` from the newest \`bench/results/speculation-${isa}-*.json\`, which \`${found.command}\` wrote: ${found.date}, ${cpu}, ${cores} cores, level ${isa},
 ${bandwidthGBps} GB/s, Node ${found.node}. The text is the same with drafts and without in every row, which the benchmark checks.
 
 ## Every drafter on every workload

@@ -85,7 +85,7 @@ export function withGenerateOptions(command: Command): Command {
     .option("--ignore-eos", "never end by itself")
     .option(
       "--draft <auto|off>",
-      "speculative decoding: the same text, sooner where it repeats itself or the prompt",
+      "speculative decoding: the same text, sooner where it repeats itself or the prompt (default: auto)",
       drafting,
     );
 }

@@ -96,7 +96,7 @@ export async function benchSpeculation(
   options: GenerateOptions,
   rounds: number,
 ): Promise<SpeculationRow[]> {
-  const unknown = names.find((name) => !(name in sets));
+  const unknown = names.find((name) => !Object.hasOwn(sets, name));
   if (unknown !== undefined)
     throw new OutriderError(
       "OUTRIDER_ARGUMENT",

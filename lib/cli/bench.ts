@@ -46,12 +46,18 @@ async function speculation(values: Values): Promise<void> {
   if (prompts === undefined)
     throw new OutriderError("OUTRIDER_ARGUMENT", "Expected --prompts FILE beside --speculation, received none");
   if (rounds < 1) throw new OutriderError("OUTRIDER_ARGUMENT", "Expected at least one round for --rounds, received 0");
+  const maxTokens = (values.maxTokens as number | undefined) ?? 128;
+  if (maxTokens < 8)
+    throw new OutriderError("OUTRIDER_ARGUMENT", `Expected at least 8 for --max-tokens, received ${maxTokens}`);
   const lines = await readPrompts(prompts);
   const signal = interruptible();
   await using model = await loadWithProgress(values.model, { ...loadOptions(values), signal });
-  await using draft = draftModel === undefined ? undefined : await loadWithProgress(draftModel, { signal });
+  await using draft =
+    draftModel === undefined
+      ? undefined
+      : await loadWithProgress(draftModel, { ...loadOptions({ ...values, context: undefined }), signal });
   const names = (drafters ?? "auto").split(",").map((name) => name.trim());
-  const options = { maxTokens: 128, ...generateOptions(values), signal };
+  const options = { ...generateOptions(values), maxTokens, signal };
   const rows = await benchSpeculation(model, lines, names, draft, options, rounds);
   if (values.json) process.stdout.write(`${JSON.stringify({ model: model.info, prompts: lines.length, rows })}\n`);
   else printSpeculation(rows);

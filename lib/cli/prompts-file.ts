@@ -35,7 +35,7 @@ function parsed(line: string, where: string): PromptLine {
  * @throws {OutriderError} OUTRIDER_NOT_FOUND, OUTRIDER_IO, OUTRIDER_FORMAT naming the line
  */
 export async function readPrompts(file: string): Promise<PromptLine[]> {
-  const text = await readText(file);
+  const text = (await readText(file)).replace(/^\uFEFF/, "");
   const json = file.endsWith(".jsonl");
   const lines = text.split(/\r?\n/).flatMap((line, i): PromptLine[] => {
     if (line.trim() === "") return [];

@@ -21,7 +21,7 @@ export interface SpeculationStats {
   predictedGain: number;
   /** Milliseconds in drafters. */
   draftMs: number;
-  /** Why nothing was drafted. */
+  /** Why nothing was drafted, or is not any more. */
   off?: string;
 }
 

@@ -17,8 +17,11 @@ const leastGain = 1.03;
 /** Length that is tried while nothing was timed, and at the most where drafts did not pay. */
 const firstLength = 3;
 
+/** A time counts for at most so many times the mean: an engine that others use is no measure. */
+const mostSurprise = 2;
+
 const towards = (mean: number | undefined, value: number) =>
-  mean === undefined ? value : mean + fresh * (value - mean);
+  mean === undefined ? value : mean + fresh * (Math.min(value, mostSurprise * mean) - mean);
 
 /**
  * Learns acceptance by depth and the times of a drafter that draws token by token, and chooses the length g of a chain at which tokens a second

@@ -51,11 +51,9 @@ interface Places {
 class Ngrams implements Places {
   readonly tokens = new Column();
   readonly #indexes: NgramIndex[];
-  readonly #which: "earliest" | "latest";
 
   constructor(minMatch: number, maxMatch: number, which: "earliest" | "latest") {
-    this.#indexes = Array.from({ length: maxMatch - minMatch + 1 }, (_, i) => new NgramIndex(maxMatch - i));
-    this.#which = which;
+    this.#indexes = Array.from({ length: maxMatch - minMatch + 1 }, (_, i) => new NgramIndex(maxMatch - i, which));
   }
 
   append(token: number): void {
@@ -67,7 +65,7 @@ class Ngrams implements Places {
   find(): { next: number; length: number } {
     const { values, length } = this.tokens;
     for (const index of this.#indexes) {
-      const next = index.find(values, length, this.#which);
+      const next = index.find(values, length);
       if (next >= 0) return { next, length: index.n };
     }
     return { next: 0, length: 0 };
@@ -112,10 +110,20 @@ class CopySession implements DraftSession {
   propose({ nodes, depth }: DraftBudget): TokenTree | undefined {
     if (!this.#backlog.advance()) return undefined;
     const { next, length } = this.#places.find();
+    let agreed = length;
     const { values, length: end } = this.#places.tokens;
     const count = Math.min(nodes, depth, this.#maxTokens);
     const other = this.#corpus?.find(values, end, count);
-    if (other && other.length > length && other.length >= this.#minMatch && other.tokens.length > 0)
+    // N-grams agree in as many tokens as they are looked up by, or more.
+    if (other)
+      while (
+        length > 0 &&
+        agreed < other.length &&
+        next > agreed &&
+        values[next - agreed - 1] === values[end - agreed - 1]
+      )
+        agreed += 1;
+    if (other && other.length > agreed && other.length >= this.#minMatch && other.tokens.length > 0)
       return run(values[end - 1], other.tokens, other.length, copyConfidence);
     if (length < this.#minMatch) return undefined;
     // A copy that overlaps its own end goes on with itself: the text repeats in a period.
@@ -146,6 +154,7 @@ export function copy(options: CopyOptions = {}): Drafter {
   const shared = corpus === undefined ? undefined : new Corpus(corpus);
   return {
     name: "copy",
+    kind: `copy, ${match}, ${minMatch} to ${maxMatch}${shared ? ", corpus" : ""}`,
     start(tokens) {
       const places = match === "longest" ? new Longest() : new Ngrams(minMatch, maxMatch, match);
       return new CopySession(places, tokens, minMatch, maxTokens, shared);

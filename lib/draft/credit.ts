@@ -7,14 +7,28 @@ const longestRest = 16384;
 /** Tokens' worth of time that drafters may spend before they have won anything, and that they may save up. */
 const [first, most] = [4, 16];
 
+/** Weight of a new time in a mean, and how many times the mean it counts for at most. */
+const [fresh, mostSurprise] = [0.1, 2];
+
 /** An account of time, in tokens of plain decoding, over all texts. */
 export class Credit {
   #tokens = first;
   #rest = 0;
+  #asking: number | undefined; // seconds that asking mostly takes
 
   /** Tokens to decode plainly before drafters are asked again. */
   get rest(): number {
     return this.#rest;
+  }
+
+  /**
+   * What asking counts for that took so many seconds: no more than twice what it mostly takes.
+   * @param later it was not the first of a text, which also reads the prompt
+   */
+  usual(seconds: number, later: boolean): number {
+    const counted = Math.min(seconds, this.#asking === undefined ? (later ? seconds : 0) : mostSurprise * this.#asking);
+    if (later) this.#asking = this.#asking === undefined ? counted : this.#asking + fresh * (counted - this.#asking);
+    return counted;
   }
 
   /**

@@ -81,6 +81,8 @@ export interface DraftSampling {
 export interface Drafter {
   /** Names it in statistics. */
   readonly name: string;
+  /** Tells drafters of one name apart in what is learnt about them. @default the name */
+  readonly kind?: string;
   /** How many best ids of every evaluated row it wants to see. @default 0 */
   readonly best?: number;
   /** Awaited before a text is begun. What it throws is what the call rejects with: the place to refuse a model that it cannot work for. */
@@ -92,8 +94,11 @@ export interface Drafter {
   start(tokens: ArrayLike<number>, context: DraftContext, sampling: DraftSampling): DraftSession;
 }
 
-/** A drafter that learns from texts, for itself or in a folder. */
+/** A drafter that learns from texts, for itself or in a folder. Of processes that share a folder, the last to write is the one that is read. */
 export interface LearningDrafter extends Drafter {
-  /** Writes what was learnt since the last time, if there is a folder; this also happens by itself a moment after a text has ended. */
+  /**
+   * Writes what was learnt since the last time, if there is a folder. This also happens by itself two seconds after a text has ended, but a process that ends
+   * before that has to call it.
+   */
   save(): Promise<void>;
 }

@@ -31,7 +31,9 @@ export class Drafting {
   #gain = 1;
   #inRow = 0; // steps with drafts since the last plain one
   #idle = 0; // tokens since the last draft was evaluated
-  #free: number; // tokens' worth of asking that is not charged
+  #asks = 0;
+  #reading = 0; // seconds that the first asking took beyond what asking takes
+  #said: number; // tokens of the prompt
   #spent = 0; // seconds that the step under way will have taken
   #token = 0; // seconds of a token without drafts
   readonly #credit: Credit;
@@ -47,12 +49,12 @@ export class Drafting {
     this.#experience = experience;
     this.#vocab = context.vocab;
     this.#root = tokens[tokens.length - 1];
-    this.#free = freeShare * tokens.length;
+    this.#said = tokens.length;
     this.#parts = drafters.map((drafter) => new Part(drafter, tokens, context, sampling));
     const { temperature } = sampling;
     const warmth = temperature === 0 ? "greedy" : temperature <= 0.5 ? "cool" : temperature <= 1 ? "warm" : "hot";
-    this.#credit = experience.credit(drafters.map(({ name }) => name));
-    this.#kinds = new Map(this.#parts.map((part) => [part, `${part.name}, ${warmth}`]));
+    this.#credit = experience.credit(this.#parts.map(({ kind }) => kind));
+    this.#kinds = new Map(this.#parts.map((part) => [part, `${part.kind}, ${warmth}`]));
   }
 
   /** How many best ids of every row the drafters want. */
@@ -69,11 +71,14 @@ export class Drafting {
     return this.#parts.reduce((sum, { seconds }) => sum + seconds, 0);
   }
 
-  /** Of the time that asking took, what is charged: reading the prompt is free for who reads fast. */
+  /**
+   * Of the time that asking took, what is charged now. The first asking reads the prompt: what it takes beyond the others is spent for the whole text, and is settled
+   * at its end. A pause in the middle that had other reasons is no measure.
+   */
   #charged(asking: number): number {
-    const free = Math.min(this.#free, asking / this.#token);
-    this.#free -= free;
-    return asking - free * this.#token;
+    const usual = this.#credit.usual(asking, this.#asks > 0);
+    if (this.#asks++ === 0) this.#reading = asking - usual;
+    return usual;
   }
 
   /**
@@ -89,7 +94,7 @@ export class Drafting {
     const costs: DraftCosts | undefined =
       without === undefined || single === undefined
         ? undefined
-        : { token: without, tree: (rows) => (curve.seconds(rows) ?? single * rows) + host };
+        : Object.freeze({ token: without, tree: (rows: number) => (curve.seconds(rows) ?? single * rows) + host });
     const before = this.#seconds();
     const budget = { nodes: mostRows - 1, depth, costs };
     const proposals: TokenTree[] = [];
@@ -161,6 +166,8 @@ export class Drafting {
 
   /** Ends all sessions. */
   end(): void {
+    const over = this.#reading - freeShare * this.#said * this.#token;
+    if (this.#token > 0 && over > 0) this.#credit.note(-over, this.#token);
     for (const part of this.#parts) part.end();
   }
 

@@ -1,13 +1,14 @@
 // What drafters learn about a model, kept in a folder from one process to the next: a checksummed file for each drafter and model.
 
 import { createHash, randomBytes } from "node:crypto";
-import { mkdir, open, readFile, rename, rm } from "node:fs/promises";
+import { mkdir, open, readFile, rename, rm, stat } from "node:fs/promises";
 import path from "node:path";
-import { badArgument } from "../errors.ts";
+import { badArgument, OutriderError } from "../errors.ts";
 import type { DraftContext } from "./drafter.ts";
 
 const magic = "outrider-drafts-1\n";
 const digestBytes = 32;
+const mostBytes = 2 ** 30;
 /** Milliseconds after which what was learnt is written. */
 const writeAfter = 2000;
 
@@ -46,6 +47,18 @@ function readInts(title: string, bytes: Buffer): Int32Array | undefined {
   )
     return undefined;
   return new Int32Array(body.buffer.slice(body.byteOffset, body.byteOffset + body.length));
+}
+
+/** Bytes of a file, if there is one. @throws what reading throws: a file that cannot be read must not be replaced */
+async function readIfThere(file: string): Promise<Buffer | undefined> {
+  try {
+    const about = await stat(file);
+    if (!about.isFile() || about.size > mostBytes) return undefined;
+    return await readFile(file);
+  } catch (error) {
+    if (["ENOENT", "ENOTDIR"].includes((error as NodeJS.ErrnoException).code ?? "")) return undefined;
+    throw new OutriderError("OUTRIDER_IO", `Cannot read ${file}: ${(error as Error).message}`, { cause: error });
+  }
 }
 
 /** Keeps what one drafter learns in a folder, for every model that it works for. */
@@ -87,7 +100,7 @@ export class Keep<T extends Learnt> {
   /** Reads what an earlier process has learnt. A file that is damaged counts as none and is written anew. */
   async read(context: DraftContext): Promise<void> {
     if (this.#folder === undefined || this.#known.has(context)) return;
-    const bytes = await readFile(this.#file(context)).catch(() => undefined);
+    const bytes = await readIfThere(this.#file(context));
     if (this.#known.has(context)) return; // another text was faster
     const fresh = this.#make(context);
     const ints = bytes && readInts(this.#title(context), bytes);
@@ -112,7 +125,12 @@ export class Keep<T extends Learnt> {
     const all = [...this.#unwritten];
     this.#unwritten.clear();
     const write = async () => {
-      for (const [context, learnt] of all) await this.#write(context, learnt);
+      for (const [context, learnt] of all) {
+        await this.#write(context, learnt).catch((error: unknown) => {
+          this.#unwritten.set(context, learnt); // with what is learnt next
+          throw error;
+        });
+      }
     };
     this.#writing = this.#writing.catch(() => {}).then(write);
     return this.#writing;

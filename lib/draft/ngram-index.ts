@@ -1,14 +1,15 @@
 // Where runs of n tokens occur in a growing text.
 
-/** First and last occurrence of every run of `n` tokens. Runs are found by hash and compared token by token. */
+/** First or last occurrence of every run of `n` tokens. Runs are found by hash and compared token by token. */
 export class NgramIndex {
   readonly n: number;
-  // By hash: positions behind the first and behind the last occurrence but the newest.
-  readonly #first = new Map<number, number>();
-  readonly #last = new Map<number, number>();
+  readonly #which: "earliest" | "latest";
+  // By hash: the position behind the occurrence.
+  readonly #behind = new Map<number, number>();
 
-  constructor(n: number) {
+  constructor(n: number, which: "earliest" | "latest") {
     this.n = n;
+    this.#which = which;
   }
 
   static #hash(tokens: ArrayLike<number>, begin: number, end: number): number {
@@ -21,15 +22,13 @@ export class NgramIndex {
   add(tokens: ArrayLike<number>, end: number): void {
     if (end < this.n) return;
     const hash = NgramIndex.#hash(tokens, end - this.n, end);
-    if (!this.#first.has(hash)) this.#first.set(hash, end);
-    this.#last.set(hash, end);
+    if (this.#which === "latest" || !this.#behind.has(hash)) this.#behind.set(hash, end);
   }
 
   /** Position behind an earlier occurrence of the run that ends before `end`, which has not been added; -1 if there is none. */
-  find(tokens: ArrayLike<number>, end: number, which: "earliest" | "latest"): number {
+  find(tokens: ArrayLike<number>, end: number): number {
     if (end < this.n) return -1;
-    const hash = NgramIndex.#hash(tokens, end - this.n, end);
-    const at = (which === "earliest" ? this.#first : this.#last).get(hash);
+    const at = this.#behind.get(NgramIndex.#hash(tokens, end - this.n, end));
     if (at === undefined) return -1;
     for (let i = 1; i <= this.n; i++) if (tokens[at - i] !== tokens[end - i]) return -1;
     return at;

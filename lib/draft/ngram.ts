@@ -80,9 +80,9 @@ class NgramSession implements DraftSession {
   readonly #explore: number;
   readonly #reading: Backlog; // of the corpus, which all texts read on
   readonly #memory: Memory;
-  readonly #ended: () => void;
+  readonly #ended: () => unknown;
 
-  constructor(text: CountedText, explore: number, reading: Backlog, memory: Memory, ended: () => void) {
+  constructor(text: CountedText, explore: number, reading: Backlog, memory: Memory, ended: () => unknown) {
     this.#ended = ended;
     this.#text = text;
     this.#explore = explore;
@@ -130,7 +130,7 @@ export function ngram(options: NgramOptions = {}): LearningDrafter {
     start(tokens, context) {
       const memory = memories.of(context);
       const text = new CountedText(tokens, n, [memory.trie, corpusTrie], slice);
-      return new NgramSession(text, explore, reading, memory, () => memories.changed(context));
+      return new NgramSession(text, explore, reading, memory, () => remember > 0 && memories.changed(context));
     },
     save: () => memories.save(),
   };

@@ -4,6 +4,7 @@ import { badArgument } from "../errors.ts";
 import { prune, shallow } from "../tree/build.ts";
 import { TokenTree } from "../tree/token-tree.ts";
 import type { DraftBudget, DraftContext, Drafter, DraftOutcome, DraftSampling, DraftSession } from "./drafter.ts";
+import { unlessAborted } from "./unless-aborted.ts";
 
 /** The tree that a drafter returned, checked and copied: its columns may have been written to, and may be later. */
 function checked(found: unknown, root: number, vocab: number, { nodes, depth }: DraftBudget): TokenTree {
@@ -14,24 +15,30 @@ function checked(found: unknown, root: number, vocab: number, { nodes, depth }: 
 }
 
 function messageOf(error: unknown): string {
-  if (error instanceof Error) return error.message;
+  try {
+    if (error instanceof Error) return String(error.message); // which may be anything, a getter that throws included
+  } catch {}
   return typeof error === "string" ? error : "it threw something that is no Error";
 }
 
-/** What a promise gives; rejects with the reason of the signal if that is aborted before. Nothing is left behind in the signal. */
-function unlessAborted<T>(promise: Promise<T>, signal: AbortSignal): Promise<T> {
-  let stop = () => {};
-  const aborted = new Promise<never>((_, reject) => {
-    stop = () => reject(signal.reason);
-  });
-  signal.addEventListener("abort", stop, { once: true });
-  if (signal.aborted) stop(); // a listener on a signal that has been aborted is never called
-  return Promise.race([promise, aborted]).finally(() => signal.removeEventListener("abort", stop));
+/** What a drafter is told of the sampling: copies, since what it writes to must not come back. */
+function copyOf(sampling: DraftSampling): DraftSampling {
+  const { temperature, topK, topP, minP, typicalP, repetitionPenalty, frequencyPenalty, presencePenalty } = sampling;
+  const { penaltyWindow, logitBias, seed, minTokens, stopTokens, ignoreEos, endIds } = sampling;
+  return {
+    ...{ temperature, topK, topP, minP, typicalP, repetitionPenalty, frequencyPenalty, presencePenalty },
+    ...{ penaltyWindow, seed, minTokens, ignoreEos },
+    logitBias: new Map(logitBias),
+    stopTokens: [...stopTokens],
+    endIds: [...endIds],
+  };
 }
 
 /** A drafter with its session, until it misbehaves. */
 export class Part {
   readonly name: string;
+  /** What it is called in what the policy learns. */
+  readonly kind: string;
   /** Best ids of every row that it wants. */
   readonly best: number;
   /** What it proposed for the step under way. */
@@ -42,12 +49,14 @@ export class Part {
   seconds = 0;
   #asked = 0;
   #session: DraftSession | undefined;
+  #ended = false; // what fails from then on concerns nobody
 
   constructor(drafter: Drafter, tokens: ArrayLike<number>, context: DraftContext, sampling: DraftSampling) {
     this.name = drafter.name;
+    this.kind = String(drafter.kind ?? drafter.name);
     this.best = drafter.best ?? 0;
     this.#run(() => {
-      const session: unknown = drafter.start(Int32Array.from(tokens), context, sampling);
+      const session: unknown = drafter.start(Int32Array.from(tokens), context, copyOf(sampling));
       if (session instanceof Promise) return session.then(() => this.#fail(badArgument("start", "a session", session)));
       this.#session = session as DraftSession;
     });
@@ -67,7 +76,7 @@ export class Part {
 
   #fail(error: unknown): void {
     this.proposal = undefined;
-    if (this.off !== undefined) return;
+    if (this.off !== undefined || this.#ended) return;
     this.off = messageOf(error);
     process.emitWarning(`Drafter ${this.name} is switched off: ${this.off}`, "OutriderWarning");
   }
@@ -126,6 +135,7 @@ export class Part {
   end(): void {
     const session = this.#session;
     this.#session = undefined;
+    this.#ended = true;
     if (session) this.#run(() => session.end?.());
   }
 }

@@ -43,9 +43,9 @@ class SuffixSession implements DraftSession {
   readonly #text: CountedText;
   readonly #memory: Memory;
   readonly #factor: number;
-  readonly #ended: () => void;
+  readonly #ended: () => unknown;
 
-  constructor(text: CountedText, memory: Memory, factor: number, ended: () => void) {
+  constructor(text: CountedText, memory: Memory, factor: number, ended: () => unknown) {
     this.#text = text;
     this.#ended = ended;
     this.#memory = memory;
@@ -97,7 +97,7 @@ export function suffix(options: SuffixOptions = {}): LearningDrafter {
     start(tokens, context) {
       const memory = memories.of(context);
       const text = new CountedText(tokens, depth, [memory.trie], slice);
-      return new SuffixSession(text, memory, factor, () => memories.changed(context));
+      return new SuffixSession(text, memory, factor, () => remember > 0 && memories.changed(context));
     },
     save: () => memories.save(),
   };

@@ -24,6 +24,7 @@ export class VocabularyBridge {
   /** Tokens of the model that the draft model has too. */
   readonly shared: number;
   readonly #model: Vocabulary;
+  #unknown: { count: number; ids: readonly number[] } | undefined;
   readonly #toDraft: Int32Array;
   readonly #toModel: Int32Array;
 
@@ -74,8 +75,12 @@ export class VocabularyBridge {
   }
 
   /** Ids below `count` of the draft model that the model does not have. */
-  unknown(count: number): number[] {
-    return Array.from({ length: count }, (_, id) => id).filter((id) => this.toModel(id) === undefined);
+  unknown(count: number): readonly number[] {
+    if (this.#unknown?.count !== count) {
+      const ids = Array.from({ length: count }, (_, id) => id).filter((id) => this.toModel(id) === undefined);
+      this.#unknown = { count, ids };
+    }
+    return this.#unknown.ids;
   }
 
   /** @throws {OutriderError} OUTRIDER_UNSUPPORTED if hardly any text is the same tokens to both */

@@ -9,13 +9,8 @@ import { TokenTree } from "../tree/token-tree.ts";
 import { makeSampler } from "./decode.ts";
 import type { ModelParts } from "./parts.ts";
 
-/** Options without a law over the tokens of the text so far: those of another model's tokens mean nothing here. */
-const unpenalised = {
-  repetitionPenalty: 1,
-  frequencyPenalty: 0,
-  presencePenalty: 0,
-  logitBias: new Map<number, number>(),
-};
+/** Where ids and positions are others, penalties mean nothing and the noise is another: the likeliest token is the best guess. */
+const foreign = { temperature: 0, repetitionPenalty: 1, frequencyPenalty: 0, presencePenalty: 0 };
 
 const decoder = new TextDecoder("utf-8", { fatal: true });
 
@@ -39,6 +34,7 @@ export class ModelDraftSession implements DraftSession {
   #sampler: NativeSampler | undefined;
   #running: Promise<unknown> | undefined;
   #ended = false;
+  readonly #left = new AbortController();
   /** Tokens of the model that were drafted behind the root. */
   #drafted: number[] = [];
 
@@ -60,12 +56,12 @@ export class ModelDraftSession implements DraftSession {
     this.#promptLength = this.#text.length;
     const { repetitionPenalty, frequencyPenalty, presencePenalty } = sampling;
     this.#penalised = bridge.same && (repetitionPenalty !== 1 || frequencyPenalty !== 0 || presencePenalty !== 0);
-    const foreign = bridge.same ? {} : unpenalised;
-    const bias = new Map(bridge.same ? [...sampling.logitBias].filter(([id]) => id < model.runtime.spec.vocab) : []);
-    for (const id of bridge.unknown(model.runtime.spec.vocab)) bias.set(id, Number.NEGATIVE_INFINITY);
+    const { vocab } = model.runtime.spec;
+    const bias = new Map(bridge.same ? [...sampling.logitBias].filter(([id]) => id < vocab) : []);
+    for (const id of bridge.unknown(vocab)) bias.set(id, Number.NEGATIVE_INFINITY);
     const ids = (list: readonly number[]) => list.flatMap((id) => bridge.toDraft(id) ?? []);
     this.#sampling = {
-      ...{ ...sampling, ...foreign, logitBias: bias },
+      ...{ ...sampling, ...(bridge.same ? {} : foreign), logitBias: bias },
       ...{ stopTokens: ids(sampling.stopTokens), endIds: ids(sampling.endIds) },
     };
   }
@@ -114,11 +110,12 @@ export class ModelDraftSession implements DraftSession {
     const wants = new Uint8Array(tokens.length);
     wants[tokens.length - 1] = want.sample | want.topk;
     const started = performance.now();
-    this.#running = this.#model.runtime.step({
+    const step = {
       ...{ caches: [this.#cache], samplers: [this.#sampler], tokens, sequence: new Int32Array(tokens.length), wants },
       ...{ repeat: count, ends: Int32Array.from(this.#sampling.endIds), topK: this.#branches },
       leastConfidence: this.#minConfidence,
-    });
+    };
+    this.#running = this.#model.runtime.step(step, this.#left.signal);
     const result = (await this.#running.finally(() => {
       if (this.#ended) this.#cache.dispose();
       this.#running = undefined;
@@ -127,7 +124,7 @@ export class ModelDraftSession implements DraftSession {
     const { sampled, seconds } = result;
     this.#held = this.#text.length;
     this.#ahead = Array.from(sampled.slice(0, -1));
-    // A step that also catches up says nothing about a token; neither does one of an engine that others use.
+    // A step that also catches up on more than the last two tokens says nothing about one.
     const around = (performance.now() - started) / 1e3 - seconds;
     if (tokens.length <= 2) this.#length.time(sampled.length, seconds, around);
     return this.#tree(result);
@@ -172,6 +169,7 @@ export class ModelDraftSession implements DraftSession {
 
   end(): void {
     this.#ended = true;
+    this.#left.abort();
     if (!this.#running) this.#cache.dispose();
   }
 }

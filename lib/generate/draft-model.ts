@@ -56,12 +56,13 @@ export function draftModel(source: Model | string, options: DraftModelOptions = 
 
   let loading: Promise<Model> | undefined;
   let parts = given;
-  let disposed = false;
+  const unwanted = new AbortController();
+  const gone = () =>
+    new OutriderError("OUTRIDER_DISPOSED", "Expected a live draft model, received one that was disposed");
   const open = async (): Promise<ModelParts> => {
-    if (disposed)
-      throw new OutriderError("OUTRIDER_DISPOSED", "Expected a live draft model, received one that was disposed");
+    if (unwanted.signal.aborted) throw gone();
     if (!parts) {
-      loading ??= load(source as string);
+      loading ??= load(source as string, { signal: unwanted.signal });
       const model = await loading.catch((error: unknown) => {
         loading = undefined; // what failed may be tried again
         throw error;
@@ -73,6 +74,9 @@ export function draftModel(source: Model | string, options: DraftModelOptions = 
   const pairs = new WeakMap<DraftContext, Pair>();
   return {
     name: "draftModel",
+    get kind() {
+      return `draftModel ${parts?.draftContext.fingerprint}, at most ${maxTokens}`;
+    },
     async prepare(context) {
       const { tokenizer } = await open();
       if (pairs.has(context)) return;
@@ -89,8 +93,9 @@ export function draftModel(source: Model | string, options: DraftModelOptions = 
       return new ModelDraftSession(parts as ModelParts, bridge, length, tokens, sampling, { minConfidence, branches });
     },
     async dispose() {
-      disposed = true;
-      await (await loading)?.dispose();
+      unwanted.abort(gone());
+      const model = await loading?.catch(() => undefined); // whoever asked for it hears of it
+      await model?.dispose();
     },
   };
 }

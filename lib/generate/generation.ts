@@ -5,6 +5,7 @@ import type { SpeculationStats } from "../draft/account.ts";
 import type { DraftContext } from "../draft/drafter.ts";
 import { Drafting } from "../draft/drafting.ts";
 import type { Experience } from "../draft/experience.ts";
+import { unlessAborted } from "../draft/unless-aborted.ts";
 import type { Runtime } from "../model/runtime.ts";
 import { Detokenizer } from "../text/detokenizer.ts";
 import { StopMatcher } from "../text/stop.ts";
@@ -46,7 +47,7 @@ export interface GenerationStats {
   /** What f16 pages would have cost. */
   kvBytesF16: number;
   peakScratchBytes: number;
-  /** What drafters did; only where there were any. */
+  /** What drafters did; only where there were any, and more than two tokens to draw. */
   speculation?: SpeculationStats;
 }
 
@@ -123,8 +124,11 @@ export class GenerationRun {
   async *pieces(): AsyncGenerator<Piece, void, undefined> {
     const { runtime, tokenizer, endIds, draftContext } = this.#context;
     const { draft, signal } = this.#options;
-    if (draft !== "auto") for (const drafter of draft) await drafter.prepare?.(draftContext);
     signal?.throwIfAborted();
+    for (const drafter of draft === "auto" ? [] : draft) {
+      const ready = drafter.prepare?.(draftContext);
+      if (ready instanceof Promise) await (signal ? unlessAborted(ready, signal) : ready);
+    }
     const detokenizer = new Detokenizer(tokenizer, { continues: true });
     const matcher = new StopMatcher(this.#options.stop);
     let open = true;
@@ -156,7 +160,7 @@ export class GenerationRun {
 
   /** The same for a reader who waits for each piece: at an even pace if that is wanted. */
   stream(): AsyncGenerator<Piece, void, undefined> {
-    return this.#options.smooth ? smooth(this.pieces()) : this.pieces();
+    return this.#options.smooth ? smooth(this.pieces(), this.#options.signal) : this.pieces();
   }
 
   #startDrafting(text: Int32Array): Drafting {

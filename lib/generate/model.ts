@@ -105,7 +105,7 @@ export class Model {
   }
 
   /**
-   * Continues a prompt, piece by piece. The next token is computed when the consumer asks for it; leaving the loop ends the
+   * Continues a prompt, piece by piece. The next tokens, one or a few, are computed when the consumer asks for more; leaving the loop ends the
    * generation and frees its cache. `result` of the stream has the whole text and its statistics behind the last piece.
    * @example for await (const piece of model.stream("Once upon a time", { signal })) process.stdout.write(piece.text);
    */

@@ -190,12 +190,12 @@ async function open(source: string | undefined, options: LoadOptions, watched: W
     endIds: endIds(files, tokenizer, spec.vocab),
     defaults: defaultsFromConfig(files.generationConfig),
     experience: new Experience(),
-    draftContext: {
+    draftContext: Object.freeze({
       vocab: spec.vocab,
       fingerprint: runtime.fingerprint.toString(16).padStart(16, "0"),
-      encode: (text) => tokenizer.encode(text),
-      bytesOf: (id) => tokenizer.bytesOf(id),
-    },
+      encode: (text: string) => tokenizer.encode(text),
+      bytesOf: (id: number) => tokenizer.bytesOf(id).slice(), // theirs to write to
+    }),
     info: {
       family: spec.family,
       file: files.path,

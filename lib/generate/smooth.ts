@@ -24,9 +24,11 @@ const clock: Clock = {
 /**
  * The same pieces, each at its time: the mean time between the last ones after the one before. What is due waits for nothing, and what waits keeps the
  * source from nothing: up to 64 pieces are taken ahead of the reader. Leaving the loop ends the source.
+ * @param signal what waits is dropped when it is aborted; the source says what then happens
  */
 export async function* smooth<T>(
   source: AsyncGenerator<T, void, undefined>,
+  signal?: AbortSignal,
   time: Clock = clock,
 ): AsyncGenerator<T, void, undefined> {
   const waiting: T[] = [];
@@ -35,6 +37,7 @@ export async function* smooth<T>(
   let ended = false;
   let left = false;
   let failure: { error: unknown } | undefined;
+  let dropped: { error: unknown } | undefined;
   let changed = () => {};
   const change = () =>
     new Promise<void>((resolve) => {
@@ -50,7 +53,10 @@ export async function* smooth<T>(
         if (since >= 0) interval = interval === undefined ? since : interval + fresh * (since - interval);
         waiting.push(piece);
         changed();
-        while (waiting.length >= most && !left) await change();
+        while (waiting.length >= most && !left) {
+          await change();
+          arrived = Number.NaN; // the reader's time is not the source's
+        }
         if (left) return;
       }
     } catch (error) {
@@ -60,6 +66,11 @@ export async function* smooth<T>(
       changed();
     }
   };
+  let stop = () => {};
+  const aborted = new Promise<void>((resolve) => {
+    stop = resolve;
+  });
+  signal?.addEventListener("abort", stop, { once: true });
   const pumping = pump();
   let due = time.now();
   try {
@@ -67,17 +78,23 @@ export async function* smooth<T>(
       while (waiting.length === 0 && !ended) await change();
       if (waiting.length === 0) break;
       const wait = due - time.now();
-      if (wait >= shortest) await time.sleep(wait);
+      if (wait >= shortest) await Promise.race([time.sleep(wait), aborted]);
+      if (signal?.aborted) {
+        dropped = { error: signal.reason };
+        break;
+      }
       const piece = waiting.shift() as T;
       if (waiting.length + 1 === most) changed();
       yield piece;
       const pace = (interval ?? 0) / Math.max(1, waiting.length / usual);
       due = Math.max(due, time.now() - pace) + pace;
     }
-    if (failure) throw failure.error;
   } finally {
     left = true;
     changed();
     await pumping;
+    signal?.removeEventListener("abort", stop);
   }
+  const over = failure ?? dropped;
+  if (over) throw over.error;
 }

@@ -23,12 +23,13 @@ export class Eager extends Experience {
 }
 
 /** A context for drafters without a tokenizer: a text is the codes of its characters. */
-export const contextOf = (vocab: number, fingerprint = "0"): DraftContext => ({
-  vocab,
-  fingerprint,
-  encode: (text) => Int32Array.from(text, (character) => (character.codePointAt(0) as number) % vocab),
-  bytesOf: (id) => Uint8Array.of(id & 255, id >> 8),
-});
+export const contextOf = (vocab: number, fingerprint = "0"): DraftContext =>
+  Object.freeze({
+    vocab,
+    fingerprint,
+    encode: (text: string) => Int32Array.from(text, (character) => (character.codePointAt(0) as number) % vocab),
+    bytesOf: (id: number) => Uint8Array.of(id & 255, id >> 8),
+  });
 
 /** How a greedy text is drawn, for drafters without a model. */
 export const greedy: DraftSampling = { ...resolveOptions({ temperature: 0, seed: 1 }, {}, 2 ** 20), endIds: [] };

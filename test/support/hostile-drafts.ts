@@ -42,11 +42,18 @@ function column(next: Random, length: number, good: (i: number) => number): numb
   return next() < 0.05 ? values.slice(0, below(next, length + 1)) : values;
 }
 
+/** An error whose message cannot be read. */
+const misleading = Object.defineProperty(new Error("a"), "message", {
+  get() {
+    throw new Error("no message");
+  },
+});
+
 /** What a drafter returns: mostly a tree of some kind, at times anything. */
 function proposal(next: Random, root: number, vocab: number): unknown {
   const roll = next();
   if (roll < 0.05) return pick(next, [null, 5, "tree", {}, [], () => 1, { token: [root], parent: [-1] }]);
-  if (roll < 0.1) throw pick<unknown>(next, [new Error("broken"), "text", undefined, null, { message: 5 }]);
+  if (roll < 0.1) throw pick<unknown>(next, [new Error("broken"), "text", undefined, null, { message: 5 }, misleading]);
   const size = 1 + below(next, pick(next, [3, 12, 100, 300]));
   const tree = new TokenTree({
     token: column(next, size, (i) => (i === 0 ? root : below(next, vocab))),
@@ -61,11 +68,22 @@ function proposal(next: Random, root: number, vocab: number): unknown {
   return tree;
 }
 
+/** Writes to whatever it was given; what is frozen says so by throwing, as it would in the drafter. */
+function spoil(next: Random, victims: unknown[]): void {
+  const victim = pick(next, victims) as Record<string, unknown> | undefined;
+  if (victim instanceof Map) victim.set(1, Number.NaN);
+  else if (Array.isArray(victim)) victim.push(3, 4, 5);
+  else if (victim) victim[pick(next, [...Object.keys(victim), "x"])] = pick(next, odd);
+}
+
 function hostile(next: Random, vocab: number): Drafter {
   return {
     name: "hostile",
     best: below(next, 65),
-    start(tokens) {
+    start(tokens, context, sampling) {
+      if (next() < 0.2) spoil(next, [sampling, sampling.endIds, sampling.stopTokens, sampling.logitBias]);
+      if (next() < 0.1) spoil(next, [context]);
+      context.bytesOf(below(next, vocab)).fill(65);
       if (next() < 0.02) throw new Error("no start");
       if (next() < 0.02) return pick(next, [undefined, null, {}, 5, Promise.resolve()]) as never;
       let root = tokens[tokens.length - 1];
@@ -73,6 +91,7 @@ function hostile(next: Random, vocab: number): Drafter {
       return {
         propose(budget) {
           if (next() < 0.3) budget.depth = 1e9;
+          if (next() < 0.1) spoil(next, [budget, budget.costs]);
           for (const array of kept) if (next() < 0.1) array?.fill(1);
           const answer = () => proposal(next, next() < 0.95 ? root : below(next, vocab), vocab) as TokenTree;
           if (next() < 0.2) return new Promise((resolve) => setImmediate(resolve)).then(answer);

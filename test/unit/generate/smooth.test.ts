@@ -55,7 +55,7 @@ async function gather(
   until = Number.POSITIVE_INFINITY,
 ) {
   const seen: { piece: number; at: number }[] = [];
-  for await (const piece of smooth(source, turned)) {
+  for await (const piece of smooth(source, undefined, turned)) {
     seen.push({ piece, at: turned.now() });
     if (seen.length === until) break;
   }
@@ -90,7 +90,7 @@ describe("smooth", () => {
     const error = new Error("broken");
     const seen: number[] = [];
     const reading = (async () => {
-      for await (const piece of smooth(bursts(turned, [3, 3], 10, error), turned)) seen.push(piece);
+      for await (const piece of smooth(bursts(turned, [3, 3], 10, error), undefined, turned)) seen.push(piece);
     })();
     await expect(turned.run(reading)).rejects.toBe(error);
     expect(seen).toEqual([0, 1, 2, 3, 4, 5]);
@@ -109,5 +109,40 @@ describe("smooth", () => {
     const seen = await turned.run(gather(turned, endless(), 100));
     expect(seen.map(({ piece }) => piece)).toEqual(Array.from({ length: 100 }, (_, i) => i));
     expect(ended).toBe(true);
+  });
+
+  test("an abort drops what waits, and the source says how it ends", async () => {
+    const turned = new Turned();
+    const controller = new AbortController();
+    async function* source() {
+      for (let piece = 0; piece < 40; piece++) {
+        if (piece % 20 === 0) await turned.sleep(400);
+        yield piece;
+      }
+      controller.abort(new Error("enough"));
+      await turned.sleep(1);
+      controller.signal.throwIfAborted();
+    }
+    const seen: number[] = [];
+    const reading = (async () => {
+      for await (const piece of smooth(source(), controller.signal, turned)) seen.push(piece);
+    })();
+    await expect(turned.run(reading)).rejects.toThrow("enough");
+    expect(seen.length).toBeLessThan(40);
+    expect(seen).toEqual(seen.map((_, i) => i));
+  });
+
+  test("a reader who stops for a while does not slow down what follows", async () => {
+    const turned = new Turned();
+    const seen: number[] = [];
+    const reading = (async () => {
+      for await (const piece of smooth(bursts(turned, Array(150).fill(1), 10), undefined, turned)) {
+        seen.push(turned.now());
+        if (piece === 20) await turned.sleep(60_000);
+      }
+    })();
+    await turned.run(reading);
+    expect(seen).toHaveLength(150);
+    expect(seen[149] - seen[21]).toBeLessThan(3000);
   });
 });
