@@ -8,6 +8,8 @@ const priorSlope = 0.25;
 const fresh = 0.1;
 /** A measurement counts for at most so many times what was measured before, the first for so many times what its neighbours say: a machine that was busy elsewhere says nothing about rows. */
 const mostSurprise = 2;
+/** Weight of the first measurement of a size against what its neighbours say. */
+const firstWeight = 0.25;
 
 /** Seconds by number of rows, for one model on one machine. */
 export class CostCurve {
@@ -23,7 +25,9 @@ export class CostCurve {
     const weight = Math.max(fresh, 1 / count);
     const likely = before ?? this.seconds(rows);
     const counted = likely === undefined ? seconds : Math.min(seconds, mostSurprise * likely);
-    this.#seconds[rows] = before === undefined ? counted : before + weight * (counted - before);
+    // The first step of a size also gets its memory: it counts for half of what its neighbours say.
+    if (before !== undefined) this.#seconds[rows] = before + weight * (counted - before);
+    else this.#seconds[rows] = likely === undefined ? counted : likely + firstWeight * (counted - likely);
     this.#weights[rows] = Math.min(count, 20);
     this.#fitted = undefined;
   }

@@ -34,7 +34,7 @@ export class Drafting {
   #asks = 0;
   #reading = 0; // seconds that the first asking took beyond what asking takes
   #said: number; // tokens of the prompt
-  #spent = 0; // seconds that the step under way will have taken
+  #step: { tree: number; asking: number } | undefined; // seconds of the step under way
   #token = 0; // seconds of a token without drafts
   readonly #credit: Credit;
 
@@ -119,7 +119,7 @@ export class Drafting {
       this.#inRow += 1;
       if (this.#inRow > plainEvery) return undefined;
       this.#gain = gain;
-      this.#spent = costs.tree(tree.size) + this.#charged(asking);
+      this.#step = { tree: costs.tree(tree.size), asking: this.#charged(asking) };
       return tree;
     }
     this.#credit.note(-this.#charged(asking), costs.token);
@@ -144,8 +144,12 @@ export class Drafting {
       this.#inRow = 0;
     }
     if (tree) this.#account.tree(tree, accepted, this.#parts);
-    if (tree && this.#spent > 0) this.#credit.note(tokens.length * this.#token - this.#spent, this.#token);
-    this.#spent = 0;
+    // That a draft was not taken is what acceptance learns from; what drafters owe is the time that they took.
+    if (tree && this.#step) {
+      const won = Math.max(0, tokens.length * this.#token - this.#step.tree);
+      this.#credit.note(won - this.#step.asking, this.#token);
+    }
+    this.#step = undefined;
     this.#gain = 1;
     for (const part of this.#parts) {
       if (part.proposal) this.#experience.acceptance.observe(this.#kinds.get(part) as string, part.proposal, tokens);
