@@ -115,8 +115,9 @@ A step of n rows costs T(n); one more drafted token pays if the chance that it i
 four times in ten at the first token and seldom after (\`recycle\`, \`ngram\` on free text) are near that line: what they win on some texts they lose in steps of
 two rows that bring one token. A draft model pays if it takes a small part of the model's time: the default
 model and its 8-bit form read 65 and 150 MB a token, so that a drafted token costs half a token, and the small pair takes less time than the call around it.
-Methods that evaluate dozens of rows a step (Lookahead, Medusa's tree, REST) are for machines whose curve is flat; skipping layers of the model itself drafts at half its cost
-and needs nine of ten drafts right to break even (arXiv:2311.08263 and arXiv:2410.06916 report 1.3 to 1.6 on GPUs). They are not built.
+Skipping layers of the model itself (\`skipLayers\`) drafts at half its cost and needs nine of ten drafts right to break even; SWIFT reports 1.3 to 1.6 on GPUs for models of 13 to 70
+billion parameters, which have layers to spare. The policy soon leaves both alone, so that their rows are near 1. Methods that evaluate dozens of rows a step (Lookahead, Medusa's
+tree, REST) are for machines whose curve is flat, and are not built.
 
 ## On other machines
 

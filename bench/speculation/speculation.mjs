@@ -4,7 +4,7 @@
 // `speculation/oracle/g4`: a drafter that knows four tokens of the answer; its limit is 5 T(1) / T(5) of the cost curve.
 // `speculation/draft-model/...`: see draft-models.mjs.
 // `speculation/overhead`: microseconds of drafters for a token. --only WORKLOAD or WORKLOAD/DRAFTERS measures one.
-import { autoDrafters, chain, copy, input, load, ngram, recycle, suffix } from "outrider";
+import { autoDrafters, chain, copy, input, load, ngram, recycle, skipLayers, suffix } from "outrider";
 import { median } from "../measure.mjs";
 import { detailRows } from "./detail.mjs";
 import { draftModelRows } from "./draft-models.mjs";
@@ -17,6 +17,7 @@ const sets = {
   ngram: () => [ngram()],
   suffix: () => [suffix()],
   recycle: () => [recycle()],
+  "skip-layers": () => [skipLayers()],
 };
 
 /** Seconds from the first token to the last. */

@@ -47,6 +47,16 @@ export class ChainLength {
     return (this.#accepted[at] + priorWeight * priorAcceptance) / (this.#offered[at] + priorWeight);
   }
 
+  /** Notes what came after the root of a chain, or of none. @returns tokens of the chain that were right */
+  learn(chain: ArrayLike<number>, tokens: ArrayLike<number>): number {
+    const known = Math.min(chain.length, tokens.length);
+    let right = 0;
+    while (right < known && chain[right] === tokens[right]) right += 1;
+    if (chain.length > 0) this.observe(right, right < known);
+    else this.skipped(tokens.length);
+    return right;
+  }
+
   /** Notes a chain of which the model's own tokens are known: so many were right, and the next was wrong unless the tokens end there. */
   observe(right: number, wrong: boolean): void {
     for (let at = 0; at < Math.min(this.#offered.length, right + (wrong ? 1 : 0)); at++) {

@@ -46,6 +46,8 @@ export interface DraftSession {
 export interface DraftContext {
   /** Token ids are below it. */
   vocab: number;
+  /** Layers of the model. */
+  layers: number;
   /** Tells models apart, from one process to the next: digits and letters. */
   fingerprint: string;
   /** Text to token ids, as the model has them. */
@@ -90,8 +92,9 @@ export interface Drafter {
   /**
    * Starts on a text.
    * @param tokens the text so far; the last token is the first root
+   * @param self the model at work on the text, for drafters of outrider's own
    */
-  start(tokens: ArrayLike<number>, context: DraftContext, sampling: DraftSampling): DraftSession;
+  start(tokens: ArrayLike<number>, context: DraftContext, sampling: DraftSampling, self?: unknown): DraftSession;
 }
 
 /** A drafter that learns from texts, for itself or in a folder. Of processes that share a folder, the last to write is the one that is read. */

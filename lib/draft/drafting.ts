@@ -38,19 +38,23 @@ export class Drafting {
   #token = 0; // seconds of a token without drafts
   readonly #credit: Credit;
 
-  /** @param sampling how the text is drawn: what is accepted depends on the temperature */
+  /**
+   * @param sampling how the text is drawn: what is accepted depends on the temperature
+   * @param self the model at work on the text
+   */
   constructor(
     drafters: readonly Drafter[],
     experience: Experience,
     tokens: ArrayLike<number>,
     context: DraftContext,
     sampling: DraftSampling,
+    self?: unknown,
   ) {
     this.#experience = experience;
     this.#vocab = context.vocab;
     this.#root = tokens[tokens.length - 1];
     this.#said = tokens.length;
-    this.#parts = drafters.map((drafter) => new Part(drafter, tokens, context, sampling));
+    this.#parts = drafters.map((drafter) => new Part(drafter, tokens, context, sampling, self));
     const { temperature } = sampling;
     const warmth = temperature === 0 ? "greedy" : temperature <= 0.5 ? "cool" : temperature <= 1 ? "warm" : "hot";
     this.#credit = experience.credit(this.#parts.map(({ kind }) => kind));

@@ -51,12 +51,18 @@ export class Part {
   #session: DraftSession | undefined;
   #ended = false; // what fails from then on concerns nobody
 
-  constructor(drafter: Drafter, tokens: ArrayLike<number>, context: DraftContext, sampling: DraftSampling) {
+  constructor(
+    drafter: Drafter,
+    tokens: ArrayLike<number>,
+    context: DraftContext,
+    sampling: DraftSampling,
+    self?: unknown,
+  ) {
     this.name = drafter.name;
     this.kind = String(drafter.kind ?? drafter.name);
     this.best = drafter.best ?? 0;
     this.#run(() => {
-      const session: unknown = drafter.start(Int32Array.from(tokens), context, copyOf(sampling));
+      const session: unknown = drafter.start(Int32Array.from(tokens), context, copyOf(sampling), self);
       if (session instanceof Promise) return session.then(() => this.#fail(badArgument("start", "a session", session)));
       this.#session = session as DraftSession;
     });

@@ -5,8 +5,9 @@ import type { ChainLength } from "../draft/chain-length.ts";
 import type { DraftBudget, DraftOutcome, DraftSampling, DraftSession } from "../draft/drafter.ts";
 import type { VocabularyBridge } from "../draft/vocabulary-bridge.ts";
 import { type NativeBatchResult, type NativeSampler, want } from "../native.ts";
-import { TokenTree } from "../tree/token-tree.ts";
+import type { TokenTree } from "../tree/token-tree.ts";
 import { makeSampler } from "./decode.ts";
+import { drawnChain } from "./drawn-chain.ts";
 import type { ModelParts } from "./parts.ts";
 
 /** Where ids and positions are others, penalties mean nothing and the noise is another: the likeliest token is the best guess. */
@@ -127,42 +128,13 @@ export class ModelDraftSession implements DraftSession {
     // A step that also catches up on more than the last two tokens says nothing about one.
     const around = (performance.now() - started) / 1e3 - seconds;
     if (tokens.length <= 2) this.#length.time(sampled.length, seconds, around);
-    return this.#tree(result);
-  }
-
-  /** The drawn chain, and beside each of its tokens the likeliest others. */
-  #tree({ sampled, sampledLogprob, topkIds, topkValues, logsumexp }: NativeBatchResult): TokenTree | undefined {
-    const token = [this.#root];
-    const parent = [-1];
-    const reach = [1];
-    let at = 0;
-    for (const [i, drawn] of sampled.entries()) {
-      const above = at;
-      const add = (id: number | undefined, confidence: number) => {
-        if (id === undefined || token.some((other, node) => parent[node] === above && other === id)) return;
-        token.push(id);
-        parent.push(above);
-        reach.push(reach[above] * Math.min(1, Math.max(0, confidence)));
-      };
-      const id = this.#bridge.toModel(drawn);
-      if (id === undefined) break;
-      at = token.length;
-      this.#drafted.push(id);
-      add(id, Math.exp(sampledLogprob?.[i] ?? 0));
-      for (let k = 0; k < (this.#branches > 1 ? this.#branches : 0); k++) {
-        const one = i * this.#branches + k;
-        if (!topkIds || !topkValues || !logsumexp || topkIds[one] < 0) continue;
-        add(this.#bridge.toModel(topkIds[one]), Math.exp(topkValues[one] - logsumexp[i]));
-      }
-    }
-    return token.length > 1 ? new TokenTree({ token, parent, reach }) : undefined;
+    const { tree, chain } = drawnChain(this.#root, result, this.#branches, (id) => this.#bridge.toModel(id));
+    this.#drafted = chain;
+    return tree;
   }
 
   observe({ tokens }: DraftOutcome): void {
-    let right = 0;
-    while (right < this.#drafted.length && right < tokens.length && this.#drafted[right] === tokens[right]) right += 1;
-    if (this.#drafted.length > 0) this.#length.observe(right, right < this.#drafted.length && right < tokens.length);
-    else this.#length.skipped(tokens.length);
+    this.#length.learn(this.#drafted, tokens);
     this.#drafted = [];
     this.#append(tokens);
   }

@@ -12,6 +12,7 @@ import { StopMatcher } from "../text/stop.ts";
 import type { Tokenizer } from "../text/tokenizer.ts";
 import { type DecodedToken, decode, emptyStats } from "./decode.ts";
 import { plainSeed, type ResolvedOptions } from "./options.ts";
+import type { TextSelf } from "./skip-layers.ts";
 import { smooth } from "./smooth.ts";
 
 /** Why the output ended: an end token, stop token or stop string; or maxTokens or the context length. */
@@ -166,8 +167,10 @@ export class GenerationRun {
   #startDrafting(text: Int32Array): Drafting {
     const { experience, draftContext, endIds } = this.#context;
     const { draft } = this.#options;
+    const sampling = { ...this.#options, endIds };
+    const self: TextSelf = { runtime: this.#context.runtime, cache: this.#cache };
     const drafters = draft === "auto" ? experience.auto : draft;
-    this.#drafting = new Drafting(drafters, experience, text, draftContext, { ...this.#options, endIds });
+    this.#drafting = new Drafting(drafters, experience, text, draftContext, sampling, self);
     return this.#drafting;
   }
 

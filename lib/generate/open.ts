@@ -13,7 +13,7 @@ import { ChatTemplate } from "../text/chat-template.ts";
 import { Tokenizer } from "../text/tokenizer.ts";
 import { checkCallback, checkOptions, checkSignal } from "./arguments.ts";
 import { Model } from "./model.ts";
-import { defaultsFromConfig } from "./options.ts";
+import { defaultsFromConfig, draftersOf, type GenerateOptions } from "./options.ts";
 import { profileFromEnvironment } from "./profile.ts";
 import { type Watched, watch } from "./watch.ts";
 
@@ -42,6 +42,8 @@ export interface LoadOptions {
   activation?: "float" | "int8";
   /** CPU level of this model's kernels, for tests and for bisecting a wrong result. @default OUTRIDER_ISA, or the best the machine has */
   isa?: Level;
+  /** What drafts for calls that do not say themselves, as in {@link GenerateOptions.draft}. @default "auto" */
+  draft?: GenerateOptions["draft"];
   /** Branch, tag or commit of a hub id. @default "main" */
   revision?: string;
   /** Ends loading; it rejects with `signal.reason`. */
@@ -49,7 +51,7 @@ export interface LoadOptions {
   onProgress?: (progress: LoadProgress) => void;
 }
 
-const known = ["threads", "contextLength", "kv", "activation", "isa", "revision", "signal", "onProgress"];
+const known = ["threads", "contextLength", "kv", "activation", "isa", "draft", "revision", "signal", "onProgress"];
 
 function check(options: LoadOptions): Required<Pick<LoadOptions, "threads" | "kv" | "activation">> {
   checkOptions(options, known);
@@ -67,6 +69,7 @@ function check(options: LoadOptions): Required<Pick<LoadOptions, "threads" | "kv
     throw badArgument("contextLength", "a positive integer", contextLength);
   if (revision !== undefined && (typeof revision !== "string" || revision === ""))
     throw badArgument("revision", "a branch, tag or commit", revision);
+  draftersOf(options.draft);
   checkSignal(options.signal);
   checkCallback("onProgress", options.onProgress);
   const { levels, reason } = native.cpu();
@@ -188,10 +191,11 @@ async function open(source: string | undefined, options: LoadOptions, watched: W
     tokenizer,
     template,
     endIds: endIds(files, tokenizer, spec.vocab),
-    defaults: defaultsFromConfig(files.generationConfig),
+    defaults: { ...defaultsFromConfig(files.generationConfig), draft: options.draft },
     experience: new Experience(),
     draftContext: Object.freeze({
       vocab: spec.vocab,
+      layers: spec.layers.length,
       fingerprint: runtime.fingerprint.toString(16).padStart(16, "0"),
       encode: (text: string) => tokenizer.encode(text),
       bytesOf: (id: number) => tokenizer.bytesOf(id).slice(), // theirs to write to

@@ -61,6 +61,9 @@ export interface GenerateOptions extends SamplingOptions {
   signal?: AbortSignal;
 }
 
+/** What a model brings along for calls that do not say themselves. */
+export type Defaults = SamplingOptions & Pick<GenerateOptions, "draft">;
+
 /** Options with every default filled in. */
 export type ResolvedOptions = Required<
   Omit<GenerateOptions, "signal" | "logprobs" | "maxTokens" | "stop" | "logitBias" | "seed" | "draft" | "smooth">
@@ -172,7 +175,8 @@ function stopIds(value: unknown, vocab: number): readonly number[] {
   return value;
 }
 
-function draftersOf(value: unknown): "auto" | readonly Drafter[] {
+/** What `value` drafts with. @throws {OutriderError} OUTRIDER_ARGUMENT */
+export function draftersOf(value: unknown): "auto" | readonly Drafter[] {
   if (value === false) return [];
   if (value === undefined || value === "auto") return "auto";
   const list: unknown[] = Array.isArray(value) ? value : [value];
@@ -214,7 +218,7 @@ export function plainSeed(seed: bigint): number | string {
  * @param vocab vocabulary size, for token ids
  * @throws {OutriderError} OUTRIDER_ARGUMENT naming the option, unknown ones included.
  */
-export function resolveOptions(options: GenerateOptions, defaults: SamplingOptions, vocab: number): ResolvedOptions {
+export function resolveOptions(options: GenerateOptions, defaults: Defaults, vocab: number): ResolvedOptions {
   checkOptions(options, known);
   const all: Record<string, unknown> = { ...defaults };
   for (const [key, value] of Object.entries(options)) if (value !== undefined) all[key] = value;

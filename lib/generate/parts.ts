@@ -5,7 +5,7 @@ import type { Experience } from "../draft/experience.ts";
 import type { Runtime } from "../model/runtime.ts";
 import type { ChatTemplate } from "../text/chat-template.ts";
 import type { Tokenizer } from "../text/tokenizer.ts";
-import type { SamplingOptions } from "./options.ts";
+import type { Defaults } from "./options.ts";
 
 /** What a model is. */
 export interface ModelInfo {
@@ -35,7 +35,7 @@ export interface ModelParts {
   tokenizer: Tokenizer;
   template: ChatTemplate;
   endIds: readonly number[];
-  defaults: SamplingOptions;
+  defaults: Defaults;
   experience: Experience;
   draftContext: DraftContext;
   info: ModelInfo;

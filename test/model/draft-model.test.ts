@@ -9,7 +9,7 @@ import { Drafting } from "../../lib/draft/drafting.ts";
 import { decode, emptyStats } from "../../lib/generate/decode.ts";
 import { type GenerateOptions, resolveOptions } from "../../lib/generate/options.ts";
 import { type ModelParts, partsOf } from "../../lib/generate/parts.ts";
-import { draftModel, load, type Model } from "../../lib/index.ts";
+import { draftModel, load, type Model, skipLayers } from "../../lib/index.ts";
 import { Eager } from "../support/eager.ts";
 import { code } from "../support/errors.ts";
 import { tinyModel } from "../support/tiny.ts";
@@ -61,7 +61,8 @@ async function run(options: GenerateOptions, drafters: readonly Drafter[]) {
   const cache = runtime.newCache();
   let drafting: Drafting | undefined;
   const start = (text: Int32Array) => {
-    drafting = new Drafting(drafters, new Eager(), text, draftContext, { ...resolved, endIds: [] });
+    const self = { runtime, cache };
+    drafting = new Drafting(drafters, new Eager(), text, draftContext, { ...resolved, endIds: [] }, self);
     return drafting;
   };
   const draft = drafters.length > 0 ? start : undefined;
@@ -131,7 +132,7 @@ test("confidence ends chains", async () => {
 describe("through the public interface", () => {
   test("from a source, loaded once; whoever disposes it early gets plain text and a warning", async () => {
     const warned = vi.spyOn(process, "emitWarning").mockImplementation(() => {});
-    const plain = await model.generate(prompt, { maxTokens: 24, temperature: 0.9, seed: 7 });
+    const plain = await model.generate(prompt, { maxTokens: 24, temperature: 0.9, seed: 7, draft: false });
     const drafter = draftModel(tinyModel);
     for (const prompts of [[prompt], [prompt, prompt]]) {
       const wish = { maxTokens: 24, temperature: 0.9, seed: 7, draft: drafter };
@@ -167,7 +168,7 @@ describe("through the public interface", () => {
     const refused = code("OUTRIDER_UNSUPPORTED", /at least half of the model's 49152 tokens.*choose a smaller model/);
     await expect(asking).rejects.toThrow(refused);
     // The other way round most of 2048 short tokens are among 49152.
-    const plain = await model.generate(prompt, { maxTokens: 24 });
+    const plain = await model.generate(prompt, { maxTokens: 24, draft: false });
     const drafted = await model.generate(prompt, { maxTokens: 24, draft: draftModel(stranger) });
     expect(drafted.tokens).toEqual(plain.tokens);
     await stranger.dispose();
@@ -175,11 +176,26 @@ describe("through the public interface", () => {
 
   test("a draft model with a shorter context drafts as long as the text fits", async () => {
     const short = await load(tinyModel, { contextLength: 40 });
-    const plain = await model.generate(prompt, { maxTokens: 60 });
+    const plain = await model.generate(prompt, { maxTokens: 60, draft: false });
     const found = await model.generate(prompt, { maxTokens: 60, draft: draftModel(short) });
     expect(found.tokens).toEqual(plain.tokens);
     expect(found.stats.speculation?.drafters.draftModel.off).toBeUndefined();
     await short.dispose();
+  });
+
+  test("what load() names drafts for every call, and a call may say otherwise", async () => {
+    const drafted = await load(tinyModel, { draft: draftModel(coarse) });
+    const names = async (options: GenerateOptions) => {
+      const { tokens, stats } = await drafted.generate(prompt, { maxTokens: 12, ...options });
+      expect(tokens).toEqual((await model.generate(prompt, { maxTokens: 12, draft: false })).tokens);
+      return Object.keys(stats.speculation?.drafters ?? {});
+    };
+    expect(await names({})).toEqual(["draftModel"]);
+    expect(await names({ draft: undefined })).toEqual(["draftModel"]);
+    expect(await names({ draft: "auto" })).toEqual(["copy"]);
+    expect(await names({ draft: false })).toEqual([]);
+    await drafted.dispose();
+    await expect(load(tinyModel, { draft: 5 as never })).rejects.toThrow(code("OUTRIDER_ARGUMENT", /draft\[0\]/));
   });
 
   test("an abort while it drafts", async () => {
@@ -203,5 +219,42 @@ describe("through the public interface", () => {
     ["x", { branch: 1 }, /only maxTokens, minConfidence, branches/],
   ])("draftModel(%j, %j)", (source, options, message) => {
     expect(() => draftModel(source as string, options as object)).toThrow(code("OUTRIDER_ARGUMENT", message));
+  });
+});
+
+describe("a model that skips layers for its drafts", () => {
+  test.each(ways)("%s: the same text", async (_, options) => {
+    const plain = await run(options, []);
+    const { runtime } = partsOf(model) as ModelParts;
+    for (const share of [0, 0.3, 0.6]) {
+      const found = await run(options, [skipLayers({ share, minConfidence: 0 })]);
+      expect(found.drawn).toEqual(plain.drawn);
+      expect(found.stats?.drafters.skipLayers.off).toBeUndefined();
+      expect(found.stats?.drafters.skipLayers.drafted).toBeGreaterThan(0);
+      // With every layer it is the model itself.
+      if (share === 0) expect(found.stats?.accepted).toBe(found.stats?.drafted);
+    }
+    expect(runtime.busy).toBe(false);
+  });
+
+  test("through the public interface, in a chat, several texts at once", async () => {
+    const drafter = skipLayers();
+    const plain = await model.generate(prompt, { maxTokens: 40, temperature: 0.8, seed: 3, draft: false });
+    const all = await Promise.all(
+      [0, 1, 2].map(() => model.generate(prompt, { maxTokens: 40, temperature: 0.8, seed: 3, draft: drafter })),
+    );
+    for (const found of all) {
+      expect(found.tokens).toEqual(plain.tokens);
+      expect(found.stats.speculation?.drafters.skipLayers.off).toBeUndefined();
+    }
+  });
+
+  test.each<[object, RegExp]>([
+    [{ share: 1 }, /from 0 to below 1 for share, received 1/],
+    [{ maxTokens: 65 }, /for maxTokens/],
+    [{ minConfidence: -1 }, /for minConfidence/],
+    [{ layers: 3 }, /only share, maxTokens, minConfidence, folder/],
+  ])("skipLayers(%j)", (options, message) => {
+    expect(() => skipLayers(options)).toThrow(code("OUTRIDER_ARGUMENT", message));
   });
 });

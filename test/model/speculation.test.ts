@@ -235,11 +235,11 @@ describe("ends", () => {
 
   test("stop strings and seeds through the public interface", async () => {
     const wish: GenerateOptions = { maxTokens: 60, temperature: 1, seed: 11 };
-    const plain = await model.generate("Once upon a time there was", wish);
+    const plain = await model.generate("Once upon a time there was", { ...wish, draft: false });
     const stop = plain.text.slice(20, 24);
     for (const options of [wish, { ...wish, stop }, { ...wish, temperature: 0 }]) {
-      const without = await model.generate("Once upon a time there was", options);
-      for (const draft of [[copy(), recycle()], "auto"] as const) {
+      const without = await model.generate("Once upon a time there was", { ...options, draft: false });
+      for (const draft of [[copy(), recycle()], "auto", undefined] as const) {
         const found = await model.generate("Once upon a time there was", { ...options, draft });
         expect([found.text, found.tokens, found.stop]).toEqual([without.text, without.tokens, without.stop]);
         expect(Object.keys(found.stats.speculation?.drafters ?? {})).toContain("copy");

@@ -8,8 +8,8 @@ export class Eager extends Experience {
   constructor(rows = 64) {
     super();
     this.curve.observe(1, 1);
-    this.curve.observe(rows, 1);
-    // Again and again: a measurement counts for at most twice what was measured before.
+    // Again and again: the first counts for little, and each for at most twice what was measured before.
+    for (let i = 0; i < 300; i++) this.curve.observe(rows, 1);
     for (let i = 0; i < 60; i++) this.curve.observe(rows + 1, 1e6);
   }
 
@@ -26,6 +26,7 @@ export class Eager extends Experience {
 export const contextOf = (vocab: number, fingerprint = "0"): DraftContext =>
   Object.freeze({
     vocab,
+    layers: 4,
     fingerprint,
     encode: (text: string) => Int32Array.from(text, (character) => (character.codePointAt(0) as number) % vocab),
     bytesOf: (id: number) => Uint8Array.of(id & 255, id >> 8),
