@@ -8,7 +8,7 @@ const priorSlope = 0.25;
 const fresh = 0.1;
 /** A measurement counts for at most so many times what was measured before, the first for so many times what its neighbours say: a machine that was busy elsewhere says nothing about rows. */
 const mostSurprise = 2;
-/** Weight of the first measurement of a size against what its neighbours say. */
+/** Weight of a first measurement of a size that took longer than its neighbours say. */
 const firstWeight = 0.25;
 
 /** Seconds by number of rows, for one model on one machine. */
@@ -25,9 +25,10 @@ export class CostCurve {
     const weight = Math.max(fresh, 1 / count);
     const likely = before ?? this.seconds(rows);
     const counted = likely === undefined ? seconds : Math.min(seconds, mostSurprise * likely);
-    // The first step of a size also gets its memory: it counts for half of what its neighbours say.
+    // The first step of a size also gets its memory: if it is slow, what its neighbours say counts for more.
     if (before !== undefined) this.#seconds[rows] = before + weight * (counted - before);
-    else this.#seconds[rows] = likely === undefined ? counted : likely + firstWeight * (counted - likely);
+    else if (likely === undefined || counted <= likely) this.#seconds[rows] = counted;
+    else this.#seconds[rows] = likely + firstWeight * (counted - likely);
     this.#weights[rows] = Math.min(count, 20);
     this.#fitted = undefined;
   }

@@ -63,12 +63,16 @@ describe("cost curve", () => {
     curve.observe(1, 0.004);
     expect(curve.seconds(5)).toBeCloseTo(0.008, 12);
     curve.observe(5, 0.006);
-    // The first of a size counts for a quarter: 0.008 - 0.0005.
-    expect(curve.seconds(5)).toBeCloseTo(0.0075, 12);
-    expect(curve.seconds(3)).toBeCloseTo((0.004 + 0.0075) / 2, 12);
-    expect(curve.seconds(9)).toBeCloseTo(0.0075 + 4 * (0.0075 / 2) * 0.25, 12);
-    for (let i = 0; i < 200; i++) curve.observe(5, 0.006);
-    expect(curve.seconds(5)).toBeCloseTo(0.006, 8);
+    expect(curve.seconds(3)).toBeCloseTo(0.005, 12);
+    expect(curve.seconds(5)).toBeCloseTo(0.006, 12);
+    expect(curve.seconds(9)).toBeCloseTo(0.006 + 4 * (0.006 / 2) * 0.25, 12);
+    // The first step of a size that is slow counts for a quarter of what it is slower.
+    const slow = new CostCurve();
+    slow.observe(1, 0.004);
+    slow.observe(5, 0.012);
+    expect(slow.seconds(5)).toBeCloseTo(0.009, 12);
+    for (let i = 0; i < 200; i++) slow.observe(5, 0.012);
+    expect(slow.seconds(5)).toBeCloseTo(0.012, 8);
   });
 
   test("never falls, and one slow step is no measure", () => {
