@@ -10,12 +10,8 @@ const llama = await getLlama({
   logLevel: LlamaLogLevel.error,
 });
 const model = await llama.loadModel({ modelPath: file, gpuLayers: 0 });
-const context = await model.createContext({
-  contextSize: Number(contextSize),
-  batchSize: 512,
-  threads: Number(threads),
-  flashAttention: true,
-});
+const size = { contextSize: Number(contextSize), batchSize: 512, threads: Number(threads), flashAttention: true };
+const context = await model.createContext(size);
 const sequence = context.getSequence();
 let kept = false;
 
@@ -52,7 +48,6 @@ async function fill(ids) {
 const predicting = {};
 async function predictorOf(how) {
   if (predicting[how]) return predicting[how];
-  const size = { contextSize: Number(contextSize), batchSize: 512, threads: Number(threads), flashAttention: true };
   const other = await model.createContext(size);
   const predictor =
     how === "lookup"

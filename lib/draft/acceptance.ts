@@ -1,6 +1,7 @@
 // What the confidence of a drafter is worth: acceptance by drafter and confidence, learnt from what the model says.
 
 import { TokenTree } from "../tree/token-tree.ts";
+import { Recent } from "./recent.ts";
 import { rising } from "./rising.ts";
 
 /** Upper ends of the bins of confidence. */
@@ -32,36 +33,27 @@ const binOf = (confidence: number): number => {
 /** Middle of a bin: its acceptance before anything was seen. */
 const prior = (bin: number): number => ((bins[bin - 1] ?? 0) + bins[bin]) / 2;
 
+const newCounts = (): Counts => ({
+  accepted: new Float64Array(bins.length),
+  offered: new Float64Array(bins.length),
+  proposals: new Float64Array(bins.length),
+  estimate: Float64Array.from(bins, (_, bin) => prior(bin)),
+});
+
 /** Acceptance estimates of any number of kinds: a drafter on texts of one range of temperatures. */
 export class Acceptance {
-  readonly #counts = new Map<string, Counts>();
+  readonly #counts = new Recent(mostKinds, newCounts);
   #seen = 0;
-
-  #of(kind: string): Counts {
-    let counts = this.#counts.get(kind);
-    if (counts) this.#counts.delete(kind);
-    else {
-      counts = {
-        accepted: new Float64Array(bins.length),
-        offered: new Float64Array(bins.length),
-        proposals: new Float64Array(bins.length),
-        estimate: Float64Array.from(bins, (_, bin) => prior(bin)),
-      };
-      if (this.#counts.size >= mostKinds) this.#counts.delete(this.#counts.keys().next().value as string);
-    }
-    this.#counts.set(kind, counts); // the last one again
-    return counts;
-  }
 
   /** Probability that a token of this confidence is what the model says, given that the text came to its parent. */
   estimate(kind: string, confidence: number): number {
-    return this.#of(kind).estimate[binOf(confidence)];
+    return this.#counts.of(kind).estimate[binOf(confidence)];
   }
 
   /** The same tree with reaches as experience has them, and a bit as the source of all nodes. */
   calibrate(kind: string, tree: TokenTree, source: number): TokenTree {
     const reach = new Float32Array(tree.size).fill(1);
-    const { estimate } = this.#of(kind);
+    const { estimate } = this.#counts.of(kind);
     const left = new Float32Array(tree.size).fill(1); // of each node's mass, what its earlier children leave
     for (let i = 1; i < tree.size; i++) {
       const above = tree.parent[i];
@@ -75,7 +67,7 @@ export class Acceptance {
 
   /** Learns from the tokens that came after the root of a proposal, evaluated or not. */
   observe(kind: string, tree: TokenTree, tokens: ArrayLike<number>): void {
-    const counts = this.#of(kind);
+    const counts = this.#counts.of(kind);
     const met = new Set<number>();
     let at = 0;
     for (let i = 0; i < tokens.length && at >= 0; i++) {

@@ -1,6 +1,7 @@
 // How many tokens it pays to draft one after the other, where each takes time.
 
-import type { DraftCosts } from "./drafter.ts";
+import type { DraftCosts, DraftSampling } from "./drafter.ts";
+import { MeanTime } from "./mean-time.ts";
 
 /** Weight of what was believed before anything was seen, in observations. */
 const priorWeight = 4;
@@ -8,20 +9,12 @@ const priorWeight = 4;
 const priorAcceptance = 0.7;
 /** Of earlier observations at each new one: the last hundred count. */
 const decay = 0.99;
-/** Weight of a new time in a mean. */
-const fresh = 0.1;
 /** Tokens without a draft after which a short one is tried again; doubled each time it was in vain. */
 const [firstPause, longestPause] = [16, 512];
 /** Gain that has to be expected, drafting counted. */
 const leastGain = 1.03;
 /** Length that is tried while nothing was timed, and at the most where drafts did not pay. */
 const firstLength = 3;
-
-/** A time counts for at most so many times the mean: an engine that others use is no measure. */
-const mostSurprise = 2;
-
-const towards = (mean: number | undefined, value: number) =>
-  mean === undefined ? value : mean + fresh * (Math.min(value, mostSurprise * mean) - mean);
 
 /**
  * Learns acceptance by depth and the times of a drafter that draws token by token, and chooses the length g of a chain at which tokens a second
@@ -31,8 +24,8 @@ const towards = (mean: number | undefined, value: number) =>
 export class ChainLength {
   readonly #offered: Float64Array;
   readonly #accepted: Float64Array;
-  #token: number | undefined;
-  #call: number | undefined;
+  readonly #token = new MeanTime();
+  readonly #call = new MeanTime();
   #rest = 0;
   #pause = firstPause;
 
@@ -68,8 +61,8 @@ export class ChainLength {
 
   /** Notes what a chain took: seconds of its tokens, and around them. */
   time(tokens: number, engine: number, around: number): void {
-    this.#token = towards(this.#token, engine / tokens);
-    this.#call = towards(this.#call, around);
+    this.#token.observe(engine / tokens);
+    this.#call.observe(around);
   }
 
   /** Notes tokens that the text grew by without a draft. */
@@ -81,17 +74,34 @@ export class ChainLength {
   choose(costs: DraftCosts | undefined, most: number): number {
     if (this.#rest > 0 || most < 1) return 0;
     const limit = Math.min(most, this.#offered.length);
-    if (!costs || this.#token === undefined || this.#call === undefined) return Math.min(firstLength, limit);
+    const [token, call] = [this.#token.value, this.#call.value];
+    if (!costs || token === undefined || call === undefined) return Math.min(firstLength, limit);
     let [best, length, expected, reach] = [leastGain / costs.token, 0, 1, 1];
     for (let g = 1; g <= limit; g++) {
       reach *= this.acceptance(g - 1);
       expected += reach;
-      const rate = expected / (costs.tree(g + 1) + this.#call + g * this.#token);
+      const rate = expected / (costs.tree(g + 1) + call + g * token);
       if (rate > best) [best, length] = [rate, g];
     }
     if (length > 0) return length;
     this.#rest = this.#pause;
     this.#pause = Math.min(longestPause, 2 * this.#pause);
     return Math.min(1, limit); // so that acceptance goes on being known; then it rests
+  }
+}
+
+/** Of one drafter for one model: greedy texts take more of what is drafted. */
+export class ChainLengths {
+  readonly #greedy: ChainLength;
+  readonly #sampled: ChainLength;
+
+  /** @param most tokens of a chain */
+  constructor(most: number) {
+    this.#greedy = new ChainLength(most);
+    this.#sampled = new ChainLength(most);
+  }
+
+  of({ temperature }: DraftSampling): ChainLength {
+    return temperature === 0 ? this.#greedy : this.#sampled;
   }
 }

@@ -7,3 +7,8 @@ export function checkInteger(name: string, value: number, least: number, most: n
   if (!Number.isInteger(value) || value < least || value > most)
     throw badArgument(name, `an integer from ${least} to ${most}`, value);
 }
+
+/** @throws {OutriderError} OUTRIDER_ARGUMENT unless `value` is a probability */
+export function checkProbability(name: string, value: number): void {
+  if (typeof value !== "number" || !(value >= 0 && value <= 1)) throw badArgument(name, "a number from 0 to 1", value);
+}

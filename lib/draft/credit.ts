@@ -1,5 +1,7 @@
 // What drafters have won and spent: those that only cost are left alone for a while.
 
+import { MeanTime } from "./mean-time.ts";
+
 /** Share of the time of plain decoding that drafters may cost. */
 const idleShare = 0.01;
 /** Tokens after which drafters are asked again at the latest. */
@@ -7,14 +9,11 @@ const longestRest = 16384;
 /** Tokens' worth of time that drafters may spend before they have won anything, and that they may save up. */
 const [first, most] = [4, 16];
 
-/** Weight of a new time in a mean, and how many times the mean it counts for at most. */
-const [fresh, mostSurprise] = [0.1, 2];
-
 /** An account of time, in tokens of plain decoding, over all texts. */
 export class Credit {
   #tokens = first;
   #rest = 0;
-  #asking: number | undefined; // seconds that asking mostly takes
+  readonly #asking = new MeanTime();
 
   /** Tokens to decode plainly before drafters are asked again. */
   get rest(): number {
@@ -26,8 +25,9 @@ export class Credit {
    * @param later it was not the first of a text, which also reads the prompt
    */
   usual(seconds: number, later: boolean): number {
-    const counted = Math.min(seconds, this.#asking === undefined ? (later ? seconds : 0) : mostSurprise * this.#asking);
-    if (later) this.#asking = this.#asking === undefined ? counted : this.#asking + fresh * (counted - this.#asking);
+    if (!later && this.#asking.value === undefined) return 0;
+    const counted = this.#asking.counted(seconds);
+    if (later) this.#asking.observe(seconds);
     return counted;
   }
 

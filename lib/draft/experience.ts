@@ -5,25 +5,11 @@ import { autoDrafters } from "./auto.ts";
 import { CostCurve } from "./cost-curve.ts";
 import { Credit } from "./credit.ts";
 import type { Drafter } from "./drafter.ts";
-
-/** Weight of a new time in a mean. */
-const fresh = 0.1;
-/** A time counts for at most so many times the mean: what else went on is no measure. */
-const mostSurprise = 2;
+import { MeanTime } from "./mean-time.ts";
+import { Recent } from "./recent.ts";
 
 /** Sets of drafters that are told apart at most. */
 const mostCredits = 64;
-
-/** A mean of times that were measured, recent ones first. */
-class MeanTime {
-  value: number | undefined;
-
-  observe(seconds: number): void {
-    if (!(seconds >= 0)) return;
-    const { value } = this;
-    this.value = value === undefined ? seconds : value + fresh * (Math.min(seconds, mostSurprise * value) - value);
-  }
-}
 
 /** What drafting has learnt about a model on this machine. */
 export class Experience {
@@ -32,17 +18,12 @@ export class Experience {
   readonly curve = new CostCurve();
   readonly #plain = new MeanTime();
   readonly #host = new MeanTime();
-  readonly #credits = new Map<string, Credit>();
+  readonly #credits = new Recent(mostCredits, () => new Credit());
   #auto: readonly Drafter[] | undefined;
 
   /** What drafters of these names have won and spent, in all texts. */
   credit(names: readonly string[]): Credit {
-    const key = names.join("\n");
-    const found = this.#credits.get(key) ?? new Credit();
-    this.#credits.delete(key); // the last one again
-    if (this.#credits.size >= mostCredits) this.#credits.delete(this.#credits.keys().next().value as string);
-    this.#credits.set(key, found);
-    return found;
+    return this.#credits.of(names.join("\n"));
   }
 
   /** The drafters of `draft: "auto"`. */

@@ -4,9 +4,9 @@ import type { KvCache } from "../cache/kv-cache.ts";
 import type { ChainLength } from "../draft/chain-length.ts";
 import type { DraftBudget, DraftOutcome, DraftSampling, DraftSession } from "../draft/drafter.ts";
 import type { VocabularyBridge } from "../draft/vocabulary-bridge.ts";
-import { type NativeBatchResult, type NativeSampler, want } from "../native.ts";
+import { type NativeBatchResult, want } from "../native.ts";
 import type { TokenTree } from "../tree/token-tree.ts";
-import { makeSampler } from "./decode.ts";
+import { DraftDraws } from "./draft-draws.ts";
 import { drawnChain } from "./drawn-chain.ts";
 import type { ModelParts } from "./parts.ts";
 
@@ -21,18 +21,16 @@ export class ModelDraftSession implements DraftSession {
   readonly #bridge: VocabularyBridge;
   readonly #length: ChainLength;
   readonly #sampling: DraftSampling;
-  readonly #penalised: boolean;
   readonly #minConfidence: number;
   readonly #branches: number;
   readonly #cache: KvCache;
-  readonly #promptLength: number;
+  readonly #draws: DraftDraws;
   /** The text in tokens of the draft model. */
   readonly #text: number[] = [];
   #root = -1;
   /** What the cache holds: so many tokens of the text, and what was drafted behind them. */
   #held = 0;
   #ahead: number[] = [];
-  #sampler: NativeSampler | undefined;
   #running: Promise<unknown> | undefined;
   #ended = false;
   readonly #left = new AbortController();
@@ -54,9 +52,6 @@ export class ModelDraftSession implements DraftSession {
     this.#branches = branches;
     this.#cache = model.runtime.newCache();
     this.#append(tokens);
-    this.#promptLength = this.#text.length;
-    const { repetitionPenalty, frequencyPenalty, presencePenalty } = sampling;
-    this.#penalised = bridge.same && (repetitionPenalty !== 1 || frequencyPenalty !== 0 || presencePenalty !== 0);
     const { vocab } = model.runtime.spec;
     const bias = new Map(bridge.same ? [...sampling.logitBias].filter(([id]) => id < vocab) : []);
     for (const id of bridge.unknown(vocab)) bias.set(id, Number.NEGATIVE_INFINITY);
@@ -65,6 +60,7 @@ export class ModelDraftSession implements DraftSession {
       ...{ ...sampling, ...(bridge.same ? {} : foreign), logitBias: bias },
       ...{ stopTokens: ids(sampling.stopTokens), endIds: ids(sampling.endIds) },
     };
+    this.#draws = new DraftDraws(this.#sampling, vocab, this.#text.length);
   }
 
   #append(tokens: ArrayLike<number>): void {
@@ -94,11 +90,6 @@ export class ModelDraftSession implements DraftSession {
     this.#held = Math.min(this.#held + agreed, text.length - 1);
     this.#ahead = [];
     if (this.#held < this.#cache.length) this.#cache.truncate(this.#held);
-    // Draws depend on seed and position; only penalties look at the history of a sampler, which only grows.
-    if (this.#penalised || !this.#sampler) {
-      const history = Int32Array.from(this.#penalised ? text.slice(0, this.#held) : []);
-      this.#sampler = makeSampler(this.#sampling, this.#model.runtime.spec.vocab, history, this.#promptLength);
-    }
     return Int32Array.from(text.slice(this.#held));
   }
 
@@ -112,7 +103,13 @@ export class ModelDraftSession implements DraftSession {
     wants[tokens.length - 1] = want.sample | want.topk;
     const started = performance.now();
     const step = {
-      ...{ caches: [this.#cache], samplers: [this.#sampler], tokens, sequence: new Int32Array(tokens.length), wants },
+      ...{
+        caches: [this.#cache],
+        samplers: [this.#draws.after(this.#text, this.#held)],
+        tokens,
+        sequence: new Int32Array(tokens.length),
+        wants,
+      },
       ...{ repeat: count, ends: Int32Array.from(this.#sampling.endIds), topK: this.#branches },
       leastConfidence: this.#minConfidence,
     };

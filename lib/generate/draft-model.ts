@@ -1,6 +1,7 @@
 // A smaller model as a drafter.
 
-import { ChainLength } from "../draft/chain-length.ts";
+import { ChainLengths } from "../draft/chain-length.ts";
+import { checkInteger, checkProbability } from "../draft/check-integer.ts";
 import type { DraftContext, Drafter } from "../draft/drafter.ts";
 import { VocabularyBridge } from "../draft/vocabulary-bridge.ts";
 import { badArgument, checkOptions, OutriderError } from "../errors.ts";
@@ -28,8 +29,7 @@ export interface DraftModel extends Drafter {
 /** What is kept for one pair of models. */
 interface Pair {
   bridge: VocabularyBridge;
-  /** By whether texts are greedy: a draft is accepted more often then. */
-  lengths: Map<boolean, ChainLength>;
+  lengths: ChainLengths;
 }
 
 /**
@@ -43,13 +43,9 @@ interface Pair {
 export function draftModel(source: Model | string, options: DraftModelOptions = {}): DraftModel {
   checkOptions(options, ["maxTokens", "minConfidence", "branches"]);
   const { maxTokens = 8, minConfidence = 0.2, branches = 1 } = options;
-  const between = (name: string, value: unknown, least: number, most: number, whole: boolean) => {
-    if (typeof value !== "number" || !(value >= least && value <= most) || (whole && !Number.isInteger(value)))
-      throw badArgument(name, `${whole ? "an integer" : "a number"} from ${least} to ${most}`, value);
-  };
-  between("maxTokens", maxTokens, 1, 64, true);
-  between("minConfidence", minConfidence, 0, 1, false);
-  between("branches", branches, 1, 8, true);
+  checkInteger("maxTokens", maxTokens, 1, 64);
+  checkProbability("minConfidence", minConfidence);
+  checkInteger("branches", branches, 1, 8);
   const given = typeof source === "object" && source !== null ? partsOf(source) : undefined;
   if (!given && (typeof source !== "string" || source === ""))
     throw badArgument("source", "a loaded model, a path or a hub id", source);
@@ -83,13 +79,11 @@ export function draftModel(source: Model | string, options: DraftModelOptions = 
       const draft = { vocab: tokenizer.vocabSize, bytesOf: (id: number) => tokenizer.bytesOf(id) };
       const bridge = new VocabularyBridge(context, draft);
       bridge.check();
-      pairs.set(context, { bridge, lengths: new Map() });
+      pairs.set(context, { bridge, lengths: new ChainLengths(maxTokens) });
     },
     start(tokens, context, sampling) {
       const { bridge, lengths } = pairs.get(context) as Pair;
-      const greedy = sampling.temperature === 0;
-      const length = lengths.get(greedy) ?? new ChainLength(maxTokens);
-      lengths.set(greedy, length);
+      const length = lengths.of(sampling);
       return new ModelDraftSession(parts as ModelParts, bridge, length, tokens, sampling, { minConfidence, branches });
     },
     async dispose() {

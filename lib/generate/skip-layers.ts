@@ -1,7 +1,8 @@
 // A model that drafts for itself with some of its layers left out.
 
 import type { KvCache } from "../cache/kv-cache.ts";
-import { ChainLength } from "../draft/chain-length.ts";
+import { type ChainLength, ChainLengths } from "../draft/chain-length.ts";
+import { checkInteger, checkProbability } from "../draft/check-integer.ts";
 import type {
   DraftBudget,
   DraftContext,
@@ -14,9 +15,9 @@ import { checkFolder, Keep } from "../draft/keep.ts";
 import { SkipSearch } from "../draft/skip-search.ts";
 import { badArgument, checkOptions, OutriderError } from "../errors.ts";
 import type { Runtime } from "../model/runtime.ts";
-import { type NativeSampler, want } from "../native.ts";
+import { want } from "../native.ts";
 import type { TokenTree } from "../tree/token-tree.ts";
-import { makeSampler } from "./decode.ts";
+import { DraftDraws } from "./draft-draws.ts";
 import { drawnChain } from "./drawn-chain.ts";
 
 /** The model at work on a text. Between two steps its cache holds every token but the last. */
@@ -43,12 +44,10 @@ class SkipSession implements DraftSession {
   readonly #length: ChainLength;
   readonly #sampling: DraftSampling;
   readonly #minConfidence: number;
-  readonly #promptLength: number;
-  readonly #penalised: boolean;
+  readonly #draws: DraftDraws;
   readonly #changed: () => void;
   readonly #left = new AbortController();
   readonly #text: number[];
-  #sampler: NativeSampler | undefined;
   #drafted: number[] = [];
 
   constructor(
@@ -67,18 +66,7 @@ class SkipSession implements DraftSession {
     this.#minConfidence = minConfidence;
     this.#changed = changed;
     this.#text = Array.from(tokens);
-    this.#promptLength = tokens.length;
-    const { repetitionPenalty, frequencyPenalty, presencePenalty } = sampling;
-    this.#penalised = repetitionPenalty !== 1 || frequencyPenalty !== 0 || presencePenalty !== 0;
-  }
-
-  /** Draws with the noise of the text; only penalties look at what the sampler has seen, which only grows. */
-  #draws(): NativeSampler {
-    if (!this.#sampler || this.#penalised) {
-      const history = Int32Array.from(this.#penalised ? this.#text.slice(0, -1) : []);
-      this.#sampler = makeSampler(this.#sampling, this.#self.runtime.spec.vocab, history, this.#promptLength);
-    }
-    return this.#sampler;
+    this.#draws = new DraftDraws(sampling, self.runtime.spec.vocab, tokens.length);
   }
 
   async propose({ nodes, depth, costs }: DraftBudget): Promise<TokenTree | undefined> {
@@ -94,7 +82,12 @@ class SkipSession implements DraftSession {
     const started = performance.now();
     try {
       const step = {
-        ...{ caches: [fork], samplers: [this.#draws()], tokens: Int32Array.of(root), sequence: Int32Array.of(0) },
+        ...{
+          caches: [fork],
+          samplers: [this.#draws.after(this.#text, this.#text.length - 1)],
+          tokens: Int32Array.of(root),
+          sequence: Int32Array.of(0),
+        },
         ...{
           wants: Uint8Array.of(want.sample | want.topk),
           topK: 1,
@@ -137,14 +130,12 @@ export function skipLayers(options: SkipLayersOptions = {}): LearningDrafter {
   checkOptions(options, ["share", "maxTokens", "minConfidence", "folder"]);
   const { share = 0.45, maxTokens = 6, minConfidence = 0.3, folder } = options;
   if (!(share >= 0 && share < 1)) throw badArgument("share", "a number from 0 to below 1", share);
-  if (!(minConfidence >= 0 && minConfidence <= 1))
-    throw badArgument("minConfidence", "a number from 0 to 1", minConfidence);
-  if (!Number.isInteger(maxTokens) || maxTokens < 1 || maxTokens > 64)
-    throw badArgument("maxTokens", "an integer from 1 to 64", maxTokens);
+  checkProbability("minConfidence", minConfidence);
+  checkInteger("maxTokens", maxTokens, 1, 64);
   checkFolder(folder);
   const name = `skipLayers-${Math.round(100 * share)}`;
   const searches = new Keep(folder, name, ({ layers }) => new SkipSearch(layers, share));
-  const lengths = new WeakMap<DraftContext, Map<boolean, ChainLength>>();
+  const lengths = new WeakMap<DraftContext, ChainLengths>();
   return {
     name: "skipLayers",
     kind: `${name}, at most ${maxTokens}`,
@@ -152,11 +143,9 @@ export function skipLayers(options: SkipLayersOptions = {}): LearningDrafter {
     start(tokens, context, sampling, self) {
       if (self === undefined)
         throw new OutriderError("OUTRIDER_UNSUPPORTED", "Expected a model at work on the text, received none");
-      const known = lengths.get(context) ?? new Map<boolean, ChainLength>();
+      const known = lengths.get(context) ?? new ChainLengths(maxTokens);
       lengths.set(context, known);
-      const greedy = sampling.temperature === 0;
-      const length = known.get(greedy) ?? new ChainLength(maxTokens);
-      known.set(greedy, length);
+      const length = known.of(sampling);
       const changed = () => searches.changed(context);
       return new SkipSession(self as TextSelf, searches.of(context), length, tokens, sampling, minConfidence, changed);
     },
