@@ -14,6 +14,7 @@ export type {
   LearningDrafter,
 } from "./draft/drafter.ts";
 export { type InputOptions, input } from "./draft/input.ts";
+export { type LookaheadOptions, lookahead } from "./draft/lookahead.ts";
 export { type NgramOptions, ngram } from "./draft/ngram.ts";
 export { type RecycleOptions, recycle } from "./draft/recycle.ts";
 export { type SuffixOptions, suffix } from "./draft/suffix.ts";

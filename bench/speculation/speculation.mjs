@@ -4,7 +4,7 @@
 // `speculation/oracle/g4`: a drafter that knows four tokens of the answer; its limit is 5 T(1) / T(5) of the cost curve.
 // `speculation/draft-model/...`: see draft-models.mjs.
 // `speculation/overhead`: microseconds of drafters for a token. --only WORKLOAD or WORKLOAD/DRAFTERS measures one.
-import { autoDrafters, chain, copy, input, load, ngram, recycle, skipLayers, suffix } from "outrider";
+import { autoDrafters, chain, copy, input, load, lookahead, ngram, recycle, skipLayers, suffix } from "outrider";
 import { median } from "../measure.mjs";
 import { detailRows } from "./detail.mjs";
 import { draftModelRows } from "./draft-models.mjs";
@@ -17,6 +17,7 @@ const sets = {
   ngram: () => [ngram()],
   suffix: () => [suffix()],
   recycle: () => [recycle()],
+  lookahead: () => [lookahead()],
   "skip-layers": () => [skipLayers()],
 };
 
@@ -77,7 +78,7 @@ export async function run({ quick, threads, model: file, only, say }) {
         // New drafters in every round: they may know the questions before, but not the answer from the last time.
         const makers = { plain: () => false, ...(quick ? { auto: sets.auto } : sets) };
         if (workload === "copy")
-          makers.input = () => (i) => [input({ source: few[i].slice(few[i].indexOf("\n\n") + 2) })];
+          makers.input = () => (i) => [input({ source: few[i].slice(0, few[i].lastIndexOf("\n\n")) })];
         for (const name of Object.keys(makers))
           if (setOnly !== undefined && name !== setOnly && name !== "plain") delete makers[name];
         const seen = Object.fromEntries(Object.keys(makers).map((name) => [name, []]));

@@ -67,17 +67,20 @@ const ticket = ([id, text, area, person]) =>
   'Form:\n{ "ticket": "...", "summary": "...", "area": "...", "reportedBy": "...", "status": "open", "priority": "normal", "steps": ["check ' +
   'the device", "ask the person who reported it", "write down what was done"] }';
 
+/** A text and then what to do with it: small models lose a task that stands before a long text. */
+const about = (text, task) => `${text}\n\n${task}`;
+
 /** Questions of each workload; those of `agentic` follow each other. */
 export const workloads = {
   copy: [
-    `Repeat the following text word for word, but write "marina" instead of "harbour":\n\n${passage}`,
-    `Repeat this JSON exactly, but rename the field "sku" to "code":\n\n${json}`,
-    `Repeat this program exactly, but rename the function "average" to "mean":\n\n${code}`,
+    about(passage, 'Repeat the text above word for word, but write "marina" instead of "harbour".'),
+    about(json, 'Repeat the text above word for word, but write "code" instead of "sku".'),
+    about(`Program:\n\n${code}`, 'Write this program again word for word, with "average" renamed to "mean".'),
   ],
   summary: [
-    `Summarise the following article in three sentences. Use its own words.\n\n${article}`,
-    `List the numbers in the following report and what each of them means.\n\n${report}`,
-    `Which facts about the trains, the ferries and the power supply does this article give?\n\n${article}`,
+    about(article, "Summarise the article above in three sentences. Use its own words."),
+    about(report, "List the numbers in the report above and what each of them means."),
+    about(article, "Which facts about the trains, the ferries and the power supply does the article above give?"),
   ],
   agentic: tickets.map(ticket),
   chat: [

@@ -40,10 +40,30 @@ const newCounts = (): Counts => ({
   estimate: Float64Array.from(bins, (_, bin) => prior(bin)),
 });
 
+/** Numbers that are known of a kind. */
+export const countsOfKind = 4 * bins.length;
+
 /** Acceptance estimates of any number of kinds: a drafter on texts of one range of temperatures. */
 export class Acceptance {
   readonly #counts = new Recent(mostKinds, newCounts);
   #seen = 0;
+
+  /** What is known of each kind, the columns of its bins one after the other. */
+  entries(): [kind: string, counts: number[]][] {
+    return [...this.#counts.entries()].map(([kind, { accepted, offered, proposals, estimate }]) => [
+      kind,
+      [...accepted, ...offered, ...proposals, ...estimate],
+    ]);
+  }
+
+  /** Takes over what was known earlier, as `entries` has it. */
+  restore(entries: readonly (readonly [kind: string, counts: readonly number[]])[]): void {
+    for (const [kind, counts] of entries) {
+      const known = this.#counts.of(kind);
+      for (const [i, column] of [known.accepted, known.offered, known.proposals, known.estimate].entries())
+        column.set(counts.slice(i * bins.length, (i + 1) * bins.length));
+    }
+  }
 
   /** Probability that a token of this confidence is what the model says, given that the text came to its parent. */
   estimate(kind: string, confidence: number): number {

@@ -44,18 +44,23 @@ export class Account {
     this.#last = 0;
   }
 
-  /** Notes a tree that was evaluated; bit i of a node's source stands for part i. @param accepted nodes, the root left out */
+  /**
+   * Notes a tree that was evaluated; bit i of a node's source stands for part i. Nodes of no part were not drafted, unless the text took them.
+   * @param accepted nodes, the root left out
+   */
   tree(tree: TokenTree, accepted: ArrayLike<number>, parts: readonly Part[]): void {
+    const taken = new Set(Array.from(accepted));
+    const drafted = Array.from(tree.source.keys()).filter((node) => tree.source[node] !== 0 || taken.has(node));
+    if (drafted.length === 0) return;
     this.#steps += 1;
-    this.#drafted += tree.size - 1;
+    this.#drafted += drafted.length;
     this.#accepted += accepted.length;
     this.#last = accepted.length;
-    const deepest = tree.depth.reduce((a, b) => Math.max(a, b), 0);
+    const deepest = drafted.reduce((most, node) => Math.max(most, tree.depth[node]), 0);
     for (let depth = 0; depth < deepest; depth++) {
       this.#reached[depth] = (this.#reached[depth] ?? 0) + 1;
       this.#hits[depth] = (this.#hits[depth] ?? 0) + (depth < accepted.length ? 1 : 0);
     }
-    const taken = new Set(Array.from(accepted));
     for (const [i, part] of parts.entries()) {
       const of = this.#byPart.get(part) ?? { drafted: 0, accepted: 0 };
       this.#byPart.set(part, of);

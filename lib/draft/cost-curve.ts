@@ -10,6 +10,8 @@ const fresh = 0.1;
 const mostSurprise = 2;
 /** Weight of a first measurement of a size that took longer than its neighbours say. */
 const firstWeight = 0.25;
+/** Measurements that a size counts for at most. */
+const mostWeight = 20;
 
 /** Seconds by number of rows, for one model on one machine. */
 export class CostCurve {
@@ -29,7 +31,7 @@ export class CostCurve {
     if (before !== undefined) this.#seconds[rows] = before + weight * (counted - before);
     else if (likely === undefined || counted <= likely) this.#seconds[rows] = counted;
     else this.#seconds[rows] = likely + firstWeight * (counted - likely);
-    this.#weights[rows] = Math.min(count, 20);
+    this.#weights[rows] = Math.min(count, mostWeight);
     this.#fitted = undefined;
   }
 
@@ -54,6 +56,23 @@ export class CostCurve {
     }
     const [a, b] = [points[after - 1], points[after]];
     return a.seconds + ((b.seconds - a.seconds) * (rows - a.rows)) / (b.rows - a.rows);
+  }
+
+  /** What was measured: rows, seconds and weight of each size. */
+  entries(): [rows: number, seconds: number, weight: number][] {
+    return [...this.#seconds.keys()].flatMap((rows) => {
+      const seconds = this.#seconds[rows];
+      return seconds === undefined ? [] : [[rows, seconds, this.#weights[rows]] as [number, number, number]];
+    });
+  }
+
+  /** Takes over what was measured earlier, as `entries` has it. */
+  restore(entries: readonly (readonly [rows: number, seconds: number, weight: number])[]): void {
+    for (const [rows, seconds, weight] of entries) {
+      this.#seconds[rows] = seconds;
+      this.#weights[rows] = Math.min(weight, mostWeight);
+    }
+    this.#fitted = undefined;
   }
 
   #points(): { rows: number; seconds: number }[] {

@@ -38,6 +38,11 @@ export interface DraftSession {
    */
   propose(budget: DraftBudget): TokenTree | undefined | Promise<TokenTree | undefined>;
   observe(outcome: DraftOutcome): void;
+  /**
+   * A tree of rows that are evaluated for what their best ids tell, beside what is drafted: nobody expects the text to go there, and what they cost is charged like the drafter's own
+   * time. Asked after `propose`, for as many nodes as cost little.
+   */
+  explore?(budget: DraftBudget): TokenTree | undefined;
   /** The text is finished or given up. */
   end?(): void;
 }

@@ -1,6 +1,6 @@
 // The drafters of one text under the policy: proposals in, what came of them back.
 
-import { prune } from "../tree/build.ts";
+import { merge, prune } from "../tree/build.ts";
 import type { TokenTree } from "../tree/token-tree.ts";
 import { Account, type SpeculationStats } from "./account.ts";
 import type { Credit } from "./credit.ts";
@@ -17,6 +17,8 @@ const plainEvery = 64;
 const freeShare = 0.002;
 /** Share of a token's time from which on a drafter is slow, and drafted tokens that are enough to do without it. */
 const [slow, enough] = [0.05, 1.5];
+/** Tokens' worth of time that rows may take in a step which are evaluated for what they tell. */
+const exploring = 1;
 /** Plain tokens after which one draft is evaluated, in two rows, so that the policy goes on knowing what that takes. */
 const probeEvery = 64;
 
@@ -124,10 +126,27 @@ export class Drafting {
       if (this.#inRow > plainEvery) return undefined;
       this.#gain = gain;
       this.#step = { tree: costs.tree(tree.size), asking: this.#charged(asking) };
-      return tree;
+      return this.#explored(tree, depth, costs);
     }
     this.#credit.note(-this.#charged(asking), costs.token);
-    return this.#idle >= probeEvery && proposals.length > 0 ? prune(mergeAll(proposals), 2) : undefined;
+    const probe = this.#idle >= probeEvery && proposals.length > 0 ? prune(mergeAll(proposals), 2) : undefined;
+    return this.#explored(probe, depth, costs);
+  }
+
+  /** The tree with the rows that drafters want to see evaluated, which are charged to them at once. */
+  #explored(tree: TokenTree | undefined, depth: number, costs: DraftCosts): TokenTree | undefined {
+    let all = tree;
+    for (const part of this.#parts) {
+      const rows = all?.size ?? 1;
+      const without = all ? costs.tree(rows) : costs.token;
+      let nodes = 0;
+      while (rows + nodes < mostRows && costs.tree(rows + nodes + 1) - without <= exploring * costs.token) nodes += 1;
+      const more = nodes > 0 ? part.explore(this.#root, this.#vocab, { nodes, depth, costs }) : undefined;
+      if (!more) continue;
+      all = all ? merge([all, more]) : more;
+      this.#credit.note(without - costs.tree(all.size), costs.token);
+    }
+    return all;
   }
 
   /**
@@ -177,6 +196,7 @@ export class Drafting {
     const over = this.#reading - freeShare * this.#said * this.#token;
     if (this.#token > 0 && over > 0) this.#credit.note(-over, this.#token);
     for (const part of this.#parts) part.end();
+    this.#experience.changed();
   }
 
   get stats(): SpeculationStats {

@@ -1,18 +1,66 @@
 // What is known about drafting with one model on this machine, for all its texts.
 
-import { Acceptance } from "./acceptance.ts";
+import { Acceptance, countsOfKind } from "./acceptance.ts";
 import { autoDrafters } from "./auto.ts";
 import { CostCurve } from "./cost-curve.ts";
 import { Credit } from "./credit.ts";
 import type { Drafter } from "./drafter.ts";
+import type { Learnt } from "./keep.ts";
 import { MeanTime } from "./mean-time.ts";
 import { Recent } from "./recent.ts";
 
 /** Sets of drafters that are told apart at most. */
 const mostCredits = 64;
 
+/** Rows of a tree that a curve may know about. */
+const mostRows = 256;
+
+/** Experience as a file has it. */
+interface Written {
+  plain: number;
+  host: number;
+  curve: [number, number, number][];
+  acceptance: [string, number[]][];
+}
+
+const isNumber = (value: unknown, most = Number.MAX_VALUE): value is number =>
+  typeof value === "number" && value >= 0 && value <= most;
+
+/** What a file says, if every number of it may be true. */
+function writtenOf(text: string): Written | undefined {
+  let value: Partial<Written> | null;
+  try {
+    value = JSON.parse(text);
+  } catch {
+    return undefined;
+  }
+  const { plain, host, curve, acceptance } = value ?? {};
+  const ok =
+    isNumber(plain) &&
+    isNumber(host) &&
+    Array.isArray(curve) &&
+    curve.every(
+      (point) =>
+        Array.isArray(point) &&
+        point.length === 3 &&
+        point.every((one) => isNumber(one) && one > 0) &&
+        Number.isInteger(point[0]) &&
+        point[0] <= mostRows,
+    ) &&
+    Array.isArray(acceptance) &&
+    acceptance.every(
+      (entry) =>
+        Array.isArray(entry) &&
+        typeof entry[0] === "string" &&
+        Array.isArray(entry[1]) &&
+        entry[1].length === countsOfKind &&
+        entry[1].every((count) => isNumber(count, 1e6)),
+    );
+  return ok ? { plain, host, curve, acceptance } : undefined;
+}
+
 /** What drafting has learnt about a model on this machine. */
-export class Experience {
+export class Experience implements Learnt {
   readonly acceptance = new Acceptance();
   /** Engine seconds by rows of a tree. */
   readonly curve = new CostCurve();
@@ -20,6 +68,7 @@ export class Experience {
   readonly #host = new MeanTime();
   readonly #credits = new Recent(mostCredits, () => new Credit());
   #auto: readonly Drafter[] | undefined;
+  #keeper: { changed(): void; save(): Promise<void> } | undefined;
 
   /** What drafters of these names have won and spent, in all texts. */
   credit(names: readonly string[]): Credit {
@@ -40,6 +89,43 @@ export class Experience {
   /** Seconds of a call beside the engine's, drafters left out. */
   get host(): number {
     return this.#host.value ?? 0;
+  }
+
+  /** Who keeps it for the next process. */
+  set keeper(keeper: { changed(): void; save(): Promise<void> }) {
+    this.#keeper = keeper;
+  }
+
+  /** A text has ended: there is more to keep. */
+  changed(): void {
+    this.#keeper?.changed();
+  }
+
+  /** Writes what was learnt since the last time, if it is kept. */
+  async save(): Promise<void> {
+    await this.#keeper?.save();
+  }
+
+  toInts(): Int32Array {
+    const written: Written = {
+      plain: this.plain ?? 0,
+      host: this.host,
+      curve: this.curve.entries(),
+      acceptance: this.acceptance.entries(),
+    };
+    const text = JSON.stringify(written);
+    const bytes = Buffer.from(text.padEnd(text.length + 3));
+    return new Int32Array(bytes.buffer.slice(bytes.byteOffset, bytes.byteOffset + 4 * Math.floor(bytes.length / 4)));
+  }
+
+  fromInts(ints: Int32Array): boolean {
+    const written = writtenOf(Buffer.from(ints.buffer, ints.byteOffset, ints.byteLength).toString("utf8"));
+    if (!written) return false;
+    if (written.plain > 0) this.#plain.observe(written.plain);
+    this.#host.observe(written.host);
+    this.curve.restore(written.curve);
+    this.acceptance.restore(written.acceptance);
+    return true;
   }
 
   /** Notes a step of plain decoding. @param host undefined if others used the engine meanwhile */

@@ -21,9 +21,9 @@ export interface Learnt {
 }
 
 /** @throws {OutriderError} OUTRIDER_ARGUMENT */
-export function checkFolder(folder: unknown): void {
+export function checkFolder(folder: unknown, name = "folder"): void {
   if (folder !== undefined && (typeof folder !== "string" || folder === ""))
-    throw badArgument("folder", "the path of a folder", folder);
+    throw badArgument(name, "the path of a folder", folder);
 }
 
 /** Bytes of a file: a line that says what it is, a digest of everything else, integers. */
@@ -111,11 +111,14 @@ export class Keep<T extends Learnt> {
   changed(context: DraftContext): void {
     if (this.#folder === undefined) return;
     this.#unwritten.set(context, this.of(context));
-    this.#timer ??= setTimeout(() => {
-      this.save().catch((error: unknown) =>
-        process.emitWarning(`Cannot keep drafts in ${this.#folder}: ${(error as Error).message}`, "OutriderWarning"),
-      );
-    }, writeAfter).unref();
+    this.#timer ??= setTimeout(() => void this.trySave(), writeAfter).unref();
+  }
+
+  /** Writes what was learnt since the last time; a failure is a warning. */
+  async trySave(): Promise<void> {
+    await this.save().catch((error: unknown) =>
+      process.emitWarning(`Cannot keep drafts in ${this.#folder}: ${(error as Error).message}`, "OutriderWarning"),
+    );
   }
 
   /** Writes what was learnt since the last time, to a temporary file first. */

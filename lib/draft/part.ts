@@ -115,6 +115,20 @@ export class Part {
     }
   }
 
+  /** Rows that it wants to see evaluated, reaches 0: nobody expects the text to go there. */
+  explore(root: number, vocab: number, budget: DraftBudget): TokenTree | undefined {
+    const session = this.#session;
+    if (this.off !== undefined || !session?.explore) return undefined;
+    let tree: TokenTree | undefined;
+    this.#run(() => {
+      const found: unknown = session.explore?.({ ...budget });
+      if (found === undefined) return;
+      const { token, parent, size } = checked(found, root, vocab, budget);
+      if (size > 1) tree = new TokenTree({ token, parent, reach: new Float32Array(size).fill(0).fill(1, 0, 1) });
+    });
+    return tree;
+  }
+
   /** It is not asked for this step. */
   pass(): void {
     this.proposal = undefined;

@@ -17,4 +17,9 @@ export class Recent<T> {
     this.#known.set(name, found); // the last one again
     return found;
   }
+
+  /** All that are kept with their names, the one that was asked for last at the end. */
+  entries(): IterableIterator<[string, T]> {
+    return this.#known.entries();
+  }
 }

@@ -147,8 +147,9 @@ export class Model {
   }
 
   /** Ends running calls, which reject with OUTRIDER_DISPOSED, and frees the weights. Idempotent. */
-  dispose(): Promise<void> {
-    return this.#parts.runtime.dispose();
+  async dispose(): Promise<void> {
+    await this.#parts.runtime.dispose();
+    await this.#parts.experience.save();
   }
 
   [asyncDispose](): Promise<void> {

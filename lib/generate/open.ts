@@ -1,7 +1,8 @@
 // load(): files, configuration, weights and tokenizer put together.
 
 import { availableParallelism } from "node:os";
-import { Experience } from "../draft/experience.ts";
+import type { DraftContext } from "../draft/drafter.ts";
+import { checkFolder } from "../draft/keep.ts";
 import { badArgument, checkThreads, OutriderError } from "../errors.ts";
 import { type ModelFiles, openSource } from "../load/source.ts";
 import { type ModelConfig, specFromConfig } from "../model/config.ts";
@@ -12,6 +13,7 @@ import { type KvFormat, type Level, native } from "../native.ts";
 import { ChatTemplate } from "../text/chat-template.ts";
 import { Tokenizer } from "../text/tokenizer.ts";
 import { checkCallback, checkOptions, checkSignal } from "./arguments.ts";
+import { keptExperience } from "./kept-experience.ts";
 import { Model } from "./model.ts";
 import { defaultsFromConfig, draftersOf, type GenerateOptions } from "./options.ts";
 import { profileFromEnvironment } from "./profile.ts";
@@ -44,6 +46,11 @@ export interface LoadOptions {
   isa?: Level;
   /** What drafts for calls that do not say themselves, as in {@link GenerateOptions.draft}. @default "auto" */
   draft?: GenerateOptions["draft"];
+  /**
+   * Where what drafting learns about the model on this machine is kept for the next process: what rows cost and what drafts are worth. Written soon after
+   * a text and when the model is disposed of. @default nowhere
+   */
+  draftFolder?: string;
   /** Branch, tag or commit of a hub id. @default "main" */
   revision?: string;
   /** Ends loading; it rejects with `signal.reason`. */
@@ -51,7 +58,18 @@ export interface LoadOptions {
   onProgress?: (progress: LoadProgress) => void;
 }
 
-const known = ["threads", "contextLength", "kv", "activation", "isa", "draft", "revision", "signal", "onProgress"];
+const known = [
+  "threads",
+  "contextLength",
+  "kv",
+  "activation",
+  "isa",
+  "draft",
+  "draftFolder",
+  "revision",
+  "signal",
+  "onProgress",
+];
 
 function check(options: LoadOptions): Required<Pick<LoadOptions, "threads" | "kv" | "activation">> {
   checkOptions(options, known);
@@ -70,6 +88,7 @@ function check(options: LoadOptions): Required<Pick<LoadOptions, "threads" | "kv
   if (revision !== undefined && (typeof revision !== "string" || revision === ""))
     throw badArgument("revision", "a branch, tag or commit", revision);
   draftersOf(options.draft);
+  checkFolder(options.draftFolder, "draftFolder");
   checkSignal(options.signal);
   checkCallback("onProgress", options.onProgress);
   const { levels, reason } = native.cpu();
@@ -186,20 +205,25 @@ async function open(source: string | undefined, options: LoadOptions, watched: W
     throw error;
   });
   const runtime = await packing;
+  const draftContext: DraftContext = Object.freeze({
+    vocab: spec.vocab,
+    layers: spec.layers.length,
+    fingerprint: runtime.fingerprint.toString(16).padStart(16, "0"),
+    encode: (text: string) => tokenizer.encode(text),
+    bytesOf: (id: number) => tokenizer.bytesOf(id).slice(), // theirs to write to
+  });
+  const experience = await keptExperience(options.draftFolder, draftContext, runtime.options).catch(async (error) => {
+    await runtime.dispose();
+    throw error;
+  });
   return new Model({
     runtime,
     tokenizer,
     template,
     endIds: endIds(files, tokenizer, spec.vocab),
     defaults: { ...defaultsFromConfig(files.generationConfig), draft: options.draft },
-    experience: new Experience(),
-    draftContext: Object.freeze({
-      vocab: spec.vocab,
-      layers: spec.layers.length,
-      fingerprint: runtime.fingerprint.toString(16).padStart(16, "0"),
-      encode: (text: string) => tokenizer.encode(text),
-      bytesOf: (id: number) => tokenizer.bytesOf(id).slice(), // theirs to write to
-    }),
+    experience,
+    draftContext,
     info: {
       family: spec.family,
       file: files.path,

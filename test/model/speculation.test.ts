@@ -4,6 +4,7 @@ import { copy } from "../../lib/draft/copy.ts";
 import type { Drafter } from "../../lib/draft/drafter.ts";
 import { Drafting } from "../../lib/draft/drafting.ts";
 import { input } from "../../lib/draft/input.ts";
+import { lookahead } from "../../lib/draft/lookahead.ts";
 import { ngram } from "../../lib/draft/ngram.ts";
 import { recycle } from "../../lib/draft/recycle.ts";
 import { suffix } from "../../lib/draft/suffix.ts";
@@ -128,6 +129,8 @@ describe.each(ways)("%s", (_, options) => {
     ["suffix", () => [suffix({ depth: 6 })]],
     ["input", () => [input({ source: [...prompt.slice(0, 10), 1, ...plain.drawn.map(({ token }) => token)] })]],
     ["recycle", () => [recycle()]],
+    ["lookahead", () => [lookahead()]],
+    ["lookahead and copy", () => [lookahead({ window: 8, length: 3 }), copy({ minMatch: 1 })]],
     ["copy and recycle", () => [copy({ minMatch: 1 }), recycle({ width: 4 })]],
     [
       "an oracle",
@@ -159,6 +162,7 @@ describe.each(ways)("%s", (_, options) => {
       expect(found.stats?.accepted).toBeGreaterThan(plain.drawn.length / 2);
       expect(found.stats?.meanAcceptedLength).toBeGreaterThan(3);
     }
+    if (name === "lookahead" && options.temperature === undefined) expect(found.stats?.accepted).toBeGreaterThan(5);
     if (name === "nonsense") expect(found.stats?.drafted).toBeGreaterThan(0);
   });
 });
