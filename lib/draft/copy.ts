@@ -6,7 +6,9 @@ import { Backlog } from "./backlog.ts";
 import { checkInteger } from "./check-integer.ts";
 import { Column } from "./column.ts";
 import { Corpus, CorpusPlace, checkCorpus } from "./corpus.ts";
+import { CorpusFile } from "./corpus-file.ts";
 import type { DraftBudget, Drafter, DraftOutcome, DraftSession } from "./drafter.ts";
+import { checkFolder } from "./keep.ts";
 import { NgramIndex } from "./ngram-index.ts";
 import { run } from "./run.ts";
 import { SuffixAutomaton } from "./suffix-automaton.ts";
@@ -26,10 +28,12 @@ export interface CopyOptions {
   /** Tokens that are copied at most. @default 48 */
   maxTokens?: number;
   /**
-   * A text that may be copied from too, as token ids: `model.tokenize(text)`. It is indexed once, a slice before every proposal, and asked where it agrees
-   * longer than the text itself. @default none
+   * A text that may be copied from too: token ids, `model.tokenize(text)`, or the path of a UTF-8 file. It is indexed once, a slice before every proposal, and
+   * asked where it agrees longer than the text itself. @default none
    */
-  corpus?: ArrayLike<number>;
+  corpus?: ArrayLike<number> | string;
+  /** Where the token ids of a corpus file are kept, for every model, for the next process. @default nowhere */
+  folder?: string;
 }
 
 /** How sure a copied token is before anything is known about the text, by the number of tokens that agree before it. */
@@ -140,24 +144,27 @@ class CopySession implements DraftSession {
 /**
  * Drafts what followed an earlier occurrence of the end of the text, prompt included: long runs where a text is quoted, edited or repeated.
  * O(1) amortised a token.
- * @throws {OutriderError} OUTRIDER_ARGUMENT
+ * @throws {OutriderError} OUTRIDER_ARGUMENT; calls that draft with it reject with OUTRIDER_NOT_FOUND or OUTRIDER_IO if a corpus file cannot be read
  */
 export function copy(options: CopyOptions = {}): Drafter {
-  const { match = "longest", minMatch = 2, maxMatch = Math.max(4, minMatch), maxTokens = 48, corpus } = options;
-  checkOptions(options, ["match", "minMatch", "maxMatch", "maxTokens", "corpus"]);
+  const { match = "longest", minMatch = 2, maxMatch = Math.max(4, minMatch), maxTokens = 48, corpus, folder } = options;
+  checkOptions(options, ["match", "minMatch", "maxMatch", "maxTokens", "corpus", "folder"]);
   if (!["longest", "latest", "earliest"].includes(match))
     throw badArgument("match", '"longest", "latest" or "earliest"', match);
   checkInteger("minMatch", minMatch, 1, 64);
   checkInteger("maxMatch", maxMatch, minMatch, 64);
   checkInteger("maxTokens", maxTokens, 1, 255);
-  if (corpus !== undefined) checkCorpus(corpus);
-  const shared = corpus === undefined ? undefined : new Corpus(corpus);
+  checkFolder(folder);
+  const file = typeof corpus === "string" && corpus !== "" ? new CorpusFile(corpus, folder) : undefined;
+  if (corpus !== undefined && !file) checkCorpus(corpus);
+  const given = corpus === undefined || file ? undefined : new Corpus(corpus as ArrayLike<number>);
   return {
     name: "copy",
-    kind: `copy, ${match}, ${minMatch} to ${maxMatch}${shared ? ", corpus" : ""}`,
-    start(tokens) {
+    kind: `copy, ${match}, ${minMatch} to ${maxMatch}${corpus === undefined ? "" : ", corpus"}`,
+    prepare: (context) => file?.read(context),
+    start(tokens, context) {
       const places = match === "longest" ? new Longest() : new Ngrams(minMatch, maxMatch, match);
-      return new CopySession(places, tokens, minMatch, maxTokens, shared);
+      return new CopySession(places, tokens, minMatch, maxTokens, file?.of(context) ?? given);
     },
   };
 }
