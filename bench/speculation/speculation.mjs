@@ -2,12 +2,13 @@
 // is checked. Rows `speculation/WORKLOAD/DRAFTERS` in tokens/s of whole answers without their prefill, greedy, and with `-t0.8` at that temperature
 // (`random` at 1.2 alone); the ratio is over plain decoding. Rows behind each, `.../accepted` and so on: see detail.mjs.
 // `speculation/oracle/g4`: a drafter that knows four tokens of the answer; its limit is 5 T(1) / T(5) of the cost curve.
-// `speculation/draft-model/...`: see draft-models.mjs.
+// `speculation/draft-model/...`: see draft-models.mjs. `speculation/rules/...`: see rules.mjs.
 // `speculation/overhead`: microseconds of drafters for a token. --only WORKLOAD or WORKLOAD/DRAFTERS measures one.
 import { autoDrafters, chain, copy, input, load, lookahead, ngram, recycle, skipLayers, suffix } from "outrider";
 import { median } from "../measure.mjs";
 import { detailRows } from "./detail.mjs";
 import { draftModelRows } from "./draft-models.mjs";
+import { ruleRows } from "./rules.mjs";
 import { workloads } from "./workloads.mjs";
 
 const sets = {
@@ -110,6 +111,7 @@ export async function run({ quick, threads, model: file, only, say }) {
     }
     if (only === undefined || only === "oracle") rows.push(await oracleRow(model, quick));
     if (only === undefined || only === "draft-model") rows.push(...(await draftModelRows({ quick, threads, say })));
+    if (only === undefined || only === "rules") rows.push(...(await ruleRows({ quick, threads, say })));
     if (overheads.length > 0) rows.push({ id: "speculation/overhead", value: median(overheads), unit: "us a token" });
   } finally {
     await model.dispose();
