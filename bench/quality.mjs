@@ -1,5 +1,5 @@
 #!/usr/bin/env node
-// npm run quality [-- --only ID, again for more] [--json] [--keep FOLDER: the models that were made, and the text]
+// npm run quality [-- --only ID, again for more] [--json] [--keep FOLDER: the models that were made, and the text; what was ended goes on]
 //
 // What SmolLM2-135M-Instruct loses at few bits, by method: quantised from its GGUF by the defaults of quantizeModel(), with
 // calibration text half of which is the model's own and half foreign, and measured against the GGUF on the windows of the golden
@@ -102,6 +102,11 @@ async function quantised(id, options) {
   const earlier = id === `${shape}/distilled` && blocks?.shape === shape ? blocks : undefined;
   const goesOn = id === `${shape}/block` && wanted.some((other) => other.id === `${shape}/distilled`);
   const out = earlier?.folder ?? (values.keep ? path.join(values.keep, id.replace("/", "-")) : fresh());
+  // A run that was ended goes on; what it took until then counts.
+  const clock = `${out}.seconds`;
+  const ended = !earlier && existsSync(path.join(out, ".quantize/run.json")) && existsSync(clock);
+  const before = ended ? Number(readFileSync(clock, "utf8")) : 0;
+  const started = performance.now();
   let last = "";
   const onProgress = ({ phase, done, total, secondsLeft }) => {
     if (phase === "files" && done === 0 && goesOn) {
@@ -111,13 +116,15 @@ async function quantised(id, options) {
     const step = `${phase} ${10 * Math.floor((10 * done) / total)} %`;
     if (step !== last) say(`${id}: ${step}, ${Math.round(secondsLeft ?? 0)} s left`);
     last = step;
+    if (values.keep) writeFileSync(clock, String(before + (performance.now() - started) / 1e3));
   };
   const result = await quantizeModel(sourcePath, {
     ...{ out, embeddings: 16, measure: false, calibration: [own.file, foreign], ...options },
-    ...{ resume: earlier !== undefined, onProgress },
+    ...{ resume: earlier !== undefined || ended, onProgress },
   });
+  rmSync(clock, { force: true });
   const forText = options.method === "rtn" ? 0 : own.seconds;
-  const seconds = Math.round(result.seconds + (earlier?.seconds ?? forText));
+  const seconds = Math.round(before + result.seconds + (earlier?.seconds ?? forText));
   if (goesOn) blocks.seconds = seconds;
   return { out, seconds, bytes: result.plan.bytes.blocks, bitsPerWeight: result.bitsPerWeight };
 }
