@@ -7,6 +7,8 @@
 // temperature, of the tokens that the filters left; nats between them are those between log-probabilities. Greedy
 // sampling draws from one certain token, so that typical accepts no other; relaxed looks at all tokens then, since
 // filters do not run at temperature 0, and at the one that top_k 1 leaves at any other.
+// The papers take the longest accepted path of a tree, Medusa the first token greedily; here every row draws first, and
+// asks a rule where the token drawn was not drafted.
 // Both rules accept what is likelier than something they accept, so that the likeliest token offered decides.
 #pragma once
 
