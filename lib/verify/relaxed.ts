@@ -1,9 +1,13 @@
 import type { Law } from "../tree/law.ts";
 import { match, type Verifier } from "./verifier.ts";
 
+/** Those of {@link relaxed}. */
 export const relaxedDefaults = { top: 3, gap: 1 } as const;
 
-/** The tokens that are accepted after a law, likeliest first, the lowest id of equals: the `top` likeliest, without those more than `gap` nats below the first. */
+/**
+ * The tokens that are accepted after a law, likeliest first, the lowest id of equals: the `top` likeliest, without those more than `gap` nats below
+ * the first.
+ */
 export function relaxedTokens(law: Law, top: number, gap: number): number[] {
   const ranked = Array.from(law.ids, (id, i) => ({ id, p: law.mass[i] })).sort((a, b) => b.p - a.p || a.id - b.id);
   const floor = ranked[0].p * Math.exp(-gap);

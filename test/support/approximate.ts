@@ -5,7 +5,7 @@ import { relaxedTokens } from "../../lib/verify/relaxed.ts";
 import { typicalThreshold } from "../../lib/verify/typical.ts";
 import { adjusted, draw, type ReferenceInput, survivors } from "./sampler.ts";
 
-/** Logits a relative 1e-9 around a limit are left out of comparisons: float64 sums in another order differ by less. */
+/** Probabilities within a relative 1e-9 of a limit are left out of comparisons: float64 sums in another order differ by less. */
 const margin = 1e-9;
 
 /** How a text is drawn. */
