@@ -1,6 +1,6 @@
 // The public names of outrider.
 
-export type { SpeculationStats } from "./draft/account.ts";
+export type { ApproximateRule, SpeculationStats } from "./draft/account.ts";
 export { autoDrafters } from "./draft/auto.ts";
 export { type CopyOptions, copy } from "./draft/copy.ts";
 export type {
@@ -19,6 +19,7 @@ export { type NgramOptions, ngram } from "./draft/ngram.ts";
 export { type RecycleOptions, recycle } from "./draft/recycle.ts";
 export { type SuffixOptions, suffix } from "./draft/suffix.ts";
 export { type ErrorCode, errorCodes, OutriderError } from "./errors.ts";
+export type { Approximation, RelaxedApproximation, TypicalApproximation } from "./generate/approximation.ts";
 export type { TokenIds } from "./generate/arguments.ts";
 export { Chat, type ChatOptions } from "./generate/chat.ts";
 export { type Diagnosis, doctor } from "./generate/doctor.ts";

@@ -178,7 +178,8 @@ export interface NativeBatch {
   scratch?: boolean;
   /**
    * Trees whose rows all want a token, those of a sequence together and the root first: draw from the root on, go to the child that has the
-   * token drawn, append the rows of that walk to the sequence. Other rows give nothing but their best. `ends` end a walk.
+   * token drawn, append the rows of that walk to the sequence. Other rows give nothing but their best. `ends` end a walk. Where no child has the
+   * token drawn, a sampler's rule may have another one accepted, unless one of `ends` was drawn.
    */
   verify?: boolean;
   /**
@@ -225,6 +226,8 @@ export interface NativeBatchResult {
   /** Rows of the walks of a batch that verifies, those of a sequence one after the other, and how many each sequence has. */
   walk?: Int32Array;
   walked?: Int32Array;
+  /** For each token of a walk: 1 if it was accepted by the sampler's rule and not drawn; absent where no sampler has a rule. */
+  byRule?: Uint8Array;
   targetLogprob?: Float32Array;
   /** `[rows wanting hidden, hidden]`: the residual stream before the final norm. */
   hidden?: Float32Array;
@@ -253,6 +256,11 @@ export type SnapshotBytes = object;
 /** Sampling parameters and history of one generation. */
 export type NativeSampler = object;
 
+/** A rule to accept drafted tokens by, in native/ops/sample/accept.h. */
+export type NativeAccept =
+  | { rule: "typical"; epsilon: number; delta: number }
+  | { rule: "relaxed"; top: number; gap: number };
+
 /** Constructor options of {@link NativeSampler}; native/ops/sample/sample.h documents them. */
 export interface NativeSamplerOptions {
   vocab: number;
@@ -272,6 +280,8 @@ export interface NativeSamplerOptions {
   suppressed: Int32Array;
   suppressedEarly: Int32Array;
   minPosition: number;
+  /** What a batch that verifies takes of a tree though it was not drawn. @default nothing */
+  accept?: NativeAccept;
 }
 
 /** Loaded weights. */

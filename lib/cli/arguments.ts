@@ -48,6 +48,12 @@ function drafting(text: string): "auto" | false {
   throw new InvalidArgumentError("Expected auto or off.");
 }
 
+/** A rule by its name, with its defaults, or a usage error. */
+function approximation(text: string): GenerateOptions["approximate"] {
+  if (text === "typical" || text === "relaxed") return { rule: text };
+  throw new InvalidArgumentError("Expected typical or relaxed.");
+}
+
 const collect = (value: string, earlier: string[] = []) => [...earlier, value];
 
 /** Adds the options of loading a model. */
@@ -87,6 +93,11 @@ export function withGenerateOptions(command: Command): Command {
       "--draft <auto|off>",
       "speculative decoding: the same text, sooner where it repeats itself or the prompt (default: auto)",
       drafting,
+    )
+    .option(
+      "--approximate <typical|relaxed>",
+      "take drafted tokens that are likely enough though not drawn: sooner, and another text",
+      approximation,
     );
 }
 
@@ -105,6 +116,7 @@ const generationKeys = [
   "stop",
   "ignoreEos",
   "draft",
+  "approximate",
 ] as const;
 
 /** The generation options among parsed ones. */

@@ -3,6 +3,9 @@
 import type { TokenTree } from "../tree/token-tree.ts";
 import type { Part } from "./part.ts";
 
+/** Rules by which a text takes drafted tokens that were not drawn. */
+export type ApproximateRule = "typical" | "relaxed";
+
 /** What speculation did for a text. */
 export interface SpeculationStats {
   /** Steps that evaluated drafted tokens. */
@@ -19,11 +22,15 @@ export interface SpeculationStats {
   drafters: Record<string, { drafted: number; accepted: number; off?: string }>;
   /** Mean of the gains that the policy predicted, over all tokens: 1 is plain decoding. */
   predictedGain: number;
+  /** Tokens that the text took by a rule though they were not drawn; absent where the text is exact. */
+  approximate?: { rule: ApproximateRule; tokens: number };
   /** Milliseconds in drafters. */
   draftMs: number;
   /** Why nothing was drafted, or is not any more. */
   off?: string;
 }
+
+const sum = (values: readonly number[]) => values.reduce((a, b) => a + b, 0);
 
 /** Sums over the steps of a text. */
 export class Account {
@@ -36,12 +43,21 @@ export class Account {
   readonly #hits: number[] = [];
   readonly #byPart = new Map<Part, { drafted: number; accepted: number }>();
   #last = 0; // tokens that the last step took from its draft
+  readonly #rule: ApproximateRule | undefined;
+  #byRule = 0;
+  #lastByRule: readonly number[] = []; // for each token of the last step
 
-  /** Notes tokens that a step brought, and the gain that was predicted for it. */
-  tokens(count: number, gain: number): void {
+  constructor(rule?: ApproximateRule) {
+    this.#rule = rule;
+  }
+
+  /** Notes tokens that a step brought, and the gain that was predicted for it. @param byRule 1 for those that were accepted by rule, not drawn */
+  tokens(count: number, gain: number, byRule: ArrayLike<number> = []): void {
     this.#tokens += count;
     this.#predicted += count * gain;
     this.#last = 0;
+    this.#lastByRule = Array.from(byRule);
+    this.#byRule += sum(this.#lastByRule);
   }
 
   /**
@@ -78,6 +94,9 @@ export class Account {
     this.#accepted -= dropped;
     for (let depth = this.#last - dropped; depth < this.#last; depth++) this.#hits[depth] -= 1;
     this.#last -= dropped;
+    const left = Math.max(0, this.#lastByRule.length - count);
+    this.#byRule -= sum(this.#lastByRule.slice(left));
+    this.#lastByRule = this.#lastByRule.slice(0, left);
   }
 
   stats(parts: readonly Part[]): SpeculationStats {
@@ -102,6 +121,7 @@ export class Account {
         ]),
       ),
       predictedGain: this.#tokens > 0 ? this.#predicted / this.#tokens : 1,
+      ...(this.#rule ? { approximate: { rule: this.#rule, tokens: this.#byRule } } : {}),
       draftMs: parts.reduce((sum, { seconds }) => sum + 1e3 * seconds, 0),
       ...(off === undefined ? {} : { off }),
     };

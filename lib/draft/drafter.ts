@@ -34,7 +34,8 @@ export interface DraftOutcome {
 export interface DraftSession {
   /**
    * A tree whose root is the last token of the text, or nothing. `reach` of its nodes is the drafter's own estimate; the policy learns what
-   * such estimates are worth, and evaluates the part of the tree that pays. Whatever is proposed, the text stays the model's own.
+   * such estimates are worth, and evaluates the part of the tree that pays. Whatever is proposed, the text stays the model's own, unless
+   * a call asks for `approximate`.
    */
   propose(budget: DraftBudget): TokenTree | undefined | Promise<TokenTree | undefined>;
   observe(outcome: DraftOutcome): void;

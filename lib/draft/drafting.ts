@@ -2,7 +2,7 @@
 
 import { merge, prune } from "../tree/build.ts";
 import type { TokenTree } from "../tree/token-tree.ts";
-import { Account, type SpeculationStats } from "./account.ts";
+import { Account, type ApproximateRule, type SpeculationStats } from "./account.ts";
 import type { Credit } from "./credit.ts";
 import type { DraftContext, DraftCosts, Drafter, DraftOutcome, DraftSampling } from "./drafter.ts";
 import type { Experience } from "./experience.ts";
@@ -28,7 +28,7 @@ export class Drafting {
   readonly #kinds: Map<Part, string>;
   readonly #experience: Experience;
   readonly #vocab: number;
-  readonly #account = new Account();
+  readonly #account: Account;
   #root: number;
   #gain = 1;
   #inRow = 0; // steps with drafts since the last plain one
@@ -41,7 +41,7 @@ export class Drafting {
   readonly #credit: Credit;
 
   /**
-   * @param sampling how the text is drawn: what is accepted depends on the temperature
+   * @param sampling how the text is drawn: what is accepted depends on the temperature, and on the rule that accepts what was not drawn, if there is one
    * @param self the model at work on the text
    */
   constructor(
@@ -49,7 +49,7 @@ export class Drafting {
     experience: Experience,
     tokens: ArrayLike<number>,
     context: DraftContext,
-    sampling: DraftSampling,
+    sampling: DraftSampling & { approximate?: { rule: ApproximateRule } },
     self?: unknown,
   ) {
     this.#experience = experience;
@@ -57,10 +57,12 @@ export class Drafting {
     this.#root = tokens[tokens.length - 1];
     this.#said = tokens.length;
     this.#parts = drafters.map((drafter) => new Part(drafter, tokens, context, sampling, self));
-    const { temperature } = sampling;
+    const { temperature, approximate } = sampling;
+    this.#account = new Account(approximate?.rule);
     const warmth = temperature === 0 ? "greedy" : temperature <= 0.5 ? "cool" : temperature <= 1 ? "warm" : "hot";
     this.#credit = experience.credit(this.#parts.map(({ kind }) => kind));
-    this.#kinds = new Map(this.#parts.map((part) => [part, `${part.kind}, ${warmth}`]));
+    const way = approximate ? `${warmth}, ${approximate.rule}` : warmth;
+    this.#kinds = new Map(this.#parts.map((part) => [part, `${part.kind}, ${way}`]));
   }
 
   /** How many best ids of every row the drafters want. */
@@ -154,13 +156,20 @@ export class Drafting {
    * @param width best ids of a row
    * @param tree what was evaluated of their proposals; undefined after plain decoding
    * @param accepted nodes of the walk, the root left out
+   * @param byRule for each token of the outcome: 1 if it was accepted by rule and not drawn
    */
-  observe(outcome: DraftOutcome, width: number, tree?: TokenTree, accepted: ArrayLike<number> = []): void {
+  observe(
+    outcome: DraftOutcome,
+    width: number,
+    tree?: TokenTree,
+    accepted: ArrayLike<number> = [],
+    byRule: ArrayLike<number> = [],
+  ): void {
     const { tokens } = outcome;
     if (tokens.length === 0) return;
     this.#root = tokens[tokens.length - 1];
     this.#credit.pass(tokens.length);
-    this.#account.tokens(tokens.length, this.#gain);
+    this.#account.tokens(tokens.length, this.#gain, byRule);
     if (tree) this.#idle = 0;
     else {
       this.#idle += tokens.length;

@@ -5,7 +5,7 @@ import type { DraftSampling } from "../draft/drafter.ts";
 import type { Drafting } from "../draft/drafting.ts";
 import { OutriderError } from "../errors.ts";
 import type { Runtime, StepBatch } from "../model/runtime.ts";
-import { type NativeBatchResult, type NativeSampler, native, want } from "../native.ts";
+import { type NativeAccept, type NativeBatchResult, type NativeSampler, native, want } from "../native.ts";
 import type { TokenTree } from "../tree/token-tree.ts";
 import type { ResolvedOptions } from "./options.ts";
 
@@ -51,12 +51,12 @@ export const emptyStats = (): DecodeStats => ({
 });
 
 /**
- * Draws tokens as `sampling` says.
+ * Draws tokens as `sampling` says; trees that are verified may give others, if it has a rule for that.
  * @param history tokens that the cache holds; the engine appends what it commits
  * @param promptLength tokens before the first one drawn
  */
 export function makeSampler(
-  { endIds, ...options }: DraftSampling,
+  { endIds, ...options }: DraftSampling & { approximate?: NativeAccept },
   vocab: number,
   history: Int32Array,
   promptLength: number,
@@ -81,6 +81,7 @@ export function makeSampler(
     suppressed: Int32Array.from(options.ignoreEos ? [...forbidden, ...endIds] : forbidden),
     suppressedEarly: Int32Array.from(options.minTokens > 0 ? [...endIds, ...options.stopTokens] : []),
     minPosition: promptLength + options.minTokens,
+    accept: options.approximate,
   });
 }
 
@@ -130,7 +131,8 @@ const runOf = (token: Int32Array) => ({ token, parent: token.map((_, i) => i - 1
 
 /**
  * Evaluates the part of `prompt` that `cache` does not hold yet and draws tokens until an end token, `maxTokens` or a full context.
- * The cache then holds the prompt and every drawn token but the last. What is drawn does not depend on drafters.
+ * The cache then holds the prompt and every drawn token but the last. What is drawn does not depend on drafters, unless `options` have a rule to accept
+ * drafted tokens by.
  * @param cached leading tokens of the prompt that the cache holds; fewer than the prompt has
  * @param draft starts drafters on a text; without it tokens are decoded plainly
  * @throws the signal's reason; {OutriderError} OUTRIDER_CONTEXT if the prompt does not fit.
@@ -183,7 +185,8 @@ export async function* decode(
       stats.peakScratchBytes = Math.max(stats.peakScratchBytes, result.scratchBytes);
       if (drafting) {
         const rows = proposal ?? runOf(taken === 0 ? new Int32Array() : Int32Array.of(root, ...sampled.slice(0, -1)));
-        drafting.observe({ tokens: sampled, rows, best: result.bestIds }, best, proposal, result.walk?.slice(1));
+        const outcome = { tokens: sampled, rows, best: result.bestIds };
+        drafting.observe(outcome, best, proposal, result.walk?.slice(1), result.byRule);
         if (taken > 0)
           drafting.time(proposal?.size ?? 0, sampled.length, result.seconds, alone && !runtime.busy ? host : undefined);
       }

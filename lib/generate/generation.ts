@@ -60,7 +60,7 @@ export interface Generation {
   finishReason: FinishReason;
   /** The stop string that was found. */
   stop?: string;
-  /** Seed that reproduces the text with the same options: a number, or a decimal string where a number would round. */
+  /** Seed that reproduces the text with the same options, unless they are `approximate`: a number, or a decimal string where a number would round. */
   seed: number | string;
   stats: GenerationStats;
   logprobs?: Logprob[];

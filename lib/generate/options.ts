@@ -2,6 +2,8 @@
 
 import type { Drafter } from "../draft/drafter.ts";
 import { badArgument } from "../errors.ts";
+import type { NativeAccept } from "../native.ts";
+import { type Approximation, approximationOf } from "./approximation.ts";
 import { checkOptions, checkSignal } from "./arguments.ts";
 
 /** How tokens are drawn. Stages run in the order of the members. */
@@ -49,9 +51,16 @@ export interface GenerateOptions extends SamplingOptions {
   logprobs?: number;
   /**
    * Speculative decoding: drafters propose tokens, and those that the model would have drawn are taken several at a time. The text is the same
-   * with any drafters and without. `"auto"`: drafters without a model, as far as they pay. @default "auto"
+   * with any drafters and without, unless `approximate` says otherwise. `"auto"`: drafters without a model, as far as they pay. @default "auto"
    */
   draft?: false | "auto" | Drafter | readonly Drafter[];
+  /**
+   * Lets the text take drafted tokens that are likely enough though they were not drawn: faster, and **not exact**. Where the drawn token was not drafted, the
+   * likeliest drafted one that the rule accepts takes its place, with its own log-probability. Forbidden tokens are never taken, and an end token
+   * that was drawn is. What is said then depends on what was drafted, which depends on what pays on the machine: a seed does not reproduce it. Without
+   * drafts nothing changes. `true`: typical acceptance with the paper's numbers. @default false
+   */
+  approximate?: boolean | Approximation;
   /**
    * Streams alone: pieces come at an even pace where drafts bring several tokens at once; up to 64 are computed ahead of the reader.
    * @default false
@@ -66,7 +75,10 @@ export type Defaults = SamplingOptions & Pick<GenerateOptions, "draft">;
 
 /** Options with every default filled in. */
 export type ResolvedOptions = Required<
-  Omit<GenerateOptions, "signal" | "logprobs" | "maxTokens" | "stop" | "logitBias" | "seed" | "draft" | "smooth">
+  Omit<
+    GenerateOptions,
+    "signal" | "logprobs" | "maxTokens" | "stop" | "logitBias" | "seed" | "draft" | "approximate" | "smooth"
+  >
 > & {
   seed: bigint;
   stop: readonly string[];
@@ -74,6 +86,7 @@ export type ResolvedOptions = Required<
   maxTokens: number;
   logprobs: number | undefined;
   draft: "auto" | readonly Drafter[];
+  approximate: NativeAccept | undefined;
   smooth: boolean;
   signal: AbortSignal | undefined;
 };
@@ -97,6 +110,7 @@ const known = [
   "ignoreEos",
   "logprobs",
   "draft",
+  "approximate",
   "smooth",
   "signal",
 ];
@@ -251,6 +265,7 @@ export function resolveOptions(options: GenerateOptions, defaults: Defaults, voc
     ignoreEos: all.ignoreEos === true,
     logprobs: all.logprobs === undefined ? undefined : integer(all, "logprobs", 0, 64),
     draft: draftersOf(all.draft),
+    approximate: approximationOf(all.approximate),
     smooth: all.smooth === true,
     signal,
   };

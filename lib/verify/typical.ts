@@ -2,6 +2,9 @@ import type { Law } from "../tree/law.ts";
 import type { TokenTree } from "../tree/token-tree.ts";
 import type { Verifier } from "./verifier.ts";
 
+/** Those of the paper's own code. */
+export const typicalDefaults = { epsilon: 0.09, delta: 0.3 } as const;
+
 /** min(epsilon, delta * exp(-H)) for the entropy H in nats of a law: what a drafted token's probability has to exceed. */
 export function typicalThreshold(law: Law, epsilon: number, delta: number): number {
   const entropy = law.mass.reduce((sum, p) => sum - p * Math.log(p + 1e-5), 0);
@@ -14,7 +17,7 @@ export function typicalThreshold(law: Law, epsilon: number, delta: number): numb
  * @param epsilon @default 0.09
  * @param delta @default 0.3
  */
-export function typical(epsilon = 0.09, delta = 0.3): Verifier {
+export function typical(epsilon: number = typicalDefaults.epsilon, delta: number = typicalDefaults.delta): Verifier {
   return {
     name: "typical",
     exact: false,

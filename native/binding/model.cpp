@@ -106,6 +106,7 @@ class RunJob final : public PromiseJob {
     wanted("bestIds", output_.best_ids);
     wanted("walk", output_.walk);
     wanted("walked", output_.walked);
+    wanted("byRule", output_.by_rule);
     wanted("hidden", output_.hidden);
     wanted("logits", output_.logits);
     return out;

@@ -1,4 +1,5 @@
 // The Sequence and Sampler classes.
+#include <cmath>
 #include <cstring>
 
 #include "binding/job.h"
@@ -93,6 +94,33 @@ void write_snapshot_bytes(const Napi::CallbackInfo& info) {
   if (offset > bytes.size() || piece.ElementLength() > bytes.size() - offset)
     wrong(info.Env(), "a piece inside the memory", "piece");
   if (piece.ElementLength() > 0) std::memcpy(bytes.data() + offset, piece.Data(), piece.ElementLength());
+}
+
+// { rule: "typical", epsilon, delta } or { rule: "relaxed", top, gap }; absent: no rule.
+ops::AcceptParams read_accept(const Napi::Value& value) {
+  ops::AcceptParams accept;
+  if (absent(value)) return accept;
+  const Napi::Object from = read_object(value, "accept");
+  const std::string rule = read_string(from, "rule");
+  const auto probability = [&from](const char* name) {
+    const double number = read_number(from, name);
+    if (!(number > 0 && number <= 1)) wrong(from.Env(), "a number above 0 and up to 1", name);
+    return number;
+  };
+  if (rule == "typical") {
+    accept.rule = ops::AcceptRule::kTypical;
+    accept.epsilon = probability("epsilon");
+    accept.delta = probability("delta");
+  } else if (rule == "relaxed") {
+    accept.rule = ops::AcceptRule::kRelaxed;
+    accept.top = read_integer(from, "top");
+    accept.gap = read_number(from, "gap");
+    if (accept.top < 1) wrong(from.Env(), "a positive integer", "top");
+    if (!(accept.gap >= 0 && std::isfinite(accept.gap))) wrong(from.Env(), "a finite number from 0 on", "gap");
+  } else {
+    wrong(from.Env(), "typical or relaxed", "rule");
+  }
+  return accept;
 }
 
 }  // namespace
@@ -207,7 +235,7 @@ void SamplerObject::define(Napi::Env env, Napi::Object exports) {
 // ({ vocab, temperature, topK, topP, minP, typicalP, repetitionPenalty, frequencyPenalty, presencePenalty, seed:
 // bigint,
 //    history: Int32Array, penaltyWindow, biasIds: Int32Array, bias: Float32Array, suppressed: Int32Array,
-//    suppressedEarly: Int32Array, minPosition })
+//    suppressedEarly: Int32Array, minPosition, accept })
 SamplerObject::SamplerObject(const Napi::CallbackInfo& info)
     : Napi::ObjectWrap<SamplerObject>(info), sampler_(std::make_shared<Sampler>()) {
   const Napi::Env env = info.Env();
@@ -233,6 +261,7 @@ SamplerObject::SamplerObject(const Napi::CallbackInfo& info)
   s.suppressed = read_typed<std::int32_t>(from, "suppressed", napi_int32_array);
   s.suppressed_early = read_typed<std::int32_t>(from, "suppressedEarly", napi_int32_array);
   s.min_position = read_integer(from, "minPosition", 0);
+  s.accept = read_accept(from.Get("accept"));
   const long vocab = s.vocab = read_integer(from, "vocab");
   const auto known = [vocab](const std::vector<std::int32_t>& ids) {
     for (const std::int32_t id : ids) {

@@ -9,7 +9,7 @@
 #include "base/buffer.h"
 #include "cpu/level.h"
 #include "model/sequence.h"
-#include "ops/sample/sample.h"
+#include "ops/sample/accept.h"
 
 namespace outrider {
 
@@ -35,6 +35,7 @@ struct Sampler {
   std::vector<std::int32_t> suppressed;        // at every position
   std::vector<std::int32_t> suppressed_early;  // before min_position: stop tokens until minTokens
   long min_position = 0;
+  ops::AcceptParams accept;  // what a walk takes of its tree though it was not drawn; by default nothing
 
   std::atomic<bool> busy{false};  // a job has it: like the sequence it draws for
 };
@@ -55,7 +56,9 @@ struct Batch {
   // every row wants a token. From the root on, the walk draws the token that the
   // sequence's sampler draws there and goes to the first child that has it, until none has, or it is one of `ends`. The
   // rows of the walk are appended to the sequence. Draws depend on seed and position alone, so that what is said does
-  // not depend on the tree. Only rows of the walk give what they want, but for kWantBest.
+  // not depend on the tree, unless the sampler has a rule to accept tokens by. Then a row none of whose children has
+  // the token drawn says the likeliest child that the rule accepts, if there is one, and the walk goes there; an end
+  // token that was drawn stays. Only rows of the walk give what they want, but for kWantBest.
   bool verify = false;
   // Plain decoding without a way back to the caller for every token: up to `repeat` times the token drawn for the last
   // row is appended and the next one drawn with the same wants, until one of `ends` is drawn or the context is full.
@@ -91,6 +94,7 @@ struct BatchOutput {
   Column<std::int32_t> best_ids;  // [rows wanting best, best_k]
   Column<std::int32_t> walk;      // rows of the walks, in the order of the tokens drawn; verify only
   Column<std::int32_t> walked;    // [sequences] rows of each walk; verify only
+  Column<std::uint8_t> by_rule;   // [sampled] 1: accepted and not drawn; verify with a rule only
   std::size_t scratch_bytes = 0;  // largest workspace used
   double kernel_seconds = 0;      // in layers and head, the rest of the time is preparation and sampling
 };

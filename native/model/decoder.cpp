@@ -86,6 +86,9 @@ Result Forward::begin() {
   }
   if (Result fits = check_repeat(); !fits.ok()) return fits;
   if (Result fits = check_verify(); !fits.ok()) return fits;
+  approximate_ = batch_.verify && std::any_of(batch_.samplers.begin(), batch_.samplers.end(), [](const auto& sampler) {
+                   return sampler != nullptr && sampler->accept.rule != ops::AcceptRule::kNone;
+                 });
   if (Result reserved = reserve_output(); !reserved.ok()) return reserved;
   Result prepared = prepare_rows();
   first_length_ = start_length_;
@@ -154,7 +157,7 @@ Result Forward::reserve_output() {
                     output_.topk_ids.reserve(topk * k) && output_.topk_values.reserve(topk * k) &&
                     output_.logsumexp.reserve(topk) && output_.target_logprob.reserve(wanting(kWantTarget)) &&
                     output_.sampled.reserve(sampled) && output_.sampled_logprob.reserve(sampled) &&
-                    output_.best_ids.reserve(best * best_k) &&
+                    output_.best_ids.reserve(best * best_k) && output_.by_rule.reserve(approximate_ ? sampled : 0) &&
                     (!batch_.verify || (output_.walk.reserve(static_cast<std::size_t>(batch_.rows())) &&
                                         output_.walked.reserve(batch_.sequences.size())));
   if (!fits) return Result::error(Status::kMemory, "Cannot allocate memory for the results of a batch");

@@ -68,7 +68,9 @@ class Forward {
   Result outputs(long row, float* logits, Workspace& workspace);
   Result draw(long row, const float* logits, float logsumexp, Workspace& workspace);
   [[nodiscard]] bool walks(long row) const;
-  void drawn(long row, std::int32_t token, float logprob);
+  [[nodiscard]] bool ends(std::int32_t token) const;
+  [[nodiscard]] std::int32_t accepted(long row, ops::SampleArgs& args) const;
+  void drawn(long row, std::int32_t token, float logprob, bool by_rule = false);
   Result commit_walks();
 
   std::shared_ptr<const Weights> weights_;
@@ -82,6 +84,7 @@ class Forward {
   std::vector<long> first_length_;                  // start_length_ and history_before_ of the first repetition
   std::vector<std::size_t> first_history_;
   std::vector<std::int32_t> next_walk_;  // verify: per row: the child that the walk goes to, or -1
+  bool approximate_ = false;             // verify: a sampler has a rule to accept tokens by
   long next_row_ = 0;
   long repeated_ = 0;  // tokens drawn by repetition
 };

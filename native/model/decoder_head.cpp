@@ -72,7 +72,10 @@ Best best_of(const Sampler& sampler, bool early, float* logits, long begin, long
 bool Forward::only_greedy(long row) const {
   const auto at = static_cast<std::size_t>(row);
   if ((batch_.wants[at] & kWantsLogits & ~unsigned{kWantBest}) != kWantSample) return false;
-  const ops::SampleParams& p = batch_.samplers[static_cast<std::size_t>(batch_.sequence[at])]->params;
+  const Sampler& sampler = *batch_.samplers[static_cast<std::size_t>(batch_.sequence[at])];
+  const ops::SampleParams& p = sampler.params;
+  // What is nearly the largest counts too.
+  if (batch_.verify && sampler.accept.rule == ops::AcceptRule::kRelaxed && p.temperature == 0) return false;
   return (p.temperature == 0 || p.top_k == 1) && p.repetition == 1 && p.frequency == 0 && p.presence == 0;
 }
 
@@ -285,7 +288,8 @@ Result Forward::draw(long row, const float* logits, float logsumexp, Workspace& 
   if (ops::sample(args) != Status::kOk) {
     return no_token();
   }
-  drawn(row, args.token, logits[args.token] - logsumexp);
+  const std::int32_t token = accepted(row, args);
+  drawn(row, token, logits[token] - logsumexp, token != args.token);
   return {};
 }
 

@@ -22,19 +22,39 @@ Result Forward::check_verify() const {
 }
 
 // Whether a row gives what it wants. Rows come in order, parents first: a tree's row is on the walk if the walk is at
-// its parent, has drawn its token there, and goes on.
+// its parent, says its token there, and goes on.
 bool Forward::walks(long row) const {
   if (!batch_.verify) return true;
   const std::int32_t parent = batch_.parent[static_cast<std::size_t>(row)];
   return parent < 0 || next_walk_[static_cast<std::size_t>(parent)] == row;
 }
 
-// Notes the token that a row has drawn.
-void Forward::drawn(long row, std::int32_t token, float logprob) {
+bool Forward::ends(std::int32_t token) const {
+  return std::find(batch_.ends.begin(), batch_.ends.end(), token) != batch_.ends.end();
+}
+
+// What a row says: the token just drawn, or a child's that the sampler's rule accepts in its place.
+std::int32_t Forward::accepted(long row, ops::SampleArgs& args) const {
+  const auto at = static_cast<std::size_t>(row), rows = batch_.sequence.size();
+  const ops::AcceptParams& rule = batch_.samplers[static_cast<std::size_t>(batch_.sequence[at])]->accept;
+  if (!batch_.verify || rule.rule == ops::AcceptRule::kNone || ends(args.token)) return args.token;
+  std::vector<std::int32_t> offered;
+  for (std::size_t i = at + 1; i < rows && batch_.sequence[i] == batch_.sequence[at]; ++i) {
+    if (batch_.parent[i] != row) continue;
+    if (batch_.token[i] == args.token) return args.token;
+    offered.push_back(batch_.token[i]);
+  }
+  const std::int32_t token = ops::accept(rule, args, std::move(offered));
+  return token < 0 ? args.token : token;
+}
+
+// Notes the token that a row says.
+void Forward::drawn(long row, std::int32_t token, float logprob, bool by_rule) {
   output_.sampled.push(token);
   output_.sampled_logprob.push(logprob);
   if (!batch_.verify) return;
-  if (std::find(batch_.ends.begin(), batch_.ends.end(), token) != batch_.ends.end()) return;
+  if (approximate_) output_.by_rule.push(by_rule ? 1 : 0);
+  if (ends(token)) return;
   const auto at = static_cast<std::size_t>(row), rows = batch_.sequence.size();
   for (std::size_t i = at + 1; i < rows && batch_.sequence[i] == batch_.sequence[at]; ++i) {
     if (batch_.parent[i] != row || batch_.token[i] != token) continue;

@@ -46,6 +46,14 @@ describe("generate", () => {
     });
   });
 
+  test("--approximate names a rule", async () => {
+    const args = ["generate", ...tiny, "--json", "--max-tokens", "12", "Once", "--approximate"];
+    const { status, stdout, stderr } = await outrider([...args, "relaxed"]);
+    expect(status, stderr).toBe(0);
+    expect(JSON.parse(stdout).stats.speculation.approximate).toMatchObject({ rule: "relaxed" });
+    expect(await outrider([...args, "loose"])).toMatchObject({ status: 2, stdout: "" });
+  });
+
   test("Ctrl-C ends the text with exit code 130", async () => {
     const child = spawn(process.execPath, [main, "generate", ...tiny, "--ignore-eos", "--max-tokens", "1900", "Once"]);
     let text = "";

@@ -21,6 +21,7 @@ const lib: Record<string, string[]> = {
   draft: ["tree", "errors.ts"],
   generate: [
     "draft",
+    "verify",
     "tree",
     "model",
     "cache",

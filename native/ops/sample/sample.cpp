@@ -3,15 +3,10 @@
 #include <algorithm>
 #include <cmath>
 
+#include "ops/sample/candidate.h"
+
 namespace outrider::ops {
 namespace {
-
-struct Candidate {
-  double logit;  // after temperature
-  std::int32_t id;
-  double probability;
-  double distance;  // of its surprise from the entropy; typical_p only
-};
 
 bool likelier(const Candidate& a, const Candidate& b) {
   return a.logit > b.logit || (a.logit == b.logit && a.id < b.id);
@@ -67,14 +62,6 @@ void apply_penalties(SampleArgs& args, std::int32_t* counts_by_token) {
   }
 }
 
-// exp(logit - largest) normalised over the first n candidates. They need not be sorted.
-void normalise(Candidate* c, long n) {
-  double largest = -INFINITY, total = 0;
-  for (long i = 0; i < n; ++i) largest = std::max(largest, c[i].logit);
-  for (long i = 0; i < n; ++i) total += c[i].probability = std::exp(c[i].logit - largest);
-  for (long i = 0; i < n; ++i) c[i].probability /= total;
-}
-
 // Brings the shortest run of c, in the order of `before`, whose mass reaches p to the front and returns its length.
 // Only as many candidates are sorted as that takes: a vocabulary has far more than a text ever draws from.
 template <typename Before>
@@ -127,6 +114,7 @@ Status sample(SampleArgs& args) {
   }
   if (best < 0 || !std::isfinite(args.logits[best])) return Status::kArgument;
   args.token = static_cast<std::int32_t>(best);
+  args.candidates = 0;
   if (p.temperature == 0 || p.top_k == 1) return Status::kOk;
 
   auto* c = reinterpret_cast<Candidate*>(args.scratch);
@@ -171,6 +159,7 @@ Status sample(SampleArgs& args) {
   }
   consider(c[first]);
   for (long i = 0; i < n; ++i) consider(c[i]);
+  args.candidates = n;
   return Status::kOk;
 }
 

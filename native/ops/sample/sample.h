@@ -49,8 +49,9 @@ struct SampleArgs {
   long bias_count;
   const std::int32_t* suppressed;  // in [0, V)
   long suppressed_count;
-  std::byte* scratch;  // sample_scratch_bytes(V)
-  std::int32_t token;  // out
+  std::byte* scratch;   // sample_scratch_bytes(V)
+  std::int32_t token;   // out
+  long candidates = 0;  // out: tokens of the law that the draw was from, at the start of scratch; 0 if it was greedy
 };
 
 std::size_t sample_scratch_bytes(long V);

@@ -1,6 +1,6 @@
 // Options of generation: defaults, what a model brings along, and refusals by name.
 import { describe, expect, test } from "vitest";
-import { defaultsFromConfig, resolveOptions } from "../../../lib/generate/options.ts";
+import { defaultsFromConfig, type GenerateOptions, resolveOptions } from "../../../lib/generate/options.ts";
 
 describe("resolveOptions", () => {
   test("defaults are greedy and without filters", () => {
@@ -31,6 +31,15 @@ describe("resolveOptions", () => {
     expect(resolveOptions({ seed: 2n ** 64n + 5n }, {}, 10).seed).toBe(5n);
   });
 
+  test("approximate: off, the paper's typical acceptance, or a rule with its defaults", () => {
+    const of = (approximate: GenerateOptions["approximate"]) => resolveOptions({ approximate }, {}, 10).approximate;
+    expect([of(undefined), of(false)]).toEqual([undefined, undefined]);
+    expect(of(true)).toEqual({ rule: "typical", epsilon: 0.09, delta: 0.3 });
+    expect(of({ rule: "typical", delta: 0.5 })).toEqual({ rule: "typical", epsilon: 0.09, delta: 0.5 });
+    expect(of({ rule: "relaxed" })).toEqual({ rule: "relaxed", top: 3, gap: 1 });
+    expect(of({ rule: "relaxed", top: 1, gap: 0 })).toEqual({ rule: "relaxed", top: 1, gap: 0 });
+  });
+
   test.each<[string, Record<string, unknown>]>([
     ["temperature", { temperature: -0.1 }],
     ["temperature", { temperature: Number.POSITIVE_INFINITY }],
@@ -48,6 +57,23 @@ describe("resolveOptions", () => {
     ["logprobs", { logprobs: 65 }],
     ["maxTokens", { maxTokens: -1 }],
     ["signal", { signal: {} }],
+    ["approximate", { approximate: "typical" }],
+    ["approximate", { approximate: 1 }],
+    ["approximate", { approximate: null }],
+    ["approximate.rule", { approximate: {} }],
+    ["approximate.rule", { approximate: ["typical"] }],
+    ["approximate.rule", { approximate: { rule: "judge" } }],
+    ["approximate", { approximate: { rule: "typical", gap: 1 } }],
+    ["approximate", { approximate: { rule: "relaxed", epsilon: 0.1 } }],
+    ["approximate.epsilon", { approximate: { rule: "typical", epsilon: 0 } }],
+    ["approximate.epsilon", { approximate: { rule: "typical", epsilon: Number.NaN } }],
+    ["approximate.delta", { approximate: { rule: "typical", delta: 1.01 } }],
+    ["approximate.delta", { approximate: { rule: "typical", delta: "0.3" } }],
+    ["approximate.top", { approximate: { rule: "relaxed", top: 0 } }],
+    ["approximate.top", { approximate: { rule: "relaxed", top: 2.5 } }],
+    ["approximate.gap", { approximate: { rule: "relaxed", gap: -0.1 } }],
+    ["approximate.gap", { approximate: { rule: "relaxed", gap: Number.POSITIVE_INFINITY } }],
+    ["approximate.gap", { approximate: { rule: "relaxed", gap: "1" } }],
     ["options", { maxNewTokens: 5 }],
   ])("%s is refused by name: %o", (name, options) => {
     expect(() => resolveOptions(options, {}, 10)).toThrow(
