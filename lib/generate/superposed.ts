@@ -103,6 +103,7 @@ export async function superpose(
   checkPrompt(prompt);
   const cache = runtime.newCache();
   try {
+    cache.checkRoom(prompt.length);
     const most = Math.min(maxTokens, cache.contextLength - prompt.length + 1);
     const tries = [await countTexts([prompt], signal)]; // last: what the prompt says is nearer than what a corpus says
     if (corpus.length > 0) tries.unshift(await corpusCounts(corpus, tokenizer, signal));

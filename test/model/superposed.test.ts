@@ -1,4 +1,7 @@
 // Superposed decoding against a slow implementation of its own, and what callers rely on.
+import { cpSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import os from "node:os";
+import path from "node:path";
 import { afterAll, beforeAll, describe, expect, test, vi } from "vitest";
 import { partsOf } from "../../lib/generate/parts.ts";
 import { load, type Model, type SuperposedOptions } from "../../lib/index.ts";
@@ -122,7 +125,15 @@ async function slow(
 }
 
 describe("a slow implementation finds the same texts and scores", () => {
-  test.each<[string, SuperposedOptions, texts: string[]]>([
+  let [ended, open, mixed] = [0, 0, 0];
+  afterAll(() => {
+    // Or the cases would say little.
+    expect(ended).toBeGreaterThan(4);
+    expect(open).toBeGreaterThan(10);
+    expect(mixed).toBeGreaterThan(30);
+  });
+
+  test.each<[string, SuperposedOptions, texts: string[], stops?: string]>([
     ["the defaults", {}, []],
     ["a corpus", { corpus }, corpus],
     ["one text as corpus, five texts", { corpus: corpus[0], n: 5, alpha: 0.8 }, [corpus[0]]],
@@ -130,11 +141,18 @@ describe("a slow implementation finds the same texts and scores", () => {
     ["the counts' law alone", { alpha: 1, corpus, candidates: 20 }, corpus],
     ["one hypothesis, two candidates", { n: 1, candidates: 2, corpus }, corpus],
     ["more hypotheses than candidates", { n: 6, candidates: 2 }, []],
-  ])("%s", async (_, options, texts) => {
-    // A full stop, a comma and what mostly comes first: some end early, some late.
-    const stopTokens = [...model.tokenize(".,"), ...model.tokenize(" a")];
+    ["full stops and commas end a text", { n: 4 }, [], ".,"],
+    ["what is likely ends a text, with a corpus", { n: 6, corpus }, corpus, ",. the a in"],
+  ])("%s", async (_, options, texts, stops = ";") => {
+    const { runtime } = partsOf(model) ?? expect.fail("no model");
+    const step = vi.spyOn(runtime, "step");
+    const stopTokens = [...model.tokenize(stops)];
     const { n = 3, alpha = 0.54, candidates = 9 } = options;
     const { continuations, stats } = await model.superposed(prompt, { ...options, maxTokens: 12, stopTokens });
+    mixed += step.mock.calls.filter(([{ mix }]) => mix && mix.length > 1).length;
+    step.mockRestore();
+    ended += continuations.filter(({ finishReason }) => finishReason === "stop").length;
+    open += continuations.filter(({ finishReason }) => finishReason === "length").length;
     const ends = [...(partsOf(model)?.endIds ?? []), ...stopTokens];
     const expected = await slow({ n, alpha, candidates, texts, maxTokens: 12 }, ends);
     expect(continuations.map(({ tokens }) => tokens)).toEqual(expected.map(({ tokens }) => tokens));
@@ -195,17 +213,29 @@ describe("continuations", () => {
     }
   });
 
-  test("have no end token where it is ignored", async () => {
-    const ends = partsOf(model)?.endIds ?? [];
-    expect(ends.length).toBeGreaterThan(0);
-    // The law where the text should end: its end token is among the candidates unless it is left out.
-    const ended = [...model.tokenize("The end."), ...ends];
-    const options = { n: 20, candidates: 400, maxTokens: 6 };
-    const with_ = await model.superposed(ended.slice(0, -1), options);
-    const without = await model.superposed(ended.slice(0, -1), { ...options, ignoreEos: true });
-    const has = ({ continuations }: typeof with_) =>
-      continuations.some(({ tokens }) => tokens.some((token) => ends.includes(token)));
-    expect([has(with_), has(without)]).toEqual([true, false]);
+  test("end at the model's end tokens, and have none where they are ignored", async () => {
+    const folder = mkdtempSync(path.join(os.tmpdir(), "outrider-superposed-"));
+    cpSync(tinyModel, folder, { recursive: true });
+    const [end] = model.tokenize(" time");
+    for (const name of ["config.json", "generation_config.json"]) {
+      const file = path.join(folder, name);
+      const config = JSON.parse(readFileSync(file, "utf8"));
+      writeFileSync(file, JSON.stringify({ ...config, eos_token_id: end }));
+    }
+    const other = await load(folder, { threads: 1 });
+    const options = { n: 6, maxTokens: 6 };
+    const { continuations } = await other.superposed(prompt, options);
+    const ended = continuations.filter(({ finishReason }) => finishReason === "stop");
+    expect(ended.length).toBeGreaterThan(0);
+    for (const { tokens, text, stop } of ended) {
+      expect([tokens.indexOf(end), stop]).toEqual([tokens.length - 1, undefined]);
+      expect(text).toBe(other.detokenize(tokens.slice(0, -1)));
+    }
+    const without = await other.superposed(prompt, { ...options, ignoreEos: true });
+    for (const { tokens, finishReason } of without.continuations)
+      expect([tokens.length, tokens.includes(end), finishReason]).toEqual([6, false, "length"]);
+    await other.dispose();
+    rmSync(folder, { recursive: true });
   });
 
   test("stop where the context is full", async () => {
