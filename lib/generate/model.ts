@@ -134,15 +134,16 @@ export class Model {
 
   /**
    * Several continuations of a prompt at the price of one: all hypotheses share one row a token, the mix of their last tokens' embeddings by
-   * their probabilities, and its law p goes for all of them (superposed decoding, arXiv:2405.18400). For lists of suggestions that somebody
-   * chooses from: this is an approximation, the texts are not those that `generate` gives, and tokens that fit one hypothesis may come up in
-   * another. n-gram counts of `corpus` and prompt tell them apart: a token x adds to the score of hypothesis h
+   * their probabilities, and what follows it goes for all of them (superposed decoding, arXiv:2405.18400). For lists of suggestions that somebody
+   * chooses from: this is an approximation, the texts are not the model's own, and tokens that fit one hypothesis may come up in another.
+   * n-gram counts of `corpus` and prompt tell them apart: a token x adds to the score of hypothesis h
    *
    *     (1 - alpha) log p(x) + alpha log q(x | end of h)
    *
-   * where q is the counts' law on top of the model's (Witten-Bell smoothing of orders 2 to 6): where h ends with no known run, q is p and alpha
-   * has no say; a token that never followed a known run of h pays for it, the more the better the run is known. The `n` best are kept. A
-   * hypothesis that ends keeps its place and leaves the mix. With `n: 1` and `alpha: 0` the text is the greedy one.
+   * where p is the law of the likeliest tokens and q the counts' law on top of it (Witten-Bell smoothing of orders 2 to 6). Where no run that h
+   * ends with is known, q is p and alpha has no say; a token that never followed a known run of h pays for it, the more the better the run is
+   * known (the paper takes off a constant). The `n` best are kept; of two ways to the same text one; one that ends keeps its place and leaves the
+   * mix. With `n: 1` and `alpha: 0` the text is the greedy one.
    * @throws the signal's reason when aborted; {OutriderError} OUTRIDER_ARGUMENT, OUTRIDER_CONTEXT, OUTRIDER_DISPOSED.
    * @example const { continuations } = await model.superposed("The best way to", { n: 3, maxTokens: 8, corpus: notes });
    */

@@ -2,6 +2,7 @@
 
 import { checkInteger, checkProbability } from "../draft/check-integer.ts";
 import { type Ends, endsAfter } from "../draft/counted-text.ts";
+import { badArgument } from "../errors.ts";
 import { type NativeBatchResult, want } from "../native.ts";
 import { checkOptions, checkPrompt } from "./arguments.ts";
 import { checkTexts, corpusCounts, countTexts, longestRun } from "./corpus-counts.ts";
@@ -20,6 +21,11 @@ export interface SuperposedOptions
   /** Tokens that each hypothesis may go on with at a step, 1 to 512: the likeliest, and `n` at least. @default 9 */
   candidates?: number;
   /**
+   * Divides the logits of the candidates, above 0. The smaller it is, the more the likeliest hypothesis has of the mix, and the nearer the texts
+   * are to what the model says alone. @default 0.06, the paper's
+   */
+  temperature?: number;
+  /**
    * Texts like those wanted, whose runs of 2 to 6 tokens are counted beside those of the prompt. The counts of the last corpus are kept with the
    * model, so that calls with the same one count it once: up to 150 bytes a token. A text is made into tokens at a stretch; several short ones
    * hold up the event loop less than a long one. @default none
@@ -32,7 +38,7 @@ export interface SuperposedContinuation {
   text: string;
   /** Its tokens, an end token included. */
   tokens: number[];
-  /** Sum over the tokens of their log-probabilities under the superposed law and the counts. */
+  /** Sum over the tokens of their log-probabilities among the candidates, those of the sharpened law and the counts'; at most 0. */
   score: number;
   finishReason: FinishReason;
   /** The stop string that was found. */
@@ -67,13 +73,16 @@ export type ResolvedSuperposed = ReturnType<typeof resolveSuperposed>;
  */
 export function resolveSuperposed(options: SuperposedOptions, vocab: number) {
   const shared = ["maxTokens", "stop", "stopTokens", "ignoreEos", "signal"];
-  checkOptions(options, ["n", "alpha", "candidates", "corpus", ...shared]);
-  const { n = 3, alpha = 0.54, candidates = 9, corpus = [], ...generation } = options;
+  checkOptions(options, ["n", "alpha", "candidates", "temperature", "corpus", ...shared]);
+  const { n = 3, alpha = 0.54, candidates = 9, temperature = 0.06, corpus = [], ...generation } = options;
   checkInteger("n", n, 1, 64);
   checkProbability("alpha", alpha);
   checkInteger("candidates", candidates, 1, 512);
+  if (typeof temperature !== "number" || !(temperature > 0 && temperature < Number.POSITIVE_INFINITY))
+    throw badArgument("temperature", "a finite number above 0", temperature);
   const { maxTokens, stop, stopTokens, ignoreEos, signal } = resolveOptions(generation, {}, vocab);
-  return { n, alpha, candidates, corpus: checkTexts(corpus), maxTokens, stop, stopTokens, ignoreEos, signal };
+  const own = { n, alpha, candidates, temperature, corpus: checkTexts(corpus) };
+  return { ...own, maxTokens, stop, stopTokens, ignoreEos, signal };
 }
 
 const continuation = ({ tokens, score, bytes, ended, stop }: Hypothesis): SuperposedContinuation => ({
@@ -84,11 +93,18 @@ const continuation = ({ tokens, score, bytes, ended, stop }: Hypothesis): Superp
   ...(stop === undefined ? {} : { stop }),
 });
 
-/** The likeliest tokens, of which `without` are left out. */
-function lawOf({ topkIds, topkValues, logsumexp }: NativeBatchResult, most: number, without: ReadonlySet<number>) {
-  const [ids = [], values = [], normaliser = [Number.NaN]] = [topkIds, topkValues, logsumexp];
-  const all = Array.from(ids, (token, i) => ({ token, logprob: values[i] - normaliser[0] }));
-  return all.filter(({ token }) => !without.has(token)).slice(0, most);
+/** A law of the likeliest tokens. @param most tokens @param without tokens that have no part in it */
+function lawOf(
+  { topkIds = new Int32Array(), topkValues = new Float32Array() }: NativeBatchResult,
+  most: number,
+  without: ReadonlySet<number>,
+  temperature: number,
+) {
+  const all = Array.from(topkIds, (token, i) => ({ token, logit: topkValues[i] }));
+  const best = all.filter(({ token }) => !without.has(token)).slice(0, most);
+  const scaled = ({ logit }: { logit: number }) => (logit - best[0].logit) / temperature;
+  const normaliser = Math.log(best.reduce((sum, one) => sum + Math.exp(scaled(one)), 0));
+  return best.map((one) => ({ token: one.token, logprob: scaled(one) - normaliser }));
 }
 
 /** Continues a prompt of token ids. @throws the signal's reason; {OutriderError} as {@link Model.superposed} */
@@ -98,7 +114,7 @@ export async function superpose(
   options: ResolvedSuperposed,
 ): Promise<Superposed> {
   const started = performance.now();
-  const { n, alpha, corpus, maxTokens, stop, stopTokens, ignoreEos, signal } = options;
+  const { n, alpha, temperature, corpus, maxTokens, stop, stopTokens, ignoreEos, signal } = options;
   signal?.throwIfAborted();
   checkPrompt(prompt);
   const cache = runtime.newCache();
@@ -123,7 +139,7 @@ export async function superpose(
       const wants = new Uint8Array(rows);
       wants[rows - 1] = want.topk;
       const batch = { ...input, caches: [cache], sequence: new Int32Array(rows), wants, topK };
-      hypotheses.extend(lawOf(await runtime.step(batch, signal), candidates, without));
+      hypotheses.extend(lawOf(await runtime.step(batch, signal), candidates, without, temperature));
       steps += 1;
     }
     const continuations = hypotheses.best.map(continuation);

@@ -74,15 +74,11 @@ function slowNgram(texts: readonly (readonly number[])[][], past: readonly numbe
 
 /** The method in plain steps, in doubles, with no cache, no trie and a full sort of the vocabulary. */
 async function slow(
-  {
-    n,
-    alpha,
-    candidates,
-    texts,
-    maxTokens,
-  }: Required<Pick<SuperposedOptions, "n" | "alpha" | "candidates" | "maxTokens">> & { texts: string[] },
+  options: Required<Pick<SuperposedOptions, "n" | "alpha" | "candidates" | "temperature" | "maxTokens">>,
+  texts: readonly string[],
   ends: readonly number[],
 ): Promise<Slow[]> {
+  const { n, alpha, candidates, temperature, maxTokens } = options;
   const { tokenizer } = partsOf(model) ?? expect.fail("no model");
   const ids = [...tokenizer.encode(prompt, { frame: true })];
   const counted = [texts.map((text) => [...tokenizer.encode(text)]), [ids]];
@@ -98,12 +94,12 @@ async function slow(
       );
     }
     const logits = await logitsBehind(rows);
-    const most = Math.max(...logits);
-    const normaliser = most + Math.log(logits.reduce((sum, logit) => sum + Math.exp(logit - most), 0));
     const best = [...logits.keys()].sort((a, b) => logits[b] - logits[a]).slice(0, Math.max(n, candidates));
+    const share = best.map((token) => Math.exp((logits[token] - logits[best[0]]) / temperature));
+    const total = share.reduce((sum, one) => sum + one, 0);
     const next = alive.flatMap(({ tokens, score }) =>
-      best.map((token) => {
-        const p = logits[token] - normaliser;
+      best.map((token, i) => {
+        const p = Math.log(share[i] / total);
         const gram = Math.log(slowNgram(counted, [...ids, ...tokens], token, Math.exp(p)));
         return {
           tokens: [...tokens, token],
@@ -127,10 +123,10 @@ async function slow(
 describe("a slow implementation finds the same texts and scores", () => {
   let [ended, open, mixed] = [0, 0, 0];
   afterAll(() => {
-    // Or the cases would say little.
+    // Or
     expect(ended).toBeGreaterThan(4);
     expect(open).toBeGreaterThan(10);
-    expect(mixed).toBeGreaterThan(30);
+    expect(mixed).toBeGreaterThan(20);
   });
 
   test.each<[string, SuperposedOptions, texts: string[], stops?: string]>([
@@ -140,6 +136,9 @@ describe("a slow implementation finds the same texts and scores", () => {
     ["the model's law alone", { alpha: 0, corpus, n: 4 }, corpus],
     ["the counts' law alone", { alpha: 1, corpus, candidates: 20 }, corpus],
     ["one hypothesis, two candidates", { n: 1, candidates: 2, corpus }, corpus],
+    ["a broad law", { temperature: 1, n: 4 }, []],
+    ["a broad law and a corpus", { temperature: 1, n: 5, corpus }, corpus, " a"],
+    ["a broad law alone", { temperature: 2, alpha: 0 }, []],
     ["more hypotheses than candidates", { n: 6, candidates: 2 }, []],
     ["full stops and commas end a text", { n: 4 }, [], ".,"],
     ["what is likely ends a text, with a corpus", { n: 6, corpus }, corpus, ",. the a in"],
@@ -147,17 +146,19 @@ describe("a slow implementation finds the same texts and scores", () => {
     const { runtime } = partsOf(model) ?? expect.fail("no model");
     const step = vi.spyOn(runtime, "step");
     const stopTokens = [...model.tokenize(stops)];
-    const { n = 3, alpha = 0.54, candidates = 9 } = options;
+    const { n = 3, alpha = 0.54, candidates = 9, temperature = 0.06 } = options;
     const { continuations, stats } = await model.superposed(prompt, { ...options, maxTokens: 12, stopTokens });
-    mixed += step.mock.calls.filter(([{ mix }]) => mix && mix.length > 1).length;
+    mixed += step.mock.calls.filter(
+      ([{ mixWeights = [] }]) => Math.max(...mixWeights) < 0.99 && mixWeights.length > 1,
+    ).length;
     step.mockRestore();
     ended += continuations.filter(({ finishReason }) => finishReason === "stop").length;
     open += continuations.filter(({ finishReason }) => finishReason === "length").length;
     const ends = [...(partsOf(model)?.endIds ?? []), ...stopTokens];
-    const expected = await slow({ n, alpha, candidates, texts, maxTokens: 12 }, ends);
+    const expected = await slow({ n, alpha, candidates, temperature, maxTokens: 12 }, texts, ends);
     expect(continuations.map(({ tokens }) => tokens)).toEqual(expected.map(({ tokens }) => tokens));
     for (const [i, { score, finishReason }] of continuations.entries()) {
-      expect(Math.abs(score - expected[i].score)).toBeLessThan(1e-3); // f32 logits, 12 steps
+      expect(Math.abs(score - expected[i].score)).toBeLessThan(1e-4 / temperature); // a few units of f32 in each logit
       expect(finishReason).toBe(expected[i].ended ? "stop" : "length");
     }
     expect(stats.steps).toBe(Math.max(...expected.map(({ tokens }) => tokens.length)));
@@ -283,7 +284,10 @@ describe("arguments", () => {
     [5, /an object for options, received 5$/],
     [null, /an object for options, received null$/],
     [{ nn: 3 }, /for options, received "nn"$/],
-    [{ temperature: 1 }, /for options, received "temperature"$/],
+    [{ topK: 1 }, /for options, received "topK"$/],
+    [{ temperature: 0 }, /a finite number above 0 for temperature, received 0$/],
+    [{ temperature: Number.POSITIVE_INFINITY }, /for temperature, received Infinity$/],
+    [{ temperature: "1" }, /for temperature, received "1"$/],
     [{ n: 0 }, /an integer from 1 to 64 for n, received 0$/],
     [{ n: 65 }, /for n, received 65$/],
     [{ n: 2.5 }, /for n, received 2.5$/],
