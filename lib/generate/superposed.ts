@@ -22,13 +22,13 @@ export interface SuperposedOptions
   candidates?: number;
   /**
    * Divides the logits of the candidates, above 0. The smaller it is, the more the likeliest hypothesis has of the mix, and the nearer the texts
-   * are to what the model says alone. @default 0.06, the paper's
+   * are to what the model says alone. @default 0.06, as its authors have it
    */
   temperature?: number;
   /**
    * Texts like those wanted, whose runs of 2 to 6 tokens are counted beside those of the prompt. The counts of the last corpus are kept with the
-   * model, so that calls with the same one count it once: up to 150 bytes a token. A text is made into tokens at a stretch; several short ones
-   * hold up the event loop less than a long one. @default none
+   * model, some hundred bytes a token, so that calls with the same one count it once. A text is made into tokens at a stretch; several short
+   * ones hold up the event loop less than a long one. @default none
    */
   corpus?: string | readonly string[];
 }
