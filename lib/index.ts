@@ -32,6 +32,12 @@ export type { GenerateOptions, SamplingOptions } from "./generate/options.ts";
 export type { ModelInfo } from "./generate/parts.ts";
 export type { Perplexity, PerplexityOptions } from "./generate/score.ts";
 export { type SkipLayersOptions, skipLayers } from "./generate/skip-layers.ts";
+export type {
+  Superposed,
+  SuperposedContinuation,
+  SuperposedOptions,
+  SuperposedStats,
+} from "./generate/superposed.ts";
 export type { TextStream } from "./generate/text-stream.ts";
 export { type CompareOptions, type Comparison, compareModels } from "./quantize/compare.ts";
 export { type LoadOptions, type LoadProgress, load } from "./quantize/load.ts";

@@ -167,6 +167,10 @@ export interface NativeBatch {
   tokens?: Int32Array;
   /** `[rows, hidden]`, in place of tokens. */
   embeddings?: Float32Array;
+  /** `[rows, J]`, in place of tokens: ids whose embeddings are added with `mixWeights`, J up to 64. */
+  mix?: Int32Array;
+  /** `[rows, J]`, finite. A weight of 0 leaves an id out; one id of weight 1 is that token to the bit. */
+  mixWeights?: Float32Array;
   /** Index into `sequences`. */
   sequence: Int32Array;
   /** Trees: an earlier row of the same sequence, or -1 for a child of the last committed token. */

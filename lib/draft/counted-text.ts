@@ -11,6 +11,11 @@ export interface Ends {
   ends: readonly number[];
 }
 
+/** Where a text ends that goes on with a token. */
+export function endsAfter<E extends Ends>(places: readonly E[], token: number): E[] {
+  return places.map((place) => ({ ...place, ends: place.trie.follow(place.ends, token) }));
+}
+
 /** The text of a session. */
 export class CountedText {
   /** The last token. */

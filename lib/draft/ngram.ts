@@ -5,7 +5,7 @@ import type { TokenTree } from "../tree/token-tree.ts";
 import { Backlog } from "./backlog.ts";
 import { checkInteger } from "./check-integer.ts";
 import { checkCorpus } from "./corpus.ts";
-import { CountedText, type Ends } from "./counted-text.ts";
+import { CountedText, type Ends, endsAfter } from "./counted-text.ts";
 import type { DraftBudget, DraftOutcome, DraftSession, LearningDrafter } from "./drafter.ts";
 import { type Candidate, growTree } from "./grow-tree.ts";
 import { checkFolder, Keep } from "./keep.ts";
@@ -61,12 +61,8 @@ function candidatesOf(levels: readonly Level[], explore: number): Candidate<read
     .map(([token, count]) => ({
       token,
       share: Math.min(1, count / (total + 0.25)),
-      state: () => after(levels, token),
+      state: () => endsAfter(levels, token),
     }));
-}
-
-function after(levels: readonly Level[], token: number): readonly Level[] {
-  return levels.map((level) => ({ ...level, ends: level.trie.follow(level.ends, token) }));
 }
 
 /** Tokens that are indexed before a proposal. */

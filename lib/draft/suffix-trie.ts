@@ -96,6 +96,16 @@ export class SuffixTrie {
     return this.#child.values[node] !== none;
   }
 
+  /** How often anything followed a run, and how many different tokens did. */
+  following(node: number): { count: number; kinds: number } {
+    let [count, kinds] = [0, 0];
+    for (let child = this.#child.values[node]; child !== none; child = this.#sibling.values[child]) {
+      count += this.#count.values[child];
+      kinds += 1;
+    }
+    return { count, kinds };
+  }
+
   /** What followed a run, most frequent first; of equals the one that was new last. @param most tokens, of the most frequent */
   continuations(node: number, most: number): Continuation[] {
     const found: Continuation[] = [];

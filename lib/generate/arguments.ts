@@ -52,6 +52,12 @@ export function checkIds(name: string, what: string, ids: unknown, vocab: number
   return Int32Array.from(ids);
 }
 
+/** @throws {OutriderError} OUTRIDER_ARGUMENT if there is nothing to continue. */
+export function checkPrompt(prompt: Int32Array): void {
+  if (prompt.length === 0)
+    throw new OutriderError("OUTRIDER_ARGUMENT", "Expected at least one token for prompt, received none");
+}
+
 /** @throws {OutriderError} OUTRIDER_ARGUMENT unless `signal` is an AbortSignal or undefined. */
 export function checkSignal(signal: unknown): void {
   if (signal !== undefined && !(signal instanceof AbortSignal)) throw badArgument("signal", "an AbortSignal", signal);

@@ -3,10 +3,10 @@
 import type { KvCache } from "../cache/kv-cache.ts";
 import type { DraftSampling } from "../draft/drafter.ts";
 import type { Drafting } from "../draft/drafting.ts";
-import { OutriderError } from "../errors.ts";
 import type { Runtime, StepBatch } from "../model/runtime.ts";
 import { type NativeAccept, type NativeBatchResult, type NativeSampler, native, want } from "../native.ts";
 import type { TokenTree } from "../tree/token-tree.ts";
+import { checkPrompt } from "./arguments.ts";
 import type { ResolvedOptions } from "./options.ts";
 
 // A call draws tokens ahead for so long at most: what a reader of the stream does not notice, nor an abort.
@@ -147,8 +147,7 @@ export async function* decode(
   stats: DecodeStats,
   draft?: (text: Int32Array) => Drafting,
 ): AsyncGenerator<DecodedToken, void, undefined> {
-  if (prompt.length === 0)
-    throw new OutriderError("OUTRIDER_ARGUMENT", "Expected at least one token for prompt, received none");
+  checkPrompt(prompt);
   cache.checkRoom(prompt.length - cached);
   const sampler = makeSampler({ ...options, endIds }, runtime.spec.vocab, prompt.slice(0, cached), prompt.length);
   const ends = new Set([...endIds, ...options.stopTokens]);

@@ -10,6 +10,7 @@ import { type Measurement, type MeasureOptions, measure } from "./measure.ts";
 import { type GenerateOptions, resolveOptions } from "./options.ts";
 import { keepParts, type ModelInfo, type ModelParts } from "./parts.ts";
 import { type Perplexity, type PerplexityOptions, scoreLogits, scorePerplexity } from "./score.ts";
+import { resolveSuperposed, type Superposed, type SuperposedOptions, superpose } from "./superposed.ts";
 import { type TextStream, textStream } from "./text-stream.ts";
 
 const asyncDispose: typeof Symbol.asyncDispose = Symbol.asyncDispose ?? Symbol.for("Symbol.asyncDispose");
@@ -129,6 +130,26 @@ export class Model {
     } finally {
       cache.dispose();
     }
+  }
+
+  /**
+   * Several continuations of a prompt at the price of one: all hypotheses share one row a token, the mix of their last tokens' embeddings by
+   * their probabilities, and what follows it goes for all of them (superposed decoding, arXiv:2405.18400). For lists of suggestions that somebody
+   * chooses from: this is an approximation, the texts are not the model's own, and tokens that fit one hypothesis may come up in another.
+   * n-gram counts of `corpus` and prompt tell them apart: a token x adds to the score of hypothesis h
+   *
+   *     (1 - alpha) log p(x) + alpha log q(x | end of h)
+   *
+   * where p is the law of the likeliest tokens and q the counts' law on top of it (Witten-Bell smoothing of orders 2 to 6). Where no run that h
+   * ends with is known, q is p and alpha has no say; a token that never followed a known run of h pays for it, the more the better the run is
+   * known (the paper takes off a constant). The `n` best are kept; of two ways to the same text one; one that ends keeps its place and leaves the
+   * mix. With `n: 1` and `alpha: 0` the text is the greedy one.
+   * @throws the signal's reason when aborted; {OutriderError} OUTRIDER_ARGUMENT, OUTRIDER_CONTEXT, OUTRIDER_DISPOSED.
+   * @example const { continuations } = await model.superposed("The best way to", { n: 3, maxTokens: 8, corpus: notes });
+   */
+  async superposed(prompt: Prompt, options: SuperposedOptions = {}): Promise<Superposed> {
+    const resolved = resolveSuperposed(options, this.#parts.runtime.spec.vocab);
+    return superpose(this.#parts, this.#promptIds(prompt), resolved);
   }
 
   /**

@@ -92,6 +92,8 @@ export interface NativeOps {
     scale: number,
     out: Float32Array,
     level?: Level,
+    mixWeights?: Float32Array,
+    J?: number,
   ): void;
   kvWrite(
     pages: Float32Array | Bits,
@@ -268,8 +270,8 @@ export function asFloat32<R extends number>(tensor: Tensor<FloatType, R>): Float
   return nativeOps.widen(new Uint16Array(data.buffer, data.byteOffset, tensor.size), dtype as "f16" | "bf16");
 }
 
-/** Exactly the elements of an i32 vector: the memory of a row goes on with the rows behind it. */
-export function asInt32(tensor: Tensor<"i32", 1>): Int32Array {
+/** Exactly the elements of a contiguous i32 tensor: the memory of a row goes on with the rows behind it. */
+export function asInt32(tensor: Tensor<"i32", 1> | Tensor<"i32", 2>): Int32Array {
   return tensor.data.subarray(0, tensor.size);
 }
 

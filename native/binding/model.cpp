@@ -190,6 +190,8 @@ Napi::Value ModelObject::run(const Napi::CallbackInfo& info) {
   }
   batch.token = read_typed<std::int32_t>(from, "tokens", napi_int32_array);
   batch.embeddings = read_typed<float>(from, "embeddings", napi_float32_array);
+  batch.mix = read_typed<std::int32_t>(from, "mix", napi_int32_array);
+  batch.mix_weights = read_typed<float>(from, "mixWeights", napi_float32_array);
   batch.sequence = read_typed<std::int32_t>(from, "sequence", napi_int32_array);
   batch.parent = read_typed<std::int32_t>(from, "parents", napi_int32_array);
   batch.wants = read_typed<std::uint8_t>(from, "wants", napi_uint8_array);

@@ -133,17 +133,22 @@ void gemm(const Info& info) {
   });
 }
 
-// (weights, tokens, N, scale, out, level?)
+// (weights, tokens, N, scale, out, level?, mix weights?, J?)
 void embedding(const Info& info) {
   const PackedMatrix& table = packed_arg(info, 0);
   const long N = take_integer(info[2], "N", 0, kMaxDimension);
-  const std::vector<std::int32_t> tokens = copy_array<std::int32_t>(info[1], N, "tokens");
+  const bool mixed = !absent(info[6]);
+  const long J = mixed ? take_integer(info[7], "J", 0, kMaxDimension) : 1;
+  const std::vector<std::int32_t> tokens = copy_array<std::int32_t>(info[1], N * J, "tokens");
   for (const std::int32_t token : tokens) {
     if (token < 0 || token >= table.layout.rows) wrong(info.Env(), "tokens below the number of rows", "tokens");
   }
-  ops::embedding({&table, tokens.data(), N, take_float(info[3], "scale"),
-                  take_array<float>(info[4], N * table.layout.cols, "out"), table.layout.cols},
-                 read_level(info[5]));
+  const Buffer scratch(mixed ? static_cast<std::size_t>(table.layout.cols) * sizeof(float) : 0);
+  if (mixed && !scratch) throw_error(info.Env(), Status::kMemory, "Cannot allocate a row of the table");
+  ops::embedding(
+      {&table, tokens.data(), N, take_float(info[3], "scale"), take_array<float>(info[4], N * table.layout.cols, "out"),
+       table.layout.cols, mixed ? take_array<float>(info[6], N * J, "mix weights") : nullptr, J, scratch.as<float>()},
+      read_level(info[5]));
 }
 
 }  // namespace

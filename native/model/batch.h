@@ -47,6 +47,9 @@ struct Batch {
   // tree nodes: parent[i] is an earlier row of the same sequence or -1 for a child of the last committed token.
   std::vector<std::int32_t> token;
   std::vector<float> embeddings;  // [rows, hidden]; instead of tokens if not empty
+  // Instead of tokens if not empty: several tokens for each row, whose embeddings are added with these weights.
+  std::vector<std::int32_t> mix;   // [rows, J], J up to kMostMixed
+  std::vector<float> mix_weights;  // [rows, J]; a weight of 0 leaves a token out
   std::vector<std::int32_t> sequence;
   std::vector<std::int32_t> parent;  // scratch only
   std::vector<std::uint8_t> wants;

@@ -35,15 +35,7 @@ Result Forward::begin() {
   if (rows == 0) return bad("Expected at least one row in a batch");
   if (batch_.layer_begin < 0 || batch_.layer_begin > batch_.layer_end || batch_.layer_end > layers)
     return bad("Expected a valid range of layers");
-  const bool embedded = !batch_.embeddings.empty();
-  if (embedded ? batch_.embeddings.size() != size * static_cast<std::size_t>(spec.hidden)
-               : batch_.token.size() != size) {
-    return bad("Expected one token or one embedding for each row");
-  }
-  if (embedded && !batch_.token.empty())
-    return bad("Expected tokens or embeddings for the rows of a batch, received both");
-  if (batch_.layer_begin > 0 && !embedded)
-    return bad("Expected hidden states as input of a range that does not start at layer 0");
+  if (Result fits = check_input(); !fits.ok()) return fits;
   if (batch_.wants.size() != size || (batch_.scratch && batch_.parent.size() != size))
     return bad("Expected wants and parents for each row");
   if ((!batch_.skip_attention.empty() && batch_.skip_attention.size() != spec.layers.size()) ||
@@ -67,8 +59,6 @@ Result Forward::begin() {
     const auto at = static_cast<std::size_t>(i);
     if (batch_.sequence[at] < 0 || batch_.sequence[at] >= sequences)
       return bad("Expected a known sequence for each row");
-    if (!embedded && (batch_.token[at] < 0 || batch_.token[at] >= spec.vocab))
-      return bad("Expected token ids within the vocabulary");
     const unsigned wants = batch_.wants[at];
     if (!head && (wants & ~static_cast<unsigned>(kWantHidden)) != 0)
       return bad("Expected only hidden states to be wanted of a partial range of layers");
@@ -94,6 +84,32 @@ Result Forward::begin() {
   first_length_ = start_length_;
   first_history_ = history_before_;
   return prepared;
+}
+
+// What the rows are made of: tokens, embeddings or mixes of tokens.
+Result Forward::check_input() const {
+  const DecoderSpec& spec = weights_->spec;
+  const auto bad = [](const char* what) { return Result::error(Status::kArgument, what); };
+  const std::size_t rows = batch_.sequence.size(), mixed = batch_.mix.size();
+  const bool embedded = !batch_.embeddings.empty();
+  if (int{embedded} + int{mixed > 0} + int{!batch_.token.empty()} > 1)
+    return bad(
+        "Expected tokens, embeddings or mixes of tokens for the rows of a batch, received more than one of them");
+  if (embedded ? batch_.embeddings.size() != rows * static_cast<std::size_t>(spec.hidden)
+               : mixed == 0 && batch_.token.size() != rows) {
+    return bad("Expected one token or one embedding for each row");
+  }
+  if (mixed % rows != 0 || mixed / rows > static_cast<std::size_t>(kMostMixed) || batch_.mix_weights.size() != mixed)
+    return bad("Expected as many tokens in each row of a mix, at most 64, and a weight for each");
+  if (batch_.layer_begin > 0 && !embedded)
+    return bad("Expected hidden states as input of a range that does not start at layer 0");
+  for (const std::int32_t token : mixed > 0 ? batch_.mix : batch_.token) {
+    if (token < 0 || token >= spec.vocab) return bad("Expected token ids within the vocabulary");
+  }
+  for (const float weight : batch_.mix_weights) {
+    if (!std::isfinite(weight)) return bad("Expected finite weights for the tokens of a mix");
+  }
+  return {};
 }
 
 Result Forward::check_repeat() const {

@@ -14,6 +14,7 @@ constexpr long kChunkRows = 256;
 constexpr long kSharedChunkRows = 32;
 constexpr long kMostRepeats = 4096;
 constexpr long kMostBest = 64;
+constexpr long kMostMixed = 64;
 
 // Memory reused from step to step. One per engine thread.
 class Workspace {
@@ -55,6 +56,7 @@ class Forward {
 
  private:
   Result reserve_output();
+  Result check_input() const;
   Result check_repeat() const;
   Result check_verify() const;
   Result prepare_rows();

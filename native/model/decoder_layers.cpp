@@ -12,11 +12,20 @@ Result Forward::layers(Chunk& chunk, Workspace& workspace, const std::atomic<boo
   const long n = chunk.n, hidden = spec.hidden;
   chunk.x = reinterpret_cast<float*>(workspace.slot(kSlotX, static_cast<std::size_t>(n * hidden) * sizeof(float)));
   if (chunk.x == nullptr) return out_of_memory();
-  if (batch_.embeddings.empty()) {
+  const PackedMatrix& table = weights_->embedding.packed;
+  if (!batch_.mix.empty()) {
     const Timed timed(Phase::kEmbedding, -1, 0);
-    ops::embedding(
-        {&weights_->embedding.packed, batch_.token.data() + chunk.first, n, spec.embedding_scale, chunk.x, hidden},
-        batch_.level);
+    const long J = static_cast<long>(batch_.mix.size()) / batch_.rows();
+    // What is normed comes later.
+    auto* const scratch =
+        reinterpret_cast<float*>(workspace.slot(kSlotNormed, static_cast<std::size_t>(hidden) * sizeof(float)));
+    if (scratch == nullptr) return out_of_memory();
+    ops::embedding({&table, batch_.mix.data() + chunk.first * J, n, spec.embedding_scale, chunk.x, hidden,
+                    batch_.mix_weights.data() + chunk.first * J, J, scratch},
+                   batch_.level);
+  } else if (batch_.embeddings.empty()) {
+    const Timed timed(Phase::kEmbedding, -1, 0);
+    ops::embedding({&table, batch_.token.data() + chunk.first, n, spec.embedding_scale, chunk.x, hidden}, batch_.level);
   } else {
     std::memcpy(chunk.x, batch_.embeddings.data() + chunk.first * hidden,
                 static_cast<std::size_t>(n * hidden) * sizeof(float));

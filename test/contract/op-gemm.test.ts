@@ -267,6 +267,75 @@ describe.each(opLevels("gemm"))("gemm on %s", (level) => {
   });
 });
 
+describe.each(opLevels("embedding"))("embedding of mixed rows on %s", (level) => {
+  const [V, K, N, J] = [37, 50, 4, 5];
+  const tables = [f32, f16, bf16].map((make) => make(Array.from(normal(V * K, 1)), [V, K]) as WeightTensor);
+  for (const bits of [2, 3, 4, 8] as const) tables.push(randomAffine(bits, V, K, 16, bits === 4, bits));
+  const tokens = Int32Array.from({ length: N * J }, (_, i) => (i * 11) % V);
+  const weights = normal(N * J, 2);
+
+  test("is the weighted sum of rows", () => {
+    for (const table of tables) {
+      const rows = embedding({ table, tokens: i32(tokens, [N * J]), level }).data;
+      for (const scale of [1, Math.sqrt(K)]) {
+        const value = new Float64Array(N * K);
+        const tolerance = new Float64Array(N * K).fill(tiny);
+        for (let i = 0; i < N * J; i++) {
+          for (let k = 0; k < K; k++) {
+            const at = Math.floor(i / J) * K + k;
+            const term = Math.fround(scale) * weights[i] * rows[i * K + k];
+            value[at] += term;
+            tolerance[at] += (J + 1) * unit * Math.abs(term); // a product, J - 1 sums and the scale
+          }
+        }
+        const mixed = { table, tokens: i32(tokens, [N, J]), weights: f32(weights, [N, J]), scale, level };
+        expectClose(embedding(mixed).data, { value, tolerance }, `scale ${scale}`);
+      }
+    }
+  });
+
+  test("of one row of weight 1 are its bits, and rows of weight 0 are not read", () => {
+    const values = normal(V * K, 3);
+    values.fill(Number.NaN, K, 2 * K);
+    values[0] = -0;
+    const table = f32(values, [V, K]);
+    for (const token of [0, 36]) {
+      const plain = embedding({ table, tokens: i32([token], [1]), scale: 3, level }).data;
+      for (const [ids, w] of [
+        [[token], [1]],
+        [
+          [1, token, 1],
+          [0, 1, -0],
+        ],
+      ]) {
+        const shape = [1, ids.length] as const;
+        const { data } = embedding({ table, tokens: i32(ids, shape), weights: f32(w, shape), scale: 3, level });
+        expect(Buffer.from(data.buffer)).toEqual(Buffer.from(plain.buffer));
+      }
+    }
+    const none = embedding({ table, tokens: i32([1, 1], [1, 2]), weights: f32([0, 0], [1, 2]), level });
+    expect([...none.data]).toEqual(new Array(K).fill(0));
+  });
+
+  test("wants a weight for each token", () => {
+    const [table] = tables;
+    const shape = (message: RegExp) =>
+      expect.objectContaining({ code: "OUTRIDER_SHAPE", message: expect.stringMatching(message) });
+    const mixed = { table, tokens: i32(tokens, [N, J]), weights: f32(weights, [N, J]) };
+    expect(() => embedding({ ...mixed, weights: f32(weights, [J, N]) })).toThrow(shape(/weights/));
+    expect(() => embedding({ ...mixed, weights: undefined })).toThrow(shape(/tokens/));
+    expect(() => embedding({ ...mixed, tokens: i32(tokens, [N * J]) })).toThrow(shape(/tokens/));
+    expect(() =>
+      embedding({
+        ...mixed,
+        tokens: mixed.tokens.columns(0, 2) as never,
+        weights: f32(weights.subarray(0, 8), [4, 2]),
+      }),
+    ).toThrow(shape(/contiguous/));
+    expect(() => embedding({ ...mixed, tokens: i32(tokens.with(3, V), [N, J]) })).toThrow(/tokens\[3\]/);
+  });
+});
+
 test("int8 needs affine weights, bf16 bf16 ones, shapes must fit", () => {
   const w = f32([1, 2], [1, 2]);
   for (const activation of ["int8", "bf16"] as const) {

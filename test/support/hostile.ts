@@ -259,12 +259,18 @@ export async function treeTarget(): Promise<Target> {
       if (next() < 0.1 && out.length > 0) out[below(next, out.length)] = pick(next, odd);
       return next() < 0.04 ? (out.slice(0, below(next, out.length + 1)) as A) : out;
     };
+    const mixed = (): object => {
+      const mix = spoil(Int32Array.from({ length: rows * (1 + below(next, 70)) }, () => below(next, vocab)));
+      const mixWeights = Float32Array.from(mix, () => (next() < 0.001 ? Number.NaN : next()));
+      return { tokens: next() < 0.9 ? undefined : mix, mix, mixWeights: mixWeights.subarray(next() < 0.1 ? 1 : 0) };
+    };
     const fork = cache.fork();
     const length = fork.length;
     const batch = {
       caches: next() < 0.05 ? [] : [fork],
       tokens: next() < 0.05 ? undefined : spoil(Int32Array.from({ length: rows }, () => below(next, vocab))),
       embeddings: next() < 0.05 ? new Float32Array(below(next, 3) * hidden * rows) : undefined,
+      ...(next() < 0.1 ? mixed() : {}),
       sequence: spoil(new Int32Array(rows)),
       parents: next() < 0.05 ? undefined : spoil(Int32Array.from({ length: rows }, (_, i) => below(next, i + 1) - 1)),
       wants: spoil(
