@@ -39,7 +39,7 @@ interface Pair {
 /**
  * Drafts with a smaller model (speculative decoding, arXiv:2211.17192, with shared noise): it draws several tokens ahead by the sampling options and
  * the noise of the text, and keeps what it has in its KV cache from step to step. It pays where the smaller model takes a fraction of the
- * time and says mostly the same. Models of other vocabularies draft with the tokens that both have.
+ * time and says mostly the same. With a `shape` it grows a tree in place of a chain (see {@link DraftShape}). Models of other vocabularies draft with the tokens that both have.
  * @param source a loaded model, which stays yours, or what `load()` takes: it is loaded before the first text that asks for it
  * @throws {OutriderError} OUTRIDER_ARGUMENT; calls that draft with it reject with what loading throws, and with OUTRIDER_UNSUPPORTED if the models
  *   share less than half of their tokens

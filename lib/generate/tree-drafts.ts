@@ -33,6 +33,8 @@ interface Grown {
   drawn: Map<number, Drawn[]>;
   /** Scratch slot of each node that was evaluated, but for the root. */
   slots: Map<number, number>;
+  /** Nodes that are proposed, in order. */
+  kept: readonly number[];
 }
 
 /** Reach below which nodes are not continued: what hangs on them brings less than its rows take the model. */
@@ -92,7 +94,7 @@ export class TreeDrafts {
     let coins = 0;
     const growth = this.#shape.start(budget.nodes, depth, () => sampleUniform(this.#coins, position, coins++));
     const sketch = new Sketch(tokens[tokens.length - 1]);
-    const grown: Grown = { sketch, growth, drawn: new Map(), slots: new Map() };
+    const grown: Grown = { sketch, growth, drawn: new Map(), slots: new Map(), kept: [] };
     const drawsK = Math.min(growth.draws + 1, this.#runtime.spec.vocab);
     const least = Math.max(this.#minReach, leastReach(budget));
     const step = { caches: [cache], samplers: [sampler], drawsK };
@@ -110,6 +112,7 @@ export class TreeDrafts {
         );
       rows = open.slice(0, maxTreeNodes - grown.slots.size);
       if (rows.length === 0) {
+        grown.kept = growth.keep?.(sketch) ?? Array.from(sketch.token.keys());
         this.#grown = grown;
         this.#learnt = false;
         return { tree: this.#tree(grown, root, budget.nodes), levels, seconds: (performance.now() - started) / 1e3 };
@@ -133,8 +136,7 @@ export class TreeDrafts {
     return drawn.filter(({ token }) => this.#toModel(token) !== undefined);
   }
 
-  #tree({ sketch, growth }: Grown, root: number, nodes: number): TokenTree | undefined {
-    const kept = growth.keep?.(sketch) ?? Array.from(sketch.token.keys());
+  #tree({ sketch, kept }: Grown, root: number, nodes: number): TokenTree | undefined {
     if (kept.length < 2) return undefined;
     const place = new Map(kept.map((node, i) => [node, i]));
     const tree = new TokenTree({
@@ -174,7 +176,7 @@ export class TreeDrafts {
       return;
     }
     this.#learnt = true;
-    const { sketch, growth, drawn } = this.#grown;
+    const { sketch, growth, drawn, kept } = this.#grown;
     let [node, right, wrong] = [0, 0, false];
     for (let i = 0; i < tokens.length && !wrong; i++) {
       const behind = drawn.get(node);
@@ -182,7 +184,7 @@ export class TreeDrafts {
       const said = (id: number) => this.#toModel(id) === tokens[i];
       growth.observe?.(behind.findIndex(({ token }) => said(token)));
       node = childOf(sketch, node, said);
-      wrong = node < 0;
+      wrong = !kept.includes(node);
       if (!wrong) right += 1;
     }
     length.observe(right, wrong);
