@@ -17,6 +17,7 @@ export { type InputOptions, input } from "./draft/input.ts";
 export { type LookaheadOptions, lookahead } from "./draft/lookahead.ts";
 export { type NgramOptions, ngram } from "./draft/ngram.ts";
 export { type RecycleOptions, recycle } from "./draft/recycle.ts";
+export type { DraftShape } from "./draft/shapes/options.ts";
 export { type SuffixOptions, suffix } from "./draft/suffix.ts";
 export { type ErrorCode, errorCodes, OutriderError } from "./errors.ts";
 export type { Approximation, RelaxedApproximation, TypicalApproximation } from "./generate/approximation.ts";

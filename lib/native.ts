@@ -154,7 +154,7 @@ export interface NativeJob<T> {
 }
 
 /** What a row of a batch is evaluated for; add to combine. The order of bits is that of native/model/batch.h. */
-export const want = { logits: 1, topk: 2, target: 4, sample: 8, hidden: 16, best: 32 } as const;
+export const want = { logits: 1, topk: 2, target: 4, sample: 8, hidden: 16, best: 32, draws: 64 } as const;
 
 /** Key and value formats of the KV cache. */
 export type KvFormat = "f16" | "bf16" | "f32";
@@ -173,13 +173,19 @@ export interface NativeBatch {
   mixWeights?: Float32Array;
   /** Index into `sequences`. */
   sequence: Int32Array;
-  /** Trees: an earlier row of the same sequence, or -1 for a child of the last committed token. */
+  /** Trees: an earlier row of the same sequence, or -1 for a child of the last committed token; slots in a batch that continues. */
   parents?: Int32Array;
   wants: Uint8Array;
   /** Token whose log-probability `want.target` asks for. */
   targets?: Int32Array;
   /** true: rows are tree nodes kept aside until `commit`; false: rows are appended to their sequences. */
   scratch?: boolean;
+  /**
+   * Scratch rows that go on from those of the last scratch call: `parents` are then slots, the number of a row among all rows of its sequence since the call that did
+   * not continue, and so are the rows that `commit` takes. At most 1024 rows in all. Whatever else changes the sequence, a call that fails among it, forgets them, and so does a scratch
+   * call that does not continue. @default false
+   */
+  continues?: boolean;
   /**
    * Trees whose rows all want a token, those of a sequence together and the root first: draw from the root on, go to the child that has the
    * token drawn, append the rows of that walk to the sequence. Other rows give nothing but their best. `ends` end a walk. Where no child has the
@@ -200,6 +206,8 @@ export interface NativeBatch {
   topK?: number;
   /** How many ids `want.best` asks for. */
   bestK?: number;
+  /** How many draws `want.draws` asks for, 1 to 64. */
+  drawsK?: number;
   layerBegin?: number;
   layerEnd?: number;
   /** One flag per layer. */
@@ -227,6 +235,13 @@ export interface NativeBatchResult {
   logsumexp?: Float32Array;
   /** `[rows wanting best, bestK]`: ids of the largest logits, falling. */
   bestIds?: Int32Array;
+  /**
+   * `[rows wanting draws, drawsK]`: the tokens that the sampler draws first without replacement, in order, with log-probabilities under the law it draws from, and those with its noise
+   * added. The first is what `want.sample` gives; -1 and -Infinity where fewer tokens can be drawn. A greedy sampler has the order of its logits and their law at temperature 1.
+   */
+  drawIds?: Int32Array;
+  drawLogq?: Float64Array;
+  drawValues?: Float64Array;
   /** Rows of the walks of a batch that verifies, those of a sequence one after the other, and how many each sequence has. */
   walk?: Int32Array;
   walked?: Int32Array;

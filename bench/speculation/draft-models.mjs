@@ -14,6 +14,12 @@ const shapes = {
   sure: { minConfidence: 0.6 },
   short: { maxTokens: 2 },
   branches: { branches: 2, maxTokens: 4 },
+  constant: { shape: { kind: "constant", branching: [2, 2, 1, 1] } },
+  beam: { shape: { kind: "beam", width: 2, depth: 5 } },
+  paths: { shape: { kind: "paths", count: 2, depth: 5 } },
+  dynamic: { shape: { kind: "dynamic", nodes: 8, depth: 6 } },
+  static: { shape: { kind: "static", nodes: 8, depth: 6 } },
+  confidence: { shape: { kind: "confidence", width: 3, nodes: 8, depth: 6 } },
 };
 
 /** What is drafted for what: sources, and how a model is asked. */

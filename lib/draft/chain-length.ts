@@ -19,7 +19,7 @@ const firstLength = 3;
 /**
  * Learns acceptance by depth and the times of a drafter that draws token by token, and chooses the length g of a chain at which tokens a second
  * are most: (1 + sum of a_1 ... a_j) / (T(g + 1) + call + g t), j up to g, with a_j the acceptance at depth j, T what a tree takes, t a drafted
- * token and `call` the time around it.
+ * token and `call` the time around it. Of a tree that is drafted level by level, a level is what a token is of a chain, and its acceptance that of any node.
  */
 export class ChainLength {
   readonly #offered: Float64Array;
@@ -59,7 +59,7 @@ export class ChainLength {
     if (right > 0) this.#pause = firstPause;
   }
 
-  /** Notes what a chain took: seconds of its tokens, and around them. */
+  /** Notes what a chain took, or a tree with so many levels: seconds of its tokens, and around them. */
   time(tokens: number, engine: number, around: number): void {
     this.#token.observe(engine / tokens);
     this.#call.observe(around);

@@ -1,14 +1,16 @@
-// A smaller model at work on one text: its KV cache follows the text, and chains are drawn behind it in one native call.
+// A smaller model at work on one text: its KV cache follows the text, and chains are drawn behind it in one native call, or trees level by level.
 
 import type { KvCache } from "../cache/kv-cache.ts";
 import type { ChainLength } from "../draft/chain-length.ts";
 import type { DraftBudget, DraftOutcome, DraftSampling, DraftSession } from "../draft/drafter.ts";
+import type { Shape } from "../draft/shapes/growth.ts";
 import type { VocabularyBridge } from "../draft/vocabulary-bridge.ts";
 import { type NativeBatchResult, want } from "../native.ts";
 import type { TokenTree } from "../tree/token-tree.ts";
 import { DraftDraws } from "./draft-draws.ts";
 import { drawnChain } from "./drawn-chain.ts";
 import type { ModelParts } from "./parts.ts";
+import { TreeDrafts } from "./tree-drafts.ts";
 
 /** Where ids and positions are others, penalties mean nothing and the noise is another: the likeliest token is the best guess. */
 const foreign = { temperature: 0, repetitionPenalty: 1, frequencyPenalty: 0, presencePenalty: 0 };
@@ -23,6 +25,7 @@ export class ModelDraftSession implements DraftSession {
   readonly #sampling: DraftSampling;
   readonly #minConfidence: number;
   readonly #branches: number;
+  readonly #trees: TreeDrafts | undefined;
   readonly #cache: KvCache;
   readonly #draws: DraftDraws;
   /** The text in tokens of the draft model. */
@@ -43,7 +46,7 @@ export class ModelDraftSession implements DraftSession {
     length: ChainLength,
     tokens: ArrayLike<number>,
     sampling: DraftSampling,
-    { minConfidence, branches }: { minConfidence: number; branches: number },
+    { minConfidence, branches, shape }: { minConfidence: number; branches: number; shape?: Shape },
   ) {
     this.#model = model;
     this.#bridge = bridge;
@@ -61,6 +64,8 @@ export class ModelDraftSession implements DraftSession {
       ...{ stopTokens: ids(sampling.stopTokens), endIds: ids(sampling.endIds) },
     };
     this.#draws = new DraftDraws(this.#sampling, vocab, this.#text.length);
+    const toModel = (id: number) => bridge.toModel(id);
+    if (shape) this.#trees = new TreeDrafts(model.runtime, shape, toModel, this.#sampling, minConfidence);
   }
 
   #append(tokens: ArrayLike<number>): void {
@@ -85,7 +90,7 @@ export class ModelDraftSession implements DraftSession {
   #catchUp(): Int32Array {
     // The last token is always evaluated: what follows it is wanted.
     const text = this.#text;
-    let agreed = 0;
+    let agreed = this.#trees?.commit(this.#cache, text.slice(this.#held, -1)) ?? 0;
     while (agreed < this.#ahead.length && this.#ahead[agreed] === text[this.#held + agreed]) agreed += 1;
     this.#held = Math.min(this.#held + agreed, text.length - 1);
     this.#ahead = [];
@@ -93,12 +98,23 @@ export class ModelDraftSession implements DraftSession {
     return Int32Array.from(text.slice(this.#held));
   }
 
-  async propose({ nodes, depth, costs }: DraftBudget): Promise<TokenTree | undefined> {
+  /** Takes the cache until it is done, and disposes it then if the text has ended meanwhile. */
+  #run<T>(work: Promise<T>): Promise<T> {
+    this.#running = work;
+    return work.finally(() => {
+      if (this.#ended) this.#cache.dispose();
+      this.#running = undefined;
+    });
+  }
+
+  async propose(budget: DraftBudget): Promise<TokenTree | undefined> {
+    const { nodes, depth, costs } = budget;
     this.#drafted = [];
     const room = this.#cache.contextLength - this.#text.length;
     const count = this.#length.choose(costs, Math.min(Math.floor(nodes / this.#branches), depth, room));
     if (count < 1 || this.#ended || this.#text.length === 0) return undefined;
     const tokens = this.#catchUp();
+    if (this.#trees) return this.#grow(this.#trees, tokens, count, budget);
     const wants = new Uint8Array(tokens.length);
     wants[tokens.length - 1] = want.sample | want.topk;
     const started = performance.now();
@@ -113,11 +129,7 @@ export class ModelDraftSession implements DraftSession {
       ...{ repeat: count, ends: Int32Array.from(this.#sampling.endIds), topK: this.#branches },
       leastConfidence: this.#minConfidence,
     };
-    this.#running = this.#model.runtime.step(step, this.#left.signal);
-    const result = (await this.#running.finally(() => {
-      if (this.#ended) this.#cache.dispose();
-      this.#running = undefined;
-    })) as NativeBatchResult;
+    const result: NativeBatchResult = await this.#run(this.#model.runtime.step(step, this.#left.signal));
     if (this.#ended) return undefined;
     const { sampled, seconds } = result;
     this.#held = this.#text.length;
@@ -130,8 +142,25 @@ export class ModelDraftSession implements DraftSession {
     return tree;
   }
 
+  /** @param tokens of the text that the cache lacks */
+  async #grow(
+    trees: TreeDrafts,
+    tokens: Int32Array,
+    depth: number,
+    budget: DraftBudget,
+  ): Promise<TokenTree | undefined> {
+    const sampler = this.#draws.after(this.#text, this.#held);
+    const soil = { cache: this.#cache, sampler, tokens, root: this.#root, depth };
+    const { tree, levels, seconds } = await this.#run(trees.grow(soil, budget, this.#left.signal));
+    if (this.#ended) return undefined;
+    this.#held = this.#text.length;
+    if (tokens.length <= 2) this.#length.time(levels, seconds, 0);
+    return tree;
+  }
+
   observe({ tokens }: DraftOutcome): void {
-    this.#length.learn(this.#drafted, tokens);
+    if (this.#trees) this.#trees.learn(this.#length, tokens);
+    else this.#length.learn(this.#drafted, tokens);
     this.#drafted = [];
     this.#append(tokens);
   }

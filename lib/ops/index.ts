@@ -16,6 +16,6 @@ export { type QuantizeInput, type QuantizeOutput, quantize } from "./quantize.ts
 export { type RmsnormInput, rmsnorm } from "./rmsnorm.ts";
 export { type RopeInput, rope } from "./rope.ts";
 export { type RopeFrequencies, type RopeParameters, ropeFrequencies } from "./rope-frequencies.ts";
-export { type SampleInput, sample, sampleUniform } from "./sample.ts";
+export { type SampleInput, sample, sampleDraws, sampleUniform } from "./sample.ts";
 export { type SoftmaxInput, softmax } from "./softmax.ts";
 export { argmax, logsumexp, type TopkInput, type TopkOutput, topk } from "./topk.ts";

@@ -107,6 +107,7 @@ export interface NativeOps {
   ): void;
   attention(args: NativeAttention, level?: Level): void;
   sample(logits: Float32Array, options: NativeSampleOptions): number;
+  sampleDraws(logits: Float32Array, options: NativeSampleOptions, count: number): SampleDraws;
   sampleUniform(seed: bigint, position: number, token: number): number;
   /** Gradients of the loss of one decoder block in native/quantize/block_gradient.h, for tests; `spec` has one layer. */
   blockGradients(
@@ -225,6 +226,16 @@ export interface NativeSampleOptions {
   biasIds: Int32Array;
   bias: Float32Array;
   suppressed: Int32Array;
+}
+
+/** The first tokens of the order in which a sampler would draw them without replacement. */
+export interface SampleDraws {
+  /** The first is what the sampler draws; -1 where fewer tokens can be drawn. */
+  tokens: Int32Array;
+  /** Log-probabilities under the law that is drawn from; -Infinity where there is no token. */
+  logq: Float64Array;
+  /** Log-probabilities with the noise of each token added, falling; without noise if the sampler is greedy. */
+  values: Float64Array;
 }
 
 /** The addon, seen as the ops see it. */

@@ -1,7 +1,15 @@
 import { badArgument } from "../errors.ts";
 import { bindDims } from "../tensor/check.ts";
 import type { Tensor } from "../tensor/tensor.ts";
-import { asFloat32, type FloatType, finiteOr, nativeOps, opInput } from "./native-ops.ts";
+import {
+  asFloat32,
+  type FloatType,
+  finiteOr,
+  type NativeSampleOptions,
+  nativeOps,
+  opInput,
+  type SampleDraws,
+} from "./native-ops.ts";
 
 /** Inputs of {@link sample}. Stages run in the order of the members. Dims: V vocabulary. */
 export interface SampleInput {
@@ -75,15 +83,8 @@ function biasOf(logitBias: ReadonlyMap<number, number>, V: number): { biasIds: I
   return { biasIds: Int32Array.from(logitBias.keys()), bias: Float32Array.from(logitBias.values()) };
 }
 
-/**
- * Draws one token from one row of logits. The draw is a pure function of the inputs: the noise of a token depends on seed,
- * position and token id alone. A NaN or -Infinity logit is never drawn. native/ops/sample/sample.h states each stage.
- *
- * @throws {OutriderError} OUTRIDER_SHAPE for logits that do not match, OUTRIDER_ARGUMENT for an option out of range and
- *   when the largest logit left is not finite.
- * @example const token = sample({ logits, temperature: 0.8, topP: 0.95, seed: 7, position: 12 });
- */
-export function sample(input: SampleInput): number {
+/** What the addon takes, checked. */
+function checked(input: SampleInput): { logits: Float32Array; options: NativeSampleOptions } {
   opInput(input, "logits");
   for (const key of Object.keys(input)) {
     if (!known.includes(key)) throw badArgument("input", `only ${known.join(", ")}`, key);
@@ -99,7 +100,7 @@ export function sample(input: SampleInput): number {
   const positive = (value: number) => value > 0;
   const mass = (value: number) => value > 0 && value <= 1;
   const inMass = "a number above 0 and up to 1";
-  return nativeOps.sample(asFloat32(logits).subarray(0, V), {
+  const options = {
     history,
     repetitionPenalty: finiteOr(input.repetitionPenalty, 1, "repetitionPenalty", positive, "a positive number"),
     frequencyPenalty: finiteOr(input.frequencyPenalty, 0, "frequencyPenalty"),
@@ -113,7 +114,38 @@ export function sample(input: SampleInput): number {
     minP: finiteOr(input.minP, 0, "minP", (value) => value >= 0 && value <= 1, "a number from 0 to 1"),
     seed: seedOf(seed),
     position,
-  });
+  };
+  return { logits: asFloat32(logits).subarray(0, V), options };
+}
+
+/**
+ * Draws one token from one row of logits. The draw is a pure function of the inputs: the noise of a token depends on seed,
+ * position and token id alone. A NaN or -Infinity logit is never drawn. native/ops/sample/sample.h states each stage.
+ *
+ * @throws {OutriderError} OUTRIDER_SHAPE for logits that do not match, OUTRIDER_ARGUMENT for an option out of range and
+ *   when the largest logit left is not finite.
+ * @example const token = sample({ logits, temperature: 0.8, topP: 0.95, seed: 7, position: 12 });
+ */
+export function sample(input: SampleInput): number {
+  const { logits, options } = checked(input);
+  return nativeOps.sample(logits, options);
+}
+
+/**
+ * The first `count` tokens in the order in which {@link sample} would draw them without replacement (Gumbel-top-k, arXiv:1903.06059): the first is what it draws, the
+ * second what is left of its filtered law draws with the same noise, and so on. If the sampler is greedy (temperature 0 or topK 1) the order is that of the logits
+ * after penalties and bias, and the law is theirs at temperature 1.
+ *
+ * @param count 1 to V
+ * @returns tokens, log-probabilities and perturbed log-probabilities, `[count]` each
+ * @throws {OutriderError} as {@link sample} does, and OUTRIDER_ARGUMENT for `count`
+ * @example const { tokens } = sampleDraws({ logits, temperature: 0.8, seed: 7, position: 12 }, 4);
+ */
+export function sampleDraws(input: SampleInput, count: number): SampleDraws {
+  const { logits, options } = checked(input);
+  if (!Number.isInteger(count) || count < 1 || count > logits.length)
+    throw badArgument("count", `an integer from 1 to ${logits.length}`, count);
+  return nativeOps.sampleDraws(logits, options, count);
 }
 
 /**

@@ -104,6 +104,9 @@ class RunJob final : public PromiseJob {
     wanted("logsumexp", output_.logsumexp);
     wanted("targetLogprob", output_.target_logprob);
     wanted("bestIds", output_.best_ids);
+    wanted("drawIds", output_.draw_ids);
+    wanted("drawLogq", output_.draw_logq);
+    wanted("drawValues", output_.draw_values);
     wanted("walk", output_.walk);
     wanted("walked", output_.walked);
     wanted("byRule", output_.by_rule);
@@ -197,12 +200,14 @@ Napi::Value ModelObject::run(const Napi::CallbackInfo& info) {
   batch.wants = read_typed<std::uint8_t>(from, "wants", napi_uint8_array);
   batch.target = read_typed<std::int32_t>(from, "targets", napi_int32_array);
   batch.scratch = read_flag(from, "scratch");
+  batch.continues = read_flag(from, "continues");
   batch.repeat = read_integer(from, "repeat", 1);
   batch.least_confidence = read_number(from, "leastConfidence", 0);
   batch.ends = read_typed<std::int32_t>(from, "ends", napi_int32_array);
   batch.top_k = read_integer(from, "topK", 0);
   batch.verify = read_flag(from, "verify");
   batch.best_k = read_integer(from, "bestK", 0);
+  batch.draws_k = read_integer(from, "drawsK", 0);
   batch.layer_begin = read_integer(from, "layerBegin", 0);
   batch.layer_end = read_integer(from, "layerEnd", static_cast<long>(weights->spec.layers.size()));
   batch.skip_attention = read_typed<std::uint8_t>(from, "skipAttention", napi_uint8_array);

@@ -135,51 +135,87 @@ std::uint64_t take_seed(const Napi::Value& value) {
   return value.As<Napi::BigInt>().Uint64Value(&lossless);
 }
 
+// What a call of the sampler reads, with the memory that it works in.
+struct SampleCall {
+  std::vector<std::int32_t> history, bias_ids, suppressed;
+  std::vector<float> bias;
+  Buffer memory;
+  ops::SampleArgs args;
+};
+
 // (logits [V], { temperature, topK, topP, minP, typicalP, repetitionPenalty, frequencyPenalty, presencePenalty, seed,
-// position,
-//   history, biasIds, bias, suppressed }) => token. Logits are copied.
-Napi::Value sample(const Napi::CallbackInfo& info) {
+// position, history, biasIds, bias, suppressed }). Logits are copied.
+void read_sample(const Napi::CallbackInfo& info, SampleCall* call) {
   const Napi::Env env = info.Env();
   const auto* logits = take_array<float>(info[0], 1, "logits");
   const long V = static_cast<long>(info[0].As<Napi::TypedArray>().ElementLength());
   if (V > 2147483647) wrong(env, "fewer elements", "logits");
   const Napi::Object from = read_object(info[1], "options");
   const auto number = [&from](const char* name) { return static_cast<float>(read_number(from, name)); };
-  const auto history = read_typed<std::int32_t>(from, "history", napi_int32_array);
-  const auto bias_ids = read_typed<std::int32_t>(from, "biasIds", napi_int32_array);
-  const auto bias = read_typed<float>(from, "bias", napi_float32_array);
-  const auto suppressed = read_typed<std::int32_t>(from, "suppressed", napi_int32_array);
-  for (const auto* ids : {&bias_ids, &suppressed}) {
+  call->history = read_typed<std::int32_t>(from, "history", napi_int32_array);
+  call->bias_ids = read_typed<std::int32_t>(from, "biasIds", napi_int32_array);
+  call->bias = read_typed<float>(from, "bias", napi_float32_array);
+  call->suppressed = read_typed<std::int32_t>(from, "suppressed", napi_int32_array);
+  for (const auto* ids : {&call->bias_ids, &call->suppressed}) {
     for (const std::int32_t id : *ids) {
       if (id < 0 || id >= V) wrong(env, "token ids within the vocabulary", "bias and suppressed tokens");
     }
   }
-  if (bias_ids.size() != bias.size()) wrong(env, "one value for each id", "bias");
+  if (call->bias_ids.size() != call->bias.size()) wrong(env, "one value for each id", "bias");
   const std::size_t scratch_bytes = ops::sample_scratch_bytes(V);
-  const Buffer scratch = take_buffer(env, scratch_bytes + static_cast<std::size_t>(V) * sizeof(float));
-  auto* own = reinterpret_cast<float*>(scratch.data() + scratch_bytes);
+  call->memory = take_buffer(env, scratch_bytes + static_cast<std::size_t>(V) * sizeof(float));
+  auto* own = reinterpret_cast<float*>(call->memory.data() + scratch_bytes);
   std::memcpy(own, logits, static_cast<std::size_t>(V) * sizeof(float));
-  ops::SampleArgs args{
-      {number("temperature"), static_cast<std::int32_t>(std::min(read_integer(from, "topK"), 2147483647L)),
-       number("topP"), number("minP"), number("typicalP"), number("repetitionPenalty"), number("frequencyPenalty"),
-       number("presencePenalty"), take_seed(from.Get("seed"))},
-      own,
-      V,
-      static_cast<std::uint64_t>(read_integer(from, "position")),
-      history.data(),
-      static_cast<long>(history.size()),
-      bias_ids.data(),
-      bias.data(),
-      static_cast<long>(bias.size()),
-      suppressed.data(),
-      static_cast<long>(suppressed.size()),
-      scratch.data(),
-      -1};
-  if (ops::sample(args) != Status::kOk) {
-    throw_error(env, Status::kArgument,
-                "Expected a finite largest logit after bias and suppression for logits, received none");
-  }
-  return Napi::Number::New(env, args.token);
+  call->args = {{number("temperature"), static_cast<std::int32_t>(std::min(read_integer(from, "topK"), 2147483647L)),
+                 number("topP"), number("minP"), number("typicalP"), number("repetitionPenalty"),
+                 number("frequencyPenalty"), number("presencePenalty"), take_seed(from.Get("seed"))},
+                own,
+                V,
+                static_cast<std::uint64_t>(read_integer(from, "position")),
+                call->history.data(),
+                static_cast<long>(call->history.size()),
+                call->bias_ids.data(),
+                call->bias.data(),
+                static_cast<long>(call->bias.size()),
+                call->suppressed.data(),
+                static_cast<long>(call->suppressed.size()),
+                call->memory.data(),
+                -1};
+}
+
+void run_sample(Napi::Env env, SampleCall* call) {
+  if (ops::sample(call->args) == Status::kOk) return;
+  throw_error(env, Status::kArgument,
+              "Expected a finite largest logit after bias and suppression for logits, received none");
+}
+
+// (logits, options as in read_sample) => token
+Napi::Value sample(const Napi::CallbackInfo& info) {
+  SampleCall call;
+  read_sample(info, &call);
+  run_sample(info.Env(), &call);
+  return Napi::Number::New(info.Env(), call.args.token);
+}
+
+// (logits, options as in read_sample, count) => { tokens, logq, values }, [count] each
+Napi::Value sample_draws(const Napi::CallbackInfo& info) {
+  const Napi::Env env = info.Env();
+  SampleCall call;
+  read_sample(info, &call);
+  const long count = take_integer(info[2], "count", 1, static_cast<double>(call.args.V));
+  auto tokens = Napi::Int32Array::New(env, static_cast<std::size_t>(count));
+  auto logq = Napi::Float64Array::New(env, static_cast<std::size_t>(count));
+  auto values = Napi::Float64Array::New(env, static_cast<std::size_t>(count));
+  call.args.draws = count;
+  call.args.draw_ids = tokens.Data();
+  call.args.draw_logq = logq.Data();
+  call.args.draw_values = values.Data();
+  run_sample(env, &call);
+  Napi::Object out = Napi::Object::New(env);
+  out.Set("tokens", tokens);
+  out.Set("logq", logq);
+  out.Set("values", values);
+  return out;
 }
 
 // (seed, position, token) => the uniform in (0, 1) behind the draw
@@ -235,6 +271,7 @@ void export_math_ops(Napi::Env env, Napi::Object exports) {
   exports.Set("softmax", Napi::Function::New(env, softmax, "softmax"));
   exports.Set("topk", Napi::Function::New(env, topk, "topk"));
   exports.Set("sample", Napi::Function::New(env, sample, "sample"));
+  exports.Set("sampleDraws", Napi::Function::New(env, sample_draws, "sampleDraws"));
   exports.Set("sampleUniform", Napi::Function::New(env, sample_uniform, "sampleUniform"));
   exports.Set("decodeGguf", Napi::Function::New(env, decode_gguf, "decodeGguf"));
 }

@@ -21,6 +21,7 @@ enum Want : std::uint8_t {
   kWantSample = 8,   // a token drawn by the sequence's sampler
   kWantHidden = 16,  // the residual stream after the last layer that ran, before the final norm
   kWantBest = 32,    // the ids of the best_k largest logits
+  kWantDraws = 64,   // the first draws_k tokens of the order in which the sequence's sampler draws (ops/sample)
 };
 
 // Sampling state of one sequence. Parameters are fixed; the history grows with committed tokens: those a batch appends
@@ -55,6 +56,10 @@ struct Batch {
   std::vector<std::uint8_t> wants;
   std::vector<std::int32_t> target;  // rows with kWantTarget; empty if none
   bool scratch = false;
+  // Scratch alone: the rows go on from those of the last scratch call of each sequence, which must not have changed
+  // since. Parents are then slots: slot s of a sequence is the s-th of all its rows since the call that did not go on,
+  // and the rows of this call take the slots after those that are there.
+  bool continues = false;
   // Trees alone: verify and commit in the same step. Rows of a sequence are consecutive, the first is the root, and
   // every row wants a token. From the root on, the walk draws the token that the
   // sequence's sampler draws there and goes to the first child that has it, until none has, or it is one of `ends`. The
@@ -73,6 +78,7 @@ struct Batch {
   double least_confidence = 0;
   long top_k = 0;
   long best_k = 0;
+  long draws_k = 0;
   // Layers [layer_begin, layer_end); the head runs only if layer_end is the last layer. Skipped parts leave the
   // residual stream as it is; a skipped attention writes no keys.
   long layer_begin = 0, layer_end = 0;
@@ -95,6 +101,9 @@ struct BatchOutput {
   Column<std::int32_t> sampled;   // [rows wanting sample]
   Column<float> sampled_logprob;  // [rows wanting sample], under the raw logits
   Column<std::int32_t> best_ids;  // [rows wanting best, best_k]
+  Column<std::int32_t> draw_ids;  // [rows wanting draws, draws_k]; -1 where fewer tokens can be drawn
+  Column<double> draw_logq;       // [rows wanting draws, draws_k]
+  Column<double> draw_values;     // [rows wanting draws, draws_k]
   Column<std::int32_t> walk;      // rows of the walks, in the order of the tokens drawn; verify only
   Column<std::int32_t> walked;    // [sequences] rows of each walk; verify only
   Column<std::uint8_t> by_rule;   // [sampled] 1: accepted and not drawn; verify with a rule only

@@ -66,16 +66,20 @@ Result Forward::begin() {
       return bad("Expected top_k between 1 and the vocabulary size");
     if ((wants & kWantBest) != 0 && (batch_.best_k < 1 || batch_.best_k > std::min(kMostBest, spec.vocab)))
       return bad("Expected best_k between 1 and 64, and at most the vocabulary size");
+    if ((wants & kWantDraws) != 0 && (batch_.draws_k < 1 || batch_.draws_k > std::min(kMostDraws, spec.vocab)))
+      return bad("Expected draws_k between 1 and 64, and at most the vocabulary size");
     if ((wants & kWantTarget) != 0 &&
         (batch_.target.size() != size || batch_.target[at] < 0 || batch_.target[at] >= spec.vocab)) {
       return bad("Expected a target within the vocabulary for each row that wants its log-probability");
     }
-    if ((wants & kWantSample) != 0 && batch_.samplers[static_cast<std::size_t>(batch_.sequence[at])] == nullptr) {
+    if ((wants & (kWantSample | kWantDraws)) != 0 &&
+        batch_.samplers[static_cast<std::size_t>(batch_.sequence[at])] == nullptr) {
       return bad("Expected a sampler for each sequence that draws a token");
     }
   }
   if (Result fits = check_repeat(); !fits.ok()) return fits;
   if (Result fits = check_verify(); !fits.ok()) return fits;
+  if (Result fits = check_continues(); !fits.ok()) return fits;
   approximate_ = batch_.verify && std::any_of(batch_.samplers.begin(), batch_.samplers.end(), [](const auto& sampler) {
                    return sampler != nullptr && sampler->accept.rule != ops::AcceptRule::kNone;
                  });
@@ -135,6 +139,24 @@ Result Forward::check_repeat() const {
   return {};
 }
 
+// Whether every sequence has the rows that these go on from.
+Result Forward::check_continues() const {
+  const auto bad = [](const char* what) { return Result::error(Status::kArgument, what); };
+  if (!batch_.continues) return {};
+  if (!batch_.scratch || batch_.verify) return bad("Expected scratch rows without verification for rows that go on");
+  for (const std::int32_t s : batch_.sequence) {
+    const Sequence::Tree& tree = batch_.sequences[static_cast<std::size_t>(s)]->tree();
+    if (tree.parents.empty()) {
+      return bad(
+          "Expected scratch rows to go on from, received a sequence that has none or has been changed since they were "
+          "evaluated");
+    }
+    if (tree.tokens.empty() != batch_.token.empty())
+      return bad("Expected tokens or embeddings for rows that go on, as the rows have that they go on from");
+  }
+  return {};
+}
+
 // Whether another token is to be drawn after the one just drawn.
 bool Forward::goes_on() const {
   if (repeated_ + 1 >= batch_.repeat || batch_.sequences[0]->length() >= weights_->spec.context_length) return false;
@@ -166,6 +188,7 @@ Result Forward::reserve_output() {
                                                   [want](unsigned wants) { return (wants & want) != 0; }));
   };
   const std::size_t topk = wanting(kWantTopk), sampled = wanting(kWantSample), best = wanting(kWantBest);
+  const std::size_t draws = wanting(kWantDraws) * static_cast<std::size_t>(std::max(0L, batch_.draws_k));
   const auto best_k = static_cast<std::size_t>(best > 0 ? batch_.best_k : 0);
   const auto k = static_cast<std::size_t>(topk > 0 ? batch_.top_k : 0);
   const bool fits = output_.logits.reserve(wanting(kWantLogits) * static_cast<std::size_t>(spec.vocab)) &&
@@ -174,6 +197,8 @@ Result Forward::reserve_output() {
                     output_.logsumexp.reserve(topk) && output_.target_logprob.reserve(wanting(kWantTarget)) &&
                     output_.sampled.reserve(sampled) && output_.sampled_logprob.reserve(sampled) &&
                     output_.best_ids.reserve(best * best_k) && output_.by_rule.reserve(approximate_ ? sampled : 0) &&
+                    output_.draw_ids.reserve(draws) && output_.draw_logq.reserve(draws) &&
+                    output_.draw_values.reserve(draws) &&
                     (!batch_.verify || (output_.walk.reserve(static_cast<std::size_t>(batch_.rows())) &&
                                         output_.walked.reserve(batch_.sequences.size())));
   if (!fits) return Result::error(Status::kMemory, "Cannot allocate memory for the results of a batch");
@@ -188,27 +213,46 @@ Result Forward::prepare_rows() {
   slot_.resize(static_cast<std::size_t>(rows));
   if (batch_.verify) next_walk_.assign(static_cast<std::size_t>(rows), -1);
   rows_of_.assign(sequences, {});
+  trees_.assign(sequences, {});
   start_length_.clear();
   history_before_.clear();
+  std::vector<std::vector<std::int32_t>> positions(sequences);  // scratch: per slot
   for (std::size_t s = 0; s < sequences; ++s) {
     start_length_.push_back(batch_.sequences[s]->length());
     history_before_.push_back(batch_.samplers[s] == nullptr ? 0 : batch_.samplers[s]->history.size());
+    if (!batch_.continues) continue;
+    trees_[s] = batch_.sequences[s]->tree();
+    for (const std::int32_t parent : trees_[s].parents) {
+      positions[s].push_back(parent < 0 ? static_cast<std::int32_t>(start_length_[s])
+                                        : positions[s][static_cast<std::size_t>(parent)] + 1);
+    }
   }
   for (long i = 0; i < rows; ++i) {
     const auto at = static_cast<std::size_t>(i);
     const auto s = static_cast<std::size_t>(batch_.sequence[at]);
     std::vector<std::int32_t>& mine = rows_of_[s];
-    slot_[at] = static_cast<std::int32_t>(mine.size());
+    Sequence::Tree& tree = trees_[s];
     long position = start_length_[s] + static_cast<long>(mine.size());
+    slot_[at] = static_cast<std::int32_t>(batch_.scratch ? tree.parents.size() : mine.size());
     if (batch_.scratch) {
-      const std::int32_t parent = batch_.parent[at];
-      if (parent < -1 || parent >= i ||
-          (parent >= 0 && batch_.sequence[static_cast<std::size_t>(parent)] != batch_.sequence[at])) {
-        return Result::error(Status::kArgument, "Expected the parent of row " + std::to_string(i) +
-                                                    " to be -1 or an earlier row of the same sequence, received " +
-                                                    std::to_string(parent));
+      std::int32_t parent = batch_.parent[at];
+      const bool known =
+          batch_.continues
+              ? parent >= -1 && parent < slot_[at]
+              : parent >= -1 && parent < i &&
+                    (parent < 0 || batch_.sequence[static_cast<std::size_t>(parent)] == batch_.sequence[at]);
+      if (!known) {
+        return Result::error(Status::kArgument,
+                             "Expected the parent of row " + std::to_string(i) + " to be -1 or " +
+                                 (batch_.continues ? "a slot below " + std::to_string(slot_[at])
+                                                   : std::string("an earlier row of the same sequence")) +
+                                 ", received " + std::to_string(parent));
       }
-      position = parent < 0 ? start_length_[s] : position_[static_cast<std::size_t>(parent)] + 1;
+      if (parent >= 0 && !batch_.continues) parent = slot_[static_cast<std::size_t>(parent)];
+      position = parent < 0 ? start_length_[s] : positions[s][static_cast<std::size_t>(parent)] + 1;
+      positions[s].push_back(static_cast<std::int32_t>(position));
+      tree.parents.push_back(parent);
+      if (!batch_.token.empty()) tree.tokens.push_back(batch_.token[at]);
     }
     if (position >= weights_->spec.context_length) {
       return Result::error(Status::kContext, "Expected at most " + std::to_string(weights_->spec.context_length) +
@@ -218,10 +262,10 @@ Result Forward::prepare_rows() {
     mine.push_back(static_cast<std::int32_t>(i));
   }
   for (std::size_t s = 0; s < sequences; ++s) {
-    const auto count = static_cast<long>(rows_of_[s].size());
+    const auto count = static_cast<long>(batch_.scratch ? trees_[s].parents.size() : rows_of_[s].size());
     if (batch_.scratch && count > ops::kMaxTreeRows) {
-      return Result::error(Status::kArgument,
-                           "Expected at most " + std::to_string(ops::kMaxTreeRows) + " tree rows for a sequence");
+      return Result::error(Status::kArgument, "Expected at most " + std::to_string(ops::kMaxTreeRows) +
+                                                  " tree rows for a sequence, received " + std::to_string(count));
     }
     const Status reserved =
         batch_.scratch ? batch_.sequences[s]->reserve_scratch(count) : batch_.sequences[s]->reserve(count);
@@ -289,15 +333,7 @@ Result Forward::step(Workspace& workspace, const std::atomic<bool>& abort, long 
     return next_token();
   }
   if (*done && batch_.scratch) {
-    for (std::size_t s = 0; s < rows_of_.size(); ++s) {
-      std::vector<std::int32_t> parents, tokens;  // parents as slots of the sequence
-      for (const std::int32_t row : rows_of_[s]) {
-        const std::int32_t parent = batch_.parent[static_cast<std::size_t>(row)];
-        parents.push_back(parent < 0 ? -1 : slot_[static_cast<std::size_t>(parent)]);
-        if (!batch_.token.empty()) tokens.push_back(batch_.token[static_cast<std::size_t>(row)]);
-      }
-      batch_.sequences[s]->set_scratch(std::move(parents), std::move(tokens));
-    }
+    for (std::size_t s = 0; s < trees_.size(); ++s) batch_.sequences[s]->set_tree(std::move(trees_[s]));
     if (batch_.verify) return commit_walks();
   }
   return {};

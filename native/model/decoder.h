@@ -15,6 +15,7 @@ constexpr long kSharedChunkRows = 32;
 constexpr long kMostRepeats = 4096;
 constexpr long kMostBest = 64;
 constexpr long kMostMixed = 64;
+constexpr long kMostDraws = 64;
 
 // Memory reused from step to step. One per engine thread.
 class Workspace {
@@ -59,6 +60,7 @@ class Forward {
   Result check_input() const;
   Result check_repeat() const;
   Result check_verify() const;
+  Result check_continues() const;
   Result prepare_rows();
   [[nodiscard]] bool goes_on() const;
   Result next_token();
@@ -81,9 +83,10 @@ class Forward {
   std::vector<std::int32_t> position_;              // per row
   std::vector<std::int32_t> slot_;                  // per row: index among the scratch rows of its sequence
   std::vector<long> start_length_;                  // per sequence
-  std::vector<std::vector<std::int32_t>> rows_of_;  // scratch: batch rows of each sequence, in order
-  std::vector<std::size_t> history_before_;         // per sequence: history length of its sampler at begin()
-  std::vector<long> first_length_;                  // start_length_ and history_before_ of the first repetition
+  std::vector<std::vector<std::int32_t>> rows_of_;  // batch rows of each sequence, in order
+  std::vector<Sequence::Tree> trees_;        // scratch: what the slots of each sequence hold, these rows included
+  std::vector<std::size_t> history_before_;  // per sequence: history length of its sampler at begin()
+  std::vector<long> first_length_;           // start_length_ and history_before_ of the first repetition
   std::vector<std::size_t> first_history_;
   std::vector<std::int32_t> next_walk_;  // verify: per row: the child that the walk goes to, or -1
   bool approximate_ = false;             // verify: a sampler has a rule to accept tokens by

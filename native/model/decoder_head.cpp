@@ -15,7 +15,7 @@ namespace {
 constexpr long kHeadRows = 32;     // rows of logits held at once
 constexpr long kSharedRows = 8;    // from here on rows are normalised by all threads and not by each
 constexpr long kBlockPanels = 64;  // columns of logits that are looked at while they are in cache
-constexpr unsigned kWantsLogits = kWantLogits | kWantTopk | kWantTarget | kWantSample | kWantBest;
+constexpr unsigned kWantsLogits = kWantLogits | kWantTopk | kWantTarget | kWantSample | kWantBest | kWantDraws;
 
 // Scale and soft cap of logits [begin, end), in place.
 void finish_logits(const DecoderSpec& spec, float* logits, long begin, long end) {
@@ -230,10 +230,10 @@ Result Forward::outputs(long row, float* logits, Workspace& workspace) {
     ops::topk({logits, 1, V, V, 1, &id, &value, &logsumexp}, batch_.level);
   }
   if ((wants & kWantTarget) != 0) output_.target_logprob.push(logits[batch_.target[at]] - logsumexp);
-  return (wants & kWantSample) != 0 ? draw(row, logits, logsumexp, workspace) : Result{};
+  return (wants & (kWantSample | kWantDraws)) != 0 ? draw(row, logits, logsumexp, workspace) : Result{};
 }
 
-// A token for the row by the sampler of its sequence.
+// A token for the row by the sampler of its sequence, or the first ones of its order.
 Result Forward::draw(long row, const float* logits, float logsumexp, Workspace& workspace) {
   const long V = weights_->spec.vocab;
   const auto at = static_cast<std::size_t>(row), s = static_cast<std::size_t>(batch_.sequence[at]);
@@ -254,8 +254,8 @@ Result Forward::draw(long row, const float* logits, float logsumexp, Workspace& 
   if (!batch_.token.empty() && !batch_.scratch) {
     seen += static_cast<std::size_t>(slot_[at]) + 1;
   } else if (penalised && !batch_.token.empty()) {
-    for (auto i = static_cast<std::int32_t>(row); i >= 0; i = batch_.parent[static_cast<std::size_t>(i)]) {
-      path.push_back(batch_.token[static_cast<std::size_t>(i)]);
+    for (std::int32_t i = slot_[at]; i >= 0; i = trees_[s].parents[static_cast<std::size_t>(i)]) {
+      path.push_back(trees_[s].tokens[static_cast<std::size_t>(i)]);
     }
     const auto most = sampler.penalty_window > 0 ? static_cast<std::size_t>(sampler.penalty_window) : ~std::size_t{0};
     const std::size_t before = most > path.size() ? std::min(most - path.size(), seen) : 0;
@@ -285,9 +285,18 @@ Result Forward::draw(long row, const float* logits, float logsumexp, Workspace& 
                        static_cast<long>(suppressed.size()),
                        scratch,
                        -1};
+  const unsigned wants = batch_.wants[at];
+  if ((wants & kWantDraws) != 0) {
+    const auto count = static_cast<std::size_t>(batch_.draws_k);
+    args.draws = batch_.draws_k;
+    args.draw_ids = output_.draw_ids.extend(count);
+    args.draw_logq = output_.draw_logq.extend(count);
+    args.draw_values = output_.draw_values.extend(count);
+  }
   if (ops::sample(args) != Status::kOk) {
     return no_token();
   }
+  if ((wants & kWantSample) == 0) return {};
   const std::int32_t token = accepted(row, args);
   drawn(row, token, logits[token] - logsumexp, token != args.token);
   return {};

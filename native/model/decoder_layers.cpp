@@ -45,9 +45,10 @@ Result Forward::layers(Chunk& chunk, Workspace& workspace, const std::atomic<boo
     if (paths == nullptr) return out_of_memory();
     for (long i = 0; i < n; ++i) {
       const auto row = static_cast<std::size_t>(chunk.first + i);
+      const std::vector<std::int32_t>& parents = trees_[static_cast<std::size_t>(batch_.sequence[row])].parents;
       long depth = depth_of(row);
-      for (auto at = static_cast<std::int32_t>(row); at >= 0; at = batch_.parent[static_cast<std::size_t>(at)]) {
-        paths[i * rows.path_stride + depth--] = slot_[static_cast<std::size_t>(at)];
+      for (std::int32_t at = slot_[row]; at >= 0; at = parents[static_cast<std::size_t>(at)]) {
+        paths[i * rows.path_stride + depth--] = at;
       }
     }
     rows.path = paths;

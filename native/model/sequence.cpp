@@ -42,18 +42,12 @@ void Sequence::truncate(long length) {
   if (length < length_) length_ = length;
   blocks_.resize(static_cast<std::size_t>(blocks_for(length_)));
   scratch_.clear();
-  forget_scratch_rows();
+  tree_ = {};
   count_blocks();
 }
 
-void Sequence::forget_scratch_rows() {
-  scratch_rows_ = 0;
-  scratch_parents_.clear();
-  scratch_tokens_.clear();
-}
-
 Status Sequence::reserve_scratch(long rows) {
-  forget_scratch_rows();
+  tree_ = {};
   while (static_cast<long>(scratch_.size()) < blocks_for(rows)) {
     auto block = new_block(shape_);
     if (block == nullptr) return Status::kMemory;
@@ -63,16 +57,11 @@ Status Sequence::reserve_scratch(long rows) {
   return Status::kOk;
 }
 
-void Sequence::set_scratch(std::vector<std::int32_t> parents, std::vector<std::int32_t> tokens) {
-  scratch_rows_ = static_cast<long>(parents.size());
-  scratch_parents_ = std::move(parents);
-  scratch_tokens_ = std::move(tokens);
-}
-
 Status Sequence::commit(const std::int32_t* rows, long count, std::vector<std::int32_t>* history) {
+  const auto slots = static_cast<std::int32_t>(tree_.parents.size());
   std::int32_t parent = -1;
   for (long i = 0; i < count; ++i) {
-    if (rows[i] < 0 || rows[i] >= scratch_rows_ || scratch_parents_[static_cast<std::size_t>(rows[i])] != parent) {
+    if (rows[i] < 0 || rows[i] >= slots || tree_.parents[static_cast<std::size_t>(rows[i])] != parent) {
       return Status::kArgument;
     }
     parent = rows[i];
@@ -86,11 +75,11 @@ Status Sequence::commit(const std::int32_t* rows, long count, std::vector<std::i
       }
     }
   }
-  for (long i = 0; history != nullptr && !scratch_tokens_.empty() && i < count; ++i) {
-    history->push_back(scratch_tokens_[static_cast<std::size_t>(rows[i])]);
+  for (long i = 0; history != nullptr && !tree_.tokens.empty() && i < count; ++i) {
+    history->push_back(tree_.tokens[static_cast<std::size_t>(rows[i])]);
   }
   length_ += count;
-  forget_scratch_rows();
+  tree_ = {};
   return Status::kOk;
 }
 

@@ -33,12 +33,17 @@ struct KvBlock {
 // bytes() may be asked meanwhile; they then tell how far the job has come.
 class Sequence {
  public:
+  // What scratch slots hold: parents as earlier slots or -1, and tokens, or none if the rows were given as embeddings.
+  struct Tree {
+    std::vector<std::int32_t> parents, tokens;
+  };
+
   explicit Sequence(const KvShape& shape) : shape_(shape) {}
 
   [[nodiscard]] const KvShape& shape() const { return shape_; }
   [[nodiscard]] long length() const { return length_; }
-  // Rows of the last scratch call that commit() may still take.
-  [[nodiscard]] long scratch_rows() const { return scratch_rows_; }
+  // The scratch rows that commit() may still take and another scratch call go on from.
+  [[nodiscard]] const Tree& tree() const { return tree_; }
   // Bytes of the pages this sequence refers to, shared ones included, scratch included.
   [[nodiscard]] std::size_t bytes() const { return held_blocks_ * shape_.block_bytes(); }
 
@@ -49,14 +54,15 @@ class Sequence {
   // A tree evaluated before stands above a shorter prefix and can no longer be committed.
   void advance(long count) {
     length_ += count;
-    forget_scratch_rows();
+    tree_ = {};
   }
   // Drops tokens from `length` on, and scratch.
   void truncate(long length);
-  // Makes `rows` scratch slots, forgetting older ones.
+  // Makes `rows` scratch slots. Those there are keep what they hold, but it can be neither committed nor gone on from
+  // before set_tree().
   Status reserve_scratch(long rows);
-  // What the slots hold: parents as slots or -1, and tokens, or none if the rows were given as embeddings.
-  void set_scratch(std::vector<std::int32_t> parents, std::vector<std::int32_t> tokens);
+  // Declares scratch rows written.
+  void set_tree(Tree tree) { tree_ = std::move(tree); }
   // Appends scratch rows (each the child of the one before, the first a root) to the committed tokens and drops the
   // rest. No key is rotated again: a row's position is its depth. Their tokens go to `history` too if it is not null:
   // that of the sequence's sampler. kArgument if the rows are no path.
@@ -86,16 +92,14 @@ class Sequence {
     return static_cast<std::size_t>(layer * shape_.kv_heads + head) * shape_.page_bytes();
   }
 
-  void forget_scratch_rows();
   void count_blocks() { held_blocks_ = blocks_.size() + scratch_.size(); }
 
   KvShape shape_;
   std::atomic<long> length_{0};
   std::atomic<std::size_t> held_blocks_{0};
-  long scratch_rows_ = 0;
   std::vector<std::shared_ptr<KvBlock>> blocks_;
   std::vector<std::unique_ptr<KvBlock>> scratch_;
-  std::vector<std::int32_t> scratch_parents_, scratch_tokens_;
+  Tree tree_;
 };
 
 }  // namespace outrider

@@ -87,7 +87,7 @@ Result Sequence::restore(std::uint64_t model, const std::byte* data, std::size_t
   blocks_ = std::move(fresh.blocks_);
   length_ = static_cast<long>(header.tokens);
   scratch_.clear();
-  forget_scratch_rows();
+  tree_ = {};
   count_blocks();
   return {};
 }

@@ -1,8 +1,8 @@
 import { describe, expect, test } from "vitest";
-import { bf16, f32, opLevels, type SampleInput, sample, sampleUniform } from "../../lib/ops/index.ts";
+import { bf16, f32, opLevels, type SampleInput, sample, sampleDraws, sampleUniform } from "../../lib/ops/index.ts";
 import { chiSquare, chiSquareLimit } from "../support/chi-square.ts";
 import { normal, uniform } from "../support/random.ts";
-import { adjusted, draw, type ReferenceInput, survivors, uniformOf } from "../support/sampler.ts";
+import { adjusted, draw, drawOrder, type ReferenceInput, survivors, uniformOf } from "../support/sampler.ts";
 
 type Options = Omit<SampleInput, "logits">;
 const tokenOf = (input: ReferenceInput) => sample({ ...input, logits: f32(input.logits, [input.logits.length]) });
@@ -77,6 +77,41 @@ describe.each(cases)("%s", (_, options) => {
     }
   });
 
+  test("the first draws without replacement equal the reference's, and the first of them is the token", () => {
+    for (const [V, repeats] of [
+      [9, 40],
+      [300, 40],
+      [3000, 4],
+    ]) {
+      for (let i = 0; i < repeats; i++) {
+        const input = {
+          logits: normal(V, i, 2.5),
+          ...options,
+          ...(i % 2 ? penalties : {}),
+          seed: i * 31,
+          position: i * i,
+        };
+        const order = drawOrder(input);
+        for (const count of [1, 2, 5, 9, Math.min(V, 64)]) {
+          const { tokens, logq, values } = sampleDraws({ ...input, logits: f32(input.logits, [V]) }, count);
+          const what = `V ${V}, case ${i}, ${count} draws`;
+          expect(tokens[0], what).toBe(tokenOf(input));
+          for (let k = 0; k < count; k++) {
+            const {
+              id,
+              logq: q,
+              value,
+            } = order[k] ?? { id: -1, logq: Number.NEGATIVE_INFINITY, value: Number.NEGATIVE_INFINITY };
+            expect(tokens[k], what).toBe(id);
+            // Sums of up to 3000 terms in double, in another order, and logarithms of two libraries.
+            const near = (found: number, wanted: number) => found === wanted || Math.abs(found - wanted) < 1e-11;
+            expect(near(logq[k], q) && near(values[k], value), `${what}: draw ${k}`).toBe(true);
+          }
+        }
+      }
+    }
+  });
+
   test("exactly the survivors of the filters are drawn", () => {
     // Nearly flat logits: each cut-off lies among tokens that are drawn often, so one token more or less shows.
     for (let i = 0; i < 4; i++) {
@@ -140,6 +175,35 @@ describe("randomness", () => {
       expect(sample({ logits: more, temperature: 1, seed: 5, position })).toBe(plain);
     }
   });
+});
+
+test("draws without replacement: counts out of range, ties and tokens that are never drawn", () => {
+  const argument = expect.objectContaining({ code: "OUTRIDER_ARGUMENT" });
+  const logits = f32([1, 4, Number.NaN, 4, Number.NEGATIVE_INFINITY], [5]);
+  for (const count of [0, 6, 1.5, Number.NaN]) expect(() => sampleDraws({ logits }, count)).toThrow(argument);
+  expect(() => sampleDraws({ logits: f32([Number.NaN], [1]) }, 1)).toThrow(argument);
+  expect([...sampleDraws({ logits }, 5).tokens]).toEqual([1, 3, 0, -1, -1]);
+  const { tokens, logq, values } = sampleDraws({ logits, temperature: 0.5, seed: 3 }, 5);
+  expect([...tokens].slice(0, 3).sort()).toEqual([0, 1, 3]);
+  expect([...tokens, ...logq, ...values].filter((_, i) => i % 5 > 2)).toEqual([
+    ...[-1, -1],
+    ...new Array(4).fill(Number.NEGATIVE_INFINITY),
+  ]);
+});
+
+test("the second draw follows the law without the first (chi-square)", () => {
+  const input = { logits: normal(6, 3, 1.2), temperature: 0.9, seed: 12 };
+  const q = new Array<number>(6).fill(0);
+  for (const { id, probability } of survivors(input)) q[id] = probability;
+  const counts = new Array<number>(36).fill(0);
+  for (let position = 0; position < 20000; position++) {
+    const { tokens } = sampleDraws({ ...input, logits: f32(input.logits, [6]), position }, 2);
+    counts[6 * tokens[0] + tokens[1]] += 1;
+  }
+  const joint = q.flatMap((a, i) => q.map((b, j) => (i === j ? 0 : (a * b) / (1 - a))));
+  const { value, df } = chiSquare(counts, joint);
+  expect(value).toBeLessThan(chiSquareLimit(df));
+  expect(q.map((_, i) => counts[7 * i])).toEqual(new Array(6).fill(0));
 });
 
 test("penalties: counts, both signs, ids outside the vocabulary, logits left as they were", () => {

@@ -6,10 +6,13 @@ import { afterAll, beforeAll, describe, expect, test, vi } from "vitest";
 import { copy } from "../../lib/draft/copy.ts";
 import type { Drafter } from "../../lib/draft/drafter.ts";
 import { Drafting } from "../../lib/draft/drafting.ts";
+import type { DraftShape } from "../../lib/draft/shapes/options.ts";
 import { decode, emptyStats } from "../../lib/generate/decode.ts";
 import { type GenerateOptions, resolveOptions } from "../../lib/generate/options.ts";
 import { type ModelParts, partsOf } from "../../lib/generate/parts.ts";
 import { draftModel, load, type Model, skipLayers } from "../../lib/index.ts";
+import type { StepBatch } from "../../lib/model/runtime.ts";
+import type { TokenTree } from "../../lib/tree/token-tree.ts";
 import { Eager } from "../support/eager.ts";
 import { code } from "../support/errors.ts";
 import { tinyModel } from "../support/tiny.ts";
@@ -217,6 +220,13 @@ describe("through the public interface", () => {
     ["x", { minConfidence: 2 }, /a number from 0 to 1 for minConfidence/],
     ["x", { branches: 1.5 }, /an integer from 1 to 8 for branches/],
     ["x", { branch: 1 }, /only maxTokens, minConfidence, branches/],
+    ["x", { shape: "bush" }, /"chain" or an object with a kind: .* for shape, received "bush"/],
+    [
+      "x",
+      { shape: { kind: "beam", width: 2, depth: 4 }, branches: 2 },
+      /nothing beside a shape of its own for branches/,
+    ],
+    ["x", { shape: { kind: "static", nodes: 9, depth: 4 }, maxTokens: 4 }, /for maxTokens, received 4/],
   ])("draftModel(%j, %j)", (source, options, message) => {
     expect(() => draftModel(source as string, options as object)).toThrow(code("OUTRIDER_ARGUMENT", message));
   });
@@ -257,4 +267,119 @@ describe("a model that skips layers for its drafts", () => {
   ])("skipLayers(%j)", (options, message) => {
     expect(() => skipLayers(options)).toThrow(code("OUTRIDER_ARGUMENT", message));
   });
+});
+
+const shapes: [DraftShape, number][] = [
+  [{ kind: "constant", branching: [2, 2, 1, 1] }, 3],
+  [{ kind: "beam", width: 3, depth: 5 }, 4],
+  [{ kind: "paths", count: 3, depth: 5 }, 4],
+  [{ kind: "dynamic", nodes: 24, depth: 6 }, 2],
+  [{ kind: "static", nodes: 16, depth: 6 }, 2],
+  [{ kind: "confidence", width: 4, nodes: 24, depth: 6 }, 2],
+];
+const kindOf = (shape: DraftShape) => (typeof shape === "string" ? shape : shape.kind);
+
+/** A drafter that notes every tree and the tokens that came after its root. */
+function watched(drafter: Drafter): { drafter: Drafter; seen: { tree: TokenTree; tokens: Int32Array }[] } {
+  const seen: { tree: TokenTree; tokens: Int32Array }[] = [];
+  const start: Drafter["start"] = (...how) => {
+    const session = drafter.start(...how);
+    let tree: TokenTree | undefined;
+    return {
+      propose: async (budget) => {
+        tree = await session.propose(budget);
+        return tree;
+      },
+      observe: (outcome) => {
+        if (tree) seen.push({ tree, tokens: outcome.tokens });
+        tree = undefined;
+        session.observe(outcome);
+      },
+      end: () => session.end?.(),
+    };
+  };
+  const { name, kind } = drafter;
+  return { drafter: { name, kind, prepare: (context) => drafter.prepare?.(context), start }, seen };
+}
+
+describe.each(shapes)("trees: %j", (shape, least) => {
+  test.each(ways)("%s: a model that drafts for itself is right down to the leaves", async (_, options) => {
+    const plain = await run(options, []);
+    const { drafter, seen } = watched(draftModel(model, { shape }));
+    const found = await run(options, [drafter]);
+    expect(found.drawn).toEqual(plain.drawn);
+    expect(found.stats?.drafters.draftModel.off).toBeUndefined();
+    expect(found.stats?.meanAcceptedLength).toBeGreaterThan(least);
+    for (const { tree, tokens } of seen.slice(0, -1)) {
+      let node = 0;
+      for (const token of tokens.slice(0, -1)) node = tree.child(node, token);
+      expect(node).toBeGreaterThan(0);
+      expect(tree.children(node).length).toBe(0);
+    }
+  });
+
+  test.each(ways)("%s: the same text by another model", async (_, options) => {
+    const plain = await run(options, []);
+    for (const drafters of [
+      [draftModel(coarse, { shape })],
+      [draftModel(foreign, { shape })],
+      [copy({ minMatch: 1 }), draftModel(coarse, { shape, minConfidence: 0.01 })],
+    ]) {
+      const found = await run(options, drafters);
+      expect(found.drawn).toEqual(plain.drawn);
+      expect(found.stats?.drafters.draftModel.off).toBeUndefined();
+      expect(found.stats?.drafters.draftModel.drafted).toBeGreaterThan(0);
+      if (drafters.length === 1 && drafters[0].name === "draftModel") expect(found.stats?.accepted).toBeGreaterThan(0);
+    }
+  });
+
+  test("what is accepted goes over into the cache of the draft model, and no row is evaluated twice", async () => {
+    const { runtime } = partsOf(coarse) as ModelParts;
+    const steps: StepBatch[] = [];
+    const step = runtime.step.bind(runtime);
+    const spy = vi.spyOn(runtime, "step").mockImplementation((batch, signal) => {
+      steps.push(batch);
+      return step(batch, signal);
+    });
+    const { drafter, seen } = watched(draftModel(coarse, { shape }));
+    await run({ temperature: 0.7, seed: 5 }, [drafter]);
+    spy.mockRestore();
+    // Beside the prompt only what the trees did not hold: of a step the root, the token before it if it was a leaf, and no more.
+    const caughtUp = steps.filter(({ scratch }) => !scratch).map(({ tokens }) => tokens?.length as number);
+    expect(caughtUp.length).toBe(seen.length);
+    expect(Math.max(...caughtUp.slice(1))).toBeLessThanOrEqual(2);
+    const levels = steps.filter(({ scratch }) => scratch);
+    expect(levels.length).toBeGreaterThan(seen.length);
+    for (const { tokens, wants, topK } of levels) expect([wants.length, topK]).toEqual([tokens?.length, undefined]);
+  });
+
+  test("through the public interface: several texts at once, a short context, aborts", async () => {
+    const wish = { maxTokens: 40, temperature: 0.8, seed: 3 };
+    const plain = await model.generate(prompt, { ...wish, draft: false });
+    const short = await load(tinyModel, { contextLength: 34 });
+    for (const drafter of [draftModel(coarse, { shape }), draftModel(short, { shape })]) {
+      const all = await Promise.all([0, 1].map(() => model.generate(prompt, { ...wish, draft: drafter })));
+      for (const { tokens, stats } of all) {
+        expect(tokens).toEqual(plain.tokens);
+        expect(stats.speculation?.drafters.draftModel.off).toBeUndefined();
+      }
+    }
+    await short.dispose();
+    const controller = new AbortController();
+    setTimeout(() => controller.abort(new Error("enough")), 30);
+    const endless = { ...wish, maxTokens: 500, draft: draftModel(coarse, { shape }), ignoreEos: true };
+    const until = async () => {
+      for (;;) await model.generate(prompt, { ...endless, signal: controller.signal });
+    };
+    await expect(until()).rejects.toThrow("enough");
+    expect((await model.generate(prompt, { ...wish, draft: draftModel(coarse, { shape }) })).tokens).toEqual(
+      plain.tokens,
+    );
+  });
+});
+
+test("kinds of drafters tell shapes apart", () => {
+  const kinds = shapes.map(([shape]) => draftModel(model, { shape }).kind);
+  expect(new Set([...kinds, draftModel(model).kind]).size).toBe(shapes.length + 1);
+  for (const [i, [shape]] of shapes.entries()) expect(kinds[i]).toContain(kindOf(shape));
 });

@@ -22,6 +22,7 @@ import {
 } from "./micro-model.ts";
 import { below, mutateBytes, mutateJson, pick, type Random } from "./mutate.ts";
 import { openRuntime } from "./runtime.ts";
+import { greedySampler } from "./sampler-options.ts";
 
 const temporary = () => mkdtempSync(path.join(tmpdir(), "outrider-hostile-"));
 const remove = (folder: string) => rmSync(folder, { recursive: true, force: true });
@@ -250,6 +251,9 @@ export async function treeTarget(): Promise<Target> {
   const cache = runtime.newCache();
   const first = Int32Array.from({ length: 60 }, (_, i) => i % vocab);
   await runtime.step({ caches: [cache], tokens: first, sequence: new Int32Array(60), wants: new Uint8Array(60) });
+  const [four, parents] = [new Int32Array(4), Int32Array.of(-1, 0, 0, 2)];
+  const tree = { tokens: four, sequence: four, parents, wants: new Uint8Array(4), scratch: true };
+  const sampler = greedySampler(vocab, { temperature: 1, repetitionPenalty: 1.2 });
   const odd = [-1, -2, 0, 1, 5, vocab, 2 ** 31 - 1, -(2 ** 31)];
 
   const once = async (next: Random) => {
@@ -274,16 +278,22 @@ export async function treeTarget(): Promise<Target> {
       sequence: spoil(new Int32Array(rows)),
       parents: next() < 0.05 ? undefined : spoil(Int32Array.from({ length: rows }, (_, i) => below(next, i + 1) - 1)),
       wants: spoil(
-        new Uint8Array(rows).fill(pick(next, [0, want.topk, want.hidden, want.logits, want.target, want.sample])),
+        new Uint8Array(rows).fill(
+          pick(next, [0, want.topk, want.hidden, want.logits, want.target, want.sample, want.draws]),
+        ),
       ),
       targets: next() < 0.2 ? spoil(new Int32Array(rows)) : undefined,
       scratch: next() < 0.8,
+      continues: next() < 0.2,
+      samplers: next() < 0.5 ? [sampler] : undefined,
       topK: pick(next, [0, 1, 4, vocab, vocab + 1, -1]),
+      drawsK: pick(next, [0, 1, 4, vocab, 65, -1]),
       layerBegin: next() < 0.1 ? pick(next, [-1, 1, 2]) : undefined,
       layerEnd: next() < 0.1 ? pick(next, [-1, 0, 2]) : undefined,
       skipMlp: next() < 0.1 ? new Uint8Array(below(next, 3)).fill(1) : undefined,
     };
     try {
+      if (batch.continues && next() < 0.7) await runtime.step({ ...tree, caches: [fork] }); // something to go on from
       const took = await accepted(() => runtime.step(batch));
       if ((!took || batch.scratch) && fork.length !== length)
         throw new Error("a refused or scratch step moved the cache");

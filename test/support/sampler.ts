@@ -89,6 +89,21 @@ export function survivors(input: ReferenceInput): Survivor[] {
   return tokens;
 }
 
+/** Every token that may be drawn in the order of stage 8, with log-probability and perturbed value; of a greedy sampler that of stage 2 at temperature 1. */
+export function drawOrder(input: ReferenceInput): { id: number; logq: number; value: number }[] {
+  const { temperature = 0, topK = 0 } = input;
+  const greedy = temperature === 0 || topK === 1;
+  const seed = BigInt.asUintN(64, BigInt(input.seed ?? 0));
+  const position = BigInt(input.position ?? 0);
+  const law = survivors(greedy ? { ...input, temperature: 1, topK: 0, typicalP: 1, topP: 1, minP: 0 } : input);
+  const largest = law.reduce((a, { logit }) => Math.max(a, logit), Number.NEGATIVE_INFINITY);
+  const mass = largest + Math.log(law.reduce((a, { logit }) => a + Math.exp(logit - largest), 0));
+  const noise = (id: number) => (greedy ? 0 : -Math.log(-Math.log(uniformOf(seed, position, BigInt(id)))));
+  return law
+    .map(({ id, logit }) => ({ id, logq: logit - mass, value: logit + noise(id) - mass }))
+    .sort((a, b) => b.value - a.value || a.id - b.id);
+}
+
 /** Stage 8: the survivor with the largest logit plus noise. */
 export function draw(input: ReferenceInput): number {
   const seed = BigInt.asUintN(64, BigInt(input.seed ?? 0));

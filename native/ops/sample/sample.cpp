@@ -94,6 +94,61 @@ long keep_typical(Candidate* c, long n, double p) {
   });
 }
 
+// Stages 4 to 7: brings the survivors to the front and returns how many there are.
+long filter(const SampleParams& p, Candidate* c, long n) {
+  if (p.top_k > 0 && p.top_k < n) {
+    std::nth_element(c, c + p.top_k, c + n, likelier);
+    n = p.top_k;
+  }
+  if (p.typical_p < 1) n = keep_typical(c, n, p.typical_p);
+  if (p.top_p < 1) {
+    normalise(c, n);
+    n = keep_mass(c, n, p.top_p, likelier);
+  }
+  if (p.min_p > 0) {
+    double largest = -INFINITY;
+    for (long i = 0; i < n; ++i) largest = std::max(largest, c[i].logit);
+    const double floor = largest + std::log(static_cast<double>(p.min_p));
+    n = std::remove_if(c, c + n, [floor](const Candidate& x) { return x.logit < floor; }) - c;
+  }
+  return n;
+}
+
+// The first `most` of tokens that come in any order: values fall, and of equal ones the lowest id is first.
+struct Front {
+  std::int32_t* ids;
+  double* logits;
+  double* values;
+  long most;
+  long count = 0;
+
+  // False if a token whose value is at most `bound` cannot be among them.
+  [[nodiscard]] bool takes(double bound) const { return count < most || bound >= values[most - 1]; }
+
+  void push(std::int32_t id, double logit, double value) {
+    const auto behind = [&](long i) { return values[i] < value || (values[i] == value && ids[i] > id); };
+    if (count == most && !behind(most - 1)) return;
+    if (count < most) ++count;
+    long at = count - 1;
+    for (; at > 0 && behind(at - 1); --at) {
+      ids[at] = ids[at - 1];
+      logits[at] = logits[at - 1];
+      values[at] = values[at - 1];
+    }
+    ids[at] = id;
+    logits[at] = logit;
+    values[at] = value;
+  }
+};
+
+// log sum exp of n logits.
+double log_mass(const Candidate* c, long n) {
+  double largest = -INFINITY, total = 0;
+  for (long i = 0; i < n; ++i) largest = std::max(largest, c[i].logit);
+  for (long i = 0; i < n; ++i) total += std::exp(c[i].logit - largest);
+  return largest + std::log(total);
+}
+
 }  // namespace
 
 double sample_uniform(std::uint64_t seed, std::uint64_t position, std::uint32_t token) {
@@ -115,51 +170,39 @@ Status sample(SampleArgs& args) {
   if (best < 0 || !std::isfinite(args.logits[best])) return Status::kArgument;
   args.token = static_cast<std::int32_t>(best);
   args.candidates = 0;
-  if (p.temperature == 0 || p.top_k == 1) return Status::kOk;
+  const bool greedy = p.temperature == 0 || p.top_k == 1;
+  if (greedy && args.draws == 0) return Status::kOk;
 
   auto* c = reinterpret_cast<Candidate*>(args.scratch);
   long n = 0;
-  const double inverse = 1.0 / static_cast<double>(p.temperature);
+  const double inverse = greedy ? 1.0 : 1.0 / static_cast<double>(p.temperature);
   for (long v = 0; v < args.V; ++v) {
     const float logit = args.logits[v];
     if (logit > -INFINITY) c[n++] = {logit * inverse, static_cast<std::int32_t>(v), 0, 0};  // false for NaN
   }
-  if (p.top_k > 0 && p.top_k < n) {
-    std::nth_element(c, c + p.top_k, c + n, likelier);
-    n = p.top_k;
-  }
-  if (p.typical_p < 1) n = keep_typical(c, n, p.typical_p);
-  if (p.top_p < 1) {
-    normalise(c, n);
-    n = keep_mass(c, n, p.top_p, likelier);
-  }
-  if (p.min_p > 0) {
-    double largest = -INFINITY;
-    for (long i = 0; i < n; ++i) largest = std::max(largest, c[i].logit);
-    const double floor = largest + std::log(static_cast<double>(p.min_p));
-    n = std::remove_if(c, c + n, [floor](const Candidate& x) { return x.logit < floor; }) - c;
-  }
+  if (!greedy) n = filter(p, c, n);
 
-  // A token that could not win with the bound of its noise costs no logarithm. The likeliest survivor goes first and
-  // sets the mark.
+  // A token that could not be among the first with the bound of its noise costs no logarithm. The likeliest survivor
+  // goes first and sets the mark.
   const std::uint64_t stream = noise_stream(p.seed, args.position);
-  double winner = -INFINITY;
-  const auto consider = [&](const Candidate& x) {
-    const std::uint32_t bits = uniform_bits(stream, static_cast<std::uint32_t>(x.id));
-    if (x.logit + gumbel_bound(bits) < winner) return;
-    const double value = x.logit + gumbel(bits);
-    if (value > winner || (value == winner && x.id < args.token)) {
-      winner = value;
-      args.token = x.id;
-    }
-  };
-  long first = 0;
-  for (long i = 1; i < n; ++i) {
-    if (likelier(c[i], c[first])) first = i;
+  double logit, value;
+  Front front{&args.token, &logit, &value, 1};
+  if (args.draws > 0) front = {args.draw_ids, args.draw_logq, args.draw_values, args.draws};
+  std::swap(c[0], *std::min_element(c, c + n, likelier));
+  for (const Candidate* x = c; x < c + n; ++x) {
+    const std::uint32_t bits = uniform_bits(stream, static_cast<std::uint32_t>(x->id));
+    if (!front.takes(x->logit + (greedy ? 0 : gumbel_bound(bits)))) continue;
+    front.push(x->id, x->logit, x->logit + (greedy ? 0 : gumbel(bits)));
   }
-  consider(c[first]);
-  for (long i = 0; i < n; ++i) consider(c[i]);
-  args.candidates = n;
+  if (!greedy) args.candidates = n;
+  if (args.draws == 0) return Status::kOk;
+  args.token = args.draw_ids[0];
+  const double mass = log_mass(c, n);
+  for (long i = 0; i < args.draws; ++i) {
+    if (i >= front.count) args.draw_ids[i] = -1;
+    args.draw_logq[i] = i < front.count ? args.draw_logq[i] - mass : -INFINITY;
+    args.draw_values[i] = i < front.count ? args.draw_values[i] - mass : -INFINITY;
+  }
   return Status::kOk;
 }
 

@@ -13,6 +13,11 @@
 //   8. draw: argmax over the survivors of l + g, g = -log(-log u), u = hash(seed, position, token)   (Gumbel-max)
 // Masses of stages 5 and 6 are relative to what entered the stage. Ties rank the lowest id first.
 //
+// The largest of l + g in falling order are a draw without replacement from the law of the survivors (Gumbel-top-k,
+// arXiv:1903.06059), and the first of them is what stage 8 draws: `draws` of them are given if asked for. A greedy row
+// (temperature 0 or top_k 1) gives the largest logits of stage 2 without noise, with the law that these have at
+// temperature 1.
+//
 // The noise depends on (seed, position, token) alone, so a seeded text is a function of prompt and seed, whatever
 // drafts, batches or threads are used (shared-noise coupling). All arithmetic is scalar double: the token is the same
 // on every level.
@@ -52,6 +57,12 @@ struct SampleArgs {
   std::byte* scratch;   // sample_scratch_bytes(V)
   std::int32_t token;   // out
   long candidates = 0;  // out: tokens of the law that the draw was from, at the start of scratch; 0 if it was greedy
+  // Out, [draws] each: the first of the order, their log-probabilities log q, and log q + g. Where fewer tokens can be
+  // drawn the rest is -1, -infinity and -infinity.
+  long draws = 0;
+  std::int32_t* draw_ids = nullptr;
+  double* draw_logq = nullptr;
+  double* draw_values = nullptr;
 };
 
 std::size_t sample_scratch_bytes(long V);
