@@ -7,27 +7,22 @@ import type { VocabularyBridge } from "../draft/vocabulary-bridge.ts";
 import { type NativeBatchResult, want } from "../native.ts";
 import type { TokenTree } from "../tree/token-tree.ts";
 import { DraftDraws } from "./draft-draws.ts";
+import { DraftText } from "./draft-text.ts";
 import { drawnChain } from "./drawn-chain.ts";
 import type { ModelParts } from "./parts.ts";
-
-/** Where ids and positions are others, penalties mean nothing and the noise is another: the likeliest token is the best guess. */
-const foreign = { temperature: 0, repetitionPenalty: 1, frequencyPenalty: 0, presencePenalty: 0 };
-
-const decoder = new TextDecoder("utf-8", { fatal: true });
 
 /** Drafts for one text with a model of its own. */
 export class ModelDraftSession implements DraftSession {
   readonly #model: ModelParts;
   readonly #bridge: VocabularyBridge;
   readonly #length: ChainLength;
-  readonly #sampling: DraftSampling;
   readonly #minConfidence: number;
   readonly #branches: number;
   readonly #cache: KvCache;
   readonly #draws: DraftDraws;
-  /** The text in tokens of the draft model. */
-  readonly #text: number[] = [];
-  #root = -1;
+  readonly #said: DraftText;
+  /** Its tokens. */
+  readonly #text: readonly number[];
   /** What the cache holds: so many tokens of the text, and what was drafted behind them. */
   #held = 0;
   #ahead: number[] = [];
@@ -51,34 +46,9 @@ export class ModelDraftSession implements DraftSession {
     this.#minConfidence = minConfidence;
     this.#branches = branches;
     this.#cache = model.runtime.newCache();
-    this.#append(tokens);
-    const { vocab } = model.runtime.spec;
-    const bias = new Map(bridge.same ? [...sampling.logitBias].filter(([id]) => id < vocab) : []);
-    for (const id of bridge.unknown(vocab)) bias.set(id, Number.NEGATIVE_INFINITY);
-    const ids = (list: readonly number[]) => list.flatMap((id) => bridge.toDraft(id) ?? []);
-    this.#sampling = {
-      ...{ ...sampling, ...(bridge.same ? {} : foreign), logitBias: bias },
-      ...{ stopTokens: ids(sampling.stopTokens), endIds: ids(sampling.endIds) },
-    };
-    this.#draws = new DraftDraws(this.#sampling, vocab, this.#text.length);
-  }
-
-  #append(tokens: ArrayLike<number>): void {
-    for (let i = 0; i < tokens.length; i++) {
-      const id = this.#bridge.toDraft(tokens[i]);
-      if (id !== undefined) this.#text.push(id);
-      else this.#text.push(...this.#spelled(tokens[i]));
-    }
-    this.#root = tokens.length > 0 ? tokens[tokens.length - 1] : this.#root;
-  }
-
-  /** A token that the draft model does not have, in several that it has. */
-  #spelled(token: number): Int32Array {
-    try {
-      return this.#model.tokenizer.encode(decoder.decode(this.#bridge.bytesOf(token)), { special: false });
-    } catch {
-      return new Int32Array(); // part of a character: left out, which costs acceptance at most
-    }
+    this.#said = new DraftText(model, bridge, tokens, sampling);
+    this.#text = this.#said.tokens;
+    this.#draws = new DraftDraws(this.#said.sampling, model.runtime.spec.vocab, this.#text.length);
   }
 
   /** Takes back what the cache holds beyond the text, and gives the tokens that it lacks. */
@@ -110,7 +80,7 @@ export class ModelDraftSession implements DraftSession {
         sequence: new Int32Array(tokens.length),
         wants,
       },
-      ...{ repeat: count, ends: Int32Array.from(this.#sampling.endIds), topK: this.#branches },
+      ...{ repeat: count, ends: Int32Array.from(this.#said.sampling.endIds), topK: this.#branches },
       leastConfidence: this.#minConfidence,
     };
     this.#running = this.#model.runtime.step(step, this.#left.signal);
@@ -125,7 +95,7 @@ export class ModelDraftSession implements DraftSession {
     // A step that also catches up on more than the last two tokens says nothing about one.
     const around = (performance.now() - started) / 1e3 - seconds;
     if (tokens.length <= 2) this.#length.time(sampled.length, seconds, around);
-    const { tree, chain } = drawnChain(this.#root, result, this.#branches, (id) => this.#bridge.toModel(id));
+    const { tree, chain } = drawnChain(this.#said.root, result, this.#branches, (id) => this.#bridge.toModel(id));
     this.#drafted = chain;
     return tree;
   }
@@ -133,7 +103,7 @@ export class ModelDraftSession implements DraftSession {
   observe({ tokens }: DraftOutcome): void {
     this.#length.learn(this.#drafted, tokens);
     this.#drafted = [];
-    this.#append(tokens);
+    this.#said.append(tokens);
   }
 
   end(): void {

@@ -3,12 +3,10 @@
 import { ChainLengths } from "../draft/chain-length.ts";
 import { checkInteger, checkProbability } from "../draft/check-integer.ts";
 import type { DraftContext, Drafter } from "../draft/drafter.ts";
-import { VocabularyBridge } from "../draft/vocabulary-bridge.ts";
-import { badArgument, checkOptions, OutriderError } from "../errors.ts";
+import { checkOptions } from "../errors.ts";
 import { ModelDraftSession } from "./draft-model-session.ts";
+import { DraftSource } from "./draft-source.ts";
 import type { Model } from "./model.ts";
-import { load } from "./open.ts";
-import { type ModelParts, partsOf } from "./parts.ts";
 
 /** Options of {@link draftModel}. */
 export interface DraftModelOptions {
@@ -26,12 +24,6 @@ export interface DraftModel extends Drafter {
   dispose(): Promise<void>;
 }
 
-/** What is kept for one pair of models. */
-interface Pair {
-  bridge: VocabularyBridge;
-  lengths: ChainLengths;
-}
-
 /**
  * Drafts with a smaller model (speculative decoding, arXiv:2211.17192, with shared noise): it draws several tokens ahead by the sampling options and
  * the noise of the text, and keeps what it has in its KV cache from step to step. It pays where the smaller model takes a fraction of the
@@ -46,50 +38,21 @@ export function draftModel(source: Model | string, options: DraftModelOptions = 
   checkInteger("maxTokens", maxTokens, 1, 64);
   checkProbability("minConfidence", minConfidence);
   checkInteger("branches", branches, 1, 8);
-  const given = typeof source === "object" && source !== null ? partsOf(source) : undefined;
-  if (!given && (typeof source !== "string" || source === ""))
-    throw badArgument("source", "a loaded model, a path or a hub id", source);
-
-  let loading: Promise<Model> | undefined;
-  let parts = given;
-  const unwanted = new AbortController();
-  const gone = () =>
-    new OutriderError("OUTRIDER_DISPOSED", "Expected a live draft model, received one that was disposed");
-  const open = async (): Promise<ModelParts> => {
-    if (unwanted.signal.aborted) throw gone();
-    if (!parts) {
-      loading ??= load(source as string, { signal: unwanted.signal });
-      const model = await loading.catch((error: unknown) => {
-        loading = undefined; // what failed may be tried again
-        throw error;
-      });
-      parts = partsOf(model);
-    }
-    return parts as ModelParts;
-  };
-  const pairs = new WeakMap<DraftContext, Pair>();
+  const model = new DraftSource(source);
+  const learnt = new WeakMap<DraftContext, ChainLengths>();
   return {
     name: "draftModel",
     get kind() {
-      return `draftModel ${parts?.draftContext.fingerprint}, at most ${maxTokens}`;
+      return `draftModel ${model.fingerprint}, at most ${maxTokens}`;
     },
-    async prepare(context) {
-      const { tokenizer } = await open();
-      if (pairs.has(context)) return;
-      const draft = { vocab: tokenizer.vocabSize, bytesOf: (id: number) => tokenizer.bytesOf(id) };
-      const bridge = new VocabularyBridge(context, draft);
-      bridge.check();
-      pairs.set(context, { bridge, lengths: new ChainLengths(maxTokens) });
-    },
+    prepare: (context) => model.prepare(context),
     start(tokens, context, sampling) {
-      const { bridge, lengths } = pairs.get(context) as Pair;
+      const lengths = learnt.get(context) ?? new ChainLengths(maxTokens);
+      learnt.set(context, lengths);
       const length = lengths.of(sampling);
-      return new ModelDraftSession(parts as ModelParts, bridge, length, tokens, sampling, { minConfidence, branches });
+      const { parts } = model;
+      return new ModelDraftSession(parts, model.bridge(context), length, tokens, sampling, { minConfidence, branches });
     },
-    async dispose() {
-      unwanted.abort(gone());
-      const model = await loading?.catch(() => undefined); // whoever asked for it hears of it
-      await model?.dispose();
-    },
+    dispose: () => model.dispose(),
   };
 }
