@@ -89,7 +89,7 @@ export class PearlSession implements DraftSession {
   /** Starts to draw so many tokens more, as far as there is room. */
   #draft(count: number): void {
     const { runtime } = this.#model;
-    const { minConfidence, threads, token } = this.#settings;
+    const { threads, token } = this.#settings;
     const { endIds } = this.#said.sampling;
     const line = this.#said.tokens.concat(this.#ahead);
     const repeat = Math.min(count, this.#cache.contextLength - line.length);
@@ -100,7 +100,7 @@ export class PearlSession implements DraftSession {
     const step = {
       ...{ caches: [this.#cache], samplers: [this.#draws.after(line, this.#cache.length)], tokens, wants },
       ...{ sequence: new Int32Array(tokens.length), repeat, ends: Int32Array.from(endIds), topK: 1 },
-      ...{ leastConfidence: minConfidence, beside: true, threads },
+      ...{ beside: true, threads },
     };
     const stop = new AbortController();
     const taken = ({ sampled, sampledLogprob, seconds }: NativeBatchResult) => {
@@ -133,12 +133,13 @@ export class PearlSession implements DraftSession {
     return Math.min(Math.max(meanwhile, passing + 1 - length), passing + maxTokens - length);
   }
 
+  /** What was drafted behind the text, up to where it is not sure enough. What is left out may still be right. */
   #proposal(most: number): TokenTree | undefined {
     const tokens: number[] = [];
     const reach: number[] = [];
     for (const id of this.#ahead.slice(0, most)) {
       const token = this.#bridge.toModel(id);
-      if (token === undefined) break;
+      if (token === undefined || (reach.at(-1) ?? 1) < this.#settings.minConfidence) break;
       reach.push((reach.at(-1) ?? 1) * this.#sure[tokens.length]);
       tokens.push(token);
     }

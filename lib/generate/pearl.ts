@@ -12,7 +12,7 @@ import { PearlSession } from "./pearl-session.ts";
 export interface PearlOptions {
   /** Tokens that are proposed at most; as many are drafted as fit the time of the step beside. @default 8 */
   maxTokens?: number;
-  /** A draft pauses where the probabilities of the tokens drawn beside one step, multiplied, fall below this. @default 0.2 */
+  /** A proposal ends where the probabilities of its tokens, multiplied, fall below this. @default 0.2 */
   minConfidence?: number;
   /** Threads of the draft model, apart from those of the model. What is drafted does not depend on them. @default 1 */
   threads?: number;
