@@ -21,6 +21,8 @@ export interface PearlSettings {
   threads: number;
   /** Seconds of a drafted token. */
   token: MeanTime;
+  /** Whether the last text that ended was ever drafted for: who is not asked does not read texts in advance. */
+  wanted: boolean;
 }
 
 /** Drafts for one text beside the model. */
@@ -39,6 +41,7 @@ export class PearlSession implements DraftSession {
   #running: Promise<void> | undefined;
   #stop = new AbortController();
   #failed: { error: unknown } | undefined;
+  #asked = false;
   #ended = false;
   #proposed = false;
   /** Tokens that the next step may bring if nothing is proposed for it: the loop takes up to twice as many in a call as the time before. */
@@ -58,7 +61,7 @@ export class PearlSession implements DraftSession {
     this.#from = this.#said.tokens.length;
     this.#draws = new DraftDraws(this.#said.sampling, model.runtime.spec.vocab, this.#from);
     this.#cache = model.runtime.newCache();
-    this.#draft(1 + firstLength); // the model reads the text meanwhile, and draws the first of them itself
+    if (settings.wanted) this.#draft(1 + firstLength); // the model reads the text meanwhile, and draws the first of them itself
   }
 
   /** Drafted tokens that the text has had so far. */
@@ -147,6 +150,7 @@ export class PearlSession implements DraftSession {
   }
 
   async propose({ nodes, depth, costs }: DraftBudget): Promise<TokenTree | undefined> {
+    this.#asked = true;
     await this.#running;
     if (this.#failed) throw this.#failed.error;
     if (this.#ended) return undefined;
@@ -169,6 +173,7 @@ export class PearlSession implements DraftSession {
 
   end(): void {
     this.#ended = true;
+    this.#settings.wanted = this.#asked;
     this.#stop.abort();
     if (!this.#running) this.#cache.dispose();
   }

@@ -35,7 +35,7 @@ export function pearl(source: Model | string, options: PearlOptions = {}): Draft
   checkProbability("minConfidence", minConfidence);
   checkThreads(threads);
   const model = new DraftSource(source);
-  const settings = { maxTokens, minConfidence, threads, token: new MeanTime() };
+  const settings = { maxTokens, minConfidence, threads, token: new MeanTime(), wanted: true };
   return {
     name: "pearl",
     get kind() {

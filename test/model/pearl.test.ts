@@ -203,6 +203,27 @@ test("as many tokens are drafted as fit the step beside", async () => {
   expect(new Set(await lengthsFor(1e4))).toEqual(new Set([17])); // maxTokens, and one for what the model draws itself
 });
 
+test("a text is read while the model reads it, unless the last one never asked for a draft", async () => {
+  const { runtime, draftContext, tokenizer } = partsOf(model) as ModelParts;
+  const drafter = pearl(coarse);
+  await drafter.prepare?.(draftContext);
+  const sampling = { ...resolveOptions({ temperature: 0 }, {}, runtime.spec.vocab), endIds: [] };
+  const begun = vi.spyOn(runtimeOf(coarse), "step");
+  const caches = cachesOf(coarse);
+  const text = tokenizer.encode(prompt);
+  const budget = { nodes: 8, depth: 8 };
+  const counts: number[] = [];
+  for (const ask of [true, false, true, true]) {
+    begun.mockClear();
+    const session = drafter.start(text, draftContext, sampling);
+    counts.push(begun.mock.calls.length);
+    if (ask) await session.propose(budget);
+    session.end?.();
+  }
+  expect(counts).toEqual([1, 1, 0, 1]);
+  await freed(caches);
+});
+
 test("confidence ends proposals", async () => {
   const lengthOf = async (minConfidence: number) => {
     const { stats } = await run({ temperature: 1, seed: 6 }, [pearl(coarse, { minConfidence })]);
