@@ -70,12 +70,12 @@ test("forks of one cache write on both engines at once, each to its own pages", 
 
 test("a batch beside runs while another one is in the middle of its only step", async () => {
   let first = 0;
-  for (let i = 0; i < 20; i++) {
+  for (let i = 0; i < 40; i++) {
     const order: string[] = [];
     const [long, short] = [runtime.newCache(), runtime.newCache()];
-    // One chunk is one step, which no other job of its engine can get between.
+    // As many rows as are one step also while others wait, which no other job of its engine can get between: there the second is never first.
     await Promise.all([
-      runtime.step({ ...rows(256, want.logits), caches: [long] }).then(() => order.push("long")),
+      runtime.step({ ...rows(32, want.logits), caches: [long] }).then(() => order.push("long")),
       runtime.step({ ...rows(1), caches: [short], beside: true }).then(() => order.push("beside")),
     ]);
     if (order[0] === "beside") first += 1;
