@@ -20,7 +20,10 @@ let model: Model;
 /** The same model, rounded: another law over the same tokens. */
 let coarse: Model;
 beforeAll(async () => {
-  [model, coarse] = await Promise.all([load(tinyModel), load(tinyModel, { weights: { bits: 4, group: 32 } })]);
+  [model, coarse] = await Promise.all([
+    load(tinyModel, { threads: 1 }),
+    load(tinyModel, { threads: 1, weights: { bits: 4, group: 32 } }),
+  ]);
 });
 afterAll(() => Promise.all([model, coarse].map((one) => one?.dispose())));
 afterEach(() => {
@@ -43,9 +46,12 @@ async function run(options: GenerateOptions, drafters: readonly Drafter[], polic
   };
   const draft = drafters.length > 0 ? start : undefined;
   const drawn = [];
-  for await (const token of decode(runtime, cache, tokenizer.encode(prompt), 0, [], resolved, emptyStats(), draft))
-    drawn.push(token);
-  cache.dispose();
+  try {
+    for await (const token of decode(runtime, cache, tokenizer.encode(prompt), 0, [], resolved, emptyStats(), draft))
+      drawn.push(token);
+  } finally {
+    cache.dispose();
+  }
   return { drawn, stats: drafting?.stats };
 }
 
@@ -128,7 +134,7 @@ describe.each(ways)("%s", (_, options) => {
 });
 
 test("one of another vocabulary, with its own limits of context: the same text", async () => {
-  const stranger = await load(undefined, { contextLength: 64 });
+  const stranger = await load(undefined, { threads: 1, contextLength: 64 });
   const plain = await model.generate(prompt, { maxTokens: 80, draft: false });
   const drafter = pearl(stranger, { minConfidence: 0 });
   const found = await model.generate(prompt, { maxTokens: 80, draft: drafter });
@@ -253,21 +259,23 @@ describe("through the public interface", () => {
     const warned = vi.spyOn(process, "emitWarning").mockImplementation(() => {});
     const plain = await model.generate(prompt, { ...options, maxTokens: 300, draft: false });
     for (const wait of [0, 1, 3, 8]) {
-      const other = await load(tinyModel);
+      const [fresh, other] = await Promise.all([load(tinyModel, { threads: 1 }), load(tinyModel, { threads: 1 })]); // a policy that knows nothing yet
       const caches = cachesOf(other);
-      const running = model.generate(prompt, { ...options, maxTokens: 300, draft: pearl(other) });
+      const running = fresh.generate(prompt, { ...options, maxTokens: 300, draft: pearl(other) });
       await new Promise((resolve) => setTimeout(resolve, wait));
       await other.dispose();
       expect((await running).tokens).toEqual(plain.tokens);
       await freed(caches);
+      await fresh.dispose();
     }
+    expect(warned).toHaveBeenCalled();
     for (const [message] of warned.mock.calls) expect(message).toMatch(/Drafter pearl is switched off: .*disposed/);
   });
 
   test("the model is disposed in the middle: the call rejects, and the draft model goes on for others", async () => {
     const caches = cachesOf(coarse);
     for (const wait of [0, 2, 6]) {
-      const other = await load(tinyModel);
+      const other = await load(tinyModel, { threads: 1 });
       const running = other.generate(prompt, { ...options, maxTokens: 1900, draft: pearl(coarse) });
       const outcome = expect(running).rejects.toEqual(code("OUTRIDER_DISPOSED"));
       await new Promise((resolve) => setTimeout(resolve, wait));
@@ -285,8 +293,8 @@ describe("through the public interface", () => {
     for (let wait = 0; wait < 12; wait++) {
       const controller = new AbortController();
       setTimeout(() => controller.abort(reason), wait);
-      const wish = { ...options, maxTokens: 1900, draft: pearl(coarse), signal: controller.signal };
-      await expect(model.generate(prompt, wish)).rejects.toBe(reason);
+      const wish = { ...options, maxTokens: 1900, signal: controller.signal };
+      await expect(run(wish, [pearl(coarse)])).rejects.toBe(reason);
     }
     expect(caches.length).toBeGreaterThan(0);
     await freed(caches);
