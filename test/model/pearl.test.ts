@@ -1,5 +1,7 @@
 // A smaller model that drafts beside the model: it changes nothing but the steps, it works while the model does, and it leaves nothing behind.
 import { execFile } from "node:child_process";
+import { mkdtempSync, rmSync } from "node:fs";
+import os from "node:os";
 import path from "node:path";
 import { promisify } from "node:util";
 import { afterAll, afterEach, beforeAll, describe, expect, test, vi } from "vitest";
@@ -14,6 +16,7 @@ import { load, type Model, type PearlOptions, pearl } from "../../lib/index.ts";
 import type { Runtime } from "../../lib/model/runtime.ts";
 import { Eager } from "../support/eager.ts";
 import { code } from "../support/errors.ts";
+import { writeForeign } from "../support/foreign.ts";
 import { tinyModel } from "../support/tiny.ts";
 
 let model: Model;
@@ -133,17 +136,28 @@ describe.each(ways)("%s", (_, options) => {
   });
 });
 
-test("one of another vocabulary, with its own limits of context: the same text", async () => {
-  const stranger = await load(undefined, { threads: 1, contextLength: 64 });
-  const plain = await model.generate(prompt, { maxTokens: 80, draft: false });
-  const drafter = pearl(stranger, { minConfidence: 0 });
-  const found = await model.generate(prompt, { maxTokens: 80, draft: drafter });
-  expect(found.tokens).toEqual(plain.tokens);
-  expect(found.stats.speculation?.drafters.pearl.off).toBeUndefined();
+test("one of another vocabulary is right where both have the tokens", async () => {
+  const folder = mkdtempSync(path.join(os.tmpdir(), "outrider-pearl-"));
+  writeForeign(folder);
+  const foreign = await load(folder, { threads: 1 });
+  const plain = await run({}, []);
+  const { drawn, stats } = await run({}, [pearl(foreign, { minConfidence: 0 })]);
+  expect(drawn).toEqual(plain.drawn);
+  expect(stats?.drafters.pearl.off).toBeUndefined();
+  expect(stats?.accepted).toBeGreaterThan(0.5 * (stats?.drafted as number));
+  await foreign.dispose();
+  rmSync(folder, { recursive: true });
+});
+
+test("one with a shorter context drafts as long as the text fits", async () => {
+  const short = await load(tinyModel, { threads: 1, contextLength: 40 });
+  const plain = await run({ maxTokens: 80 }, []);
+  const drafter = counted(pearl(short, { minConfidence: 0 }));
   const { drawn, stats } = await run({ maxTokens: 80 }, [drafter]);
-  expect(drawn).toEqual((await run({ maxTokens: 80 }, [])).drawn);
-  expect(stats?.drafters.pearl.drafted).toBeGreaterThan(0);
-  await stranger.dispose();
+  expect(drawn).toEqual(plain.drawn);
+  expect(stats?.drafters.pearl.off).toBeUndefined();
+  expect(drafter.lengths[0]).toBeGreaterThan(0);
+  expect(drafter.lengths.at(-1)).toBe(0);
 });
 
 /** Notes for every step of the model how many drafts are under way when it is asked for. */
