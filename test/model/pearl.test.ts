@@ -58,25 +58,39 @@ async function run(options: GenerateOptions, drafters: readonly Drafter[], polic
   return { drawn, stats: drafting?.stats };
 }
 
-/** A drafter, and how many tokens it proposes each time it is asked. */
-function counted(drafter: Drafter): Drafter & { lengths: number[] } {
-  const lengths: number[] = [];
-  return {
-    ...drafter,
-    lengths,
-    start(...args) {
-      const session = drafter.start(...args);
-      return {
-        propose: async (budget) => {
-          const tree = await session.propose(budget);
-          lengths.push((tree?.size ?? 1) - 1);
-          return tree;
-        },
-        observe: (outcome) => session.observe(outcome),
-        end: () => session.end?.(),
-      };
-    },
+/** A drafter, and what it proposes each time it is asked: tokens behind how many of a text. */
+function heard(drafter: Drafter) {
+  const text: number[] = [];
+  const proposals: { behind: number; tokens: number[] }[] = [];
+  const start: Drafter["start"] = (tokens, ...args) => {
+    const session = drafter.start(tokens, ...args);
+    text.push(...Array.from(tokens));
+    return {
+      propose: async (budget) => {
+        const tree = await session.propose(budget);
+        proposals.push({ behind: text.length, tokens: [...(tree?.token ?? [])].slice(1) });
+        return tree;
+      },
+      observe: (outcome) => {
+        text.push(...outcome.tokens);
+        session.observe(outcome);
+      },
+      end: () => session.end?.(),
+    };
   };
+  return { ...drafter, start, text, proposals };
+}
+
+/** What a model says after a text on its own. */
+async function says(one: Model, text: readonly number[], maxTokens: number, options: GenerateOptions) {
+  const { runtime } = partsOf(one) as ModelParts;
+  const resolved = resolveOptions({ seed: 1, ...options, maxTokens }, {}, runtime.spec.vocab);
+  const cache = runtime.newCache();
+  const tokens: number[] = [];
+  for await (const { token } of decode(runtime, cache, Int32Array.from(text), 0, [], resolved, emptyStats()))
+    tokens.push(token);
+  cache.dispose();
+  return tokens;
 }
 
 /** Caches that a model makes from now on. */
@@ -110,14 +124,15 @@ describe.each(ways)("%s", (_, options) => {
     ["many tokens on two threads", { maxTokens: 20, threads: 2 }],
   ])("a model that drafts for itself, %s: all accepted, and always something to propose", async (_, wish) => {
     const plain = await run(options, []);
-    const drafter = counted(pearl(model, { ...wish, minConfidence: 0 }));
+    const drafter = heard(pearl(model, { ...wish, minConfidence: 0 }));
     const { drawn, stats } = await run(options, [drafter]);
     expect(drawn).toEqual(plain.drawn);
     expect(stats?.drafters.pearl.off).toBeUndefined();
     expect(stats?.accepted).toBe(stats?.drafted);
     // Never again a step to find out where to start from.
-    expect(Math.min(...drafter.lengths)).toBeGreaterThan(0);
-    expect(Math.max(...drafter.lengths)).toBe(wish.maxTokens ?? 8);
+    const lengths = drafter.proposals.map(({ tokens }) => tokens.length);
+    expect(Math.min(...lengths)).toBeGreaterThan(0);
+    expect(Math.max(...lengths)).toBe(wish.maxTokens ?? 8);
   });
 
   test.each<[string, () => Drafter[]]>([
@@ -136,6 +151,19 @@ describe.each(ways)("%s", (_, options) => {
   });
 });
 
+test.each(ways)(
+  "%s: whatever was rejected before, what is proposed is what the draft model itself says there",
+  async (_, options) => {
+    const drafter = heard(pearl(coarse, { minConfidence: 0 }));
+    const { stats } = await run({ maxTokens: 120, ...options }, [drafter]);
+    expect(stats?.accepted).toBeLessThan(stats?.drafted as number);
+    const proposals = drafter.proposals.filter(({ tokens }) => tokens.length > 0);
+    expect(proposals.length).toBeGreaterThan(3);
+    for (const { behind, tokens } of proposals)
+      expect(tokens).toEqual(await says(coarse, drafter.text.slice(0, behind), tokens.length, options));
+  },
+);
+
 test("one of another vocabulary is right where both have the tokens", async () => {
   const folder = mkdtempSync(path.join(os.tmpdir(), "outrider-pearl-"));
   writeForeign(folder);
@@ -152,12 +180,12 @@ test("one of another vocabulary is right where both have the tokens", async () =
 test("one with a shorter context drafts as long as the text fits", async () => {
   const short = await load(tinyModel, { threads: 1, contextLength: 40 });
   const plain = await run({ maxTokens: 80 }, []);
-  const drafter = counted(pearl(short, { minConfidence: 0 }));
+  const drafter = heard(pearl(short, { minConfidence: 0 }));
   const { drawn, stats } = await run({ maxTokens: 80 }, [drafter]);
   expect(drawn).toEqual(plain.drawn);
   expect(stats?.drafters.pearl.off).toBeUndefined();
-  expect(drafter.lengths[0]).toBeGreaterThan(0);
-  expect(drafter.lengths.at(-1)).toBe(0);
+  expect(drafter.proposals[0].tokens.length).toBeGreaterThan(0);
+  expect(drafter.proposals.at(-1)?.tokens).toEqual([]);
 });
 
 /** Notes for every step of the model how many drafts are under way when it is asked for. */
