@@ -30,7 +30,9 @@ const what = values.contract
   ? [
       "run",
       "test/contract",
-      ...["batch-invariance", "engine", "engine-hostile", "gguf"].map((name) => `test/model/${name}.test.ts`),
+      ...["batch-invariance", "engine", "engine-beside", "engine-hostile", "gguf"].map(
+        (name) => `test/model/${name}.test.ts`,
+      ),
       "--testTimeout",
       "600000",
     ]

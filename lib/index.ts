@@ -31,6 +31,7 @@ export type { Measurement, MeasureOptions } from "./generate/measure.ts";
 export { Model, type Prompt } from "./generate/model.ts";
 export type { GenerateOptions, SamplingOptions } from "./generate/options.ts";
 export type { ModelInfo } from "./generate/parts.ts";
+export { type PearlOptions, pearl } from "./generate/pearl.ts";
 export type { Perplexity, PerplexityOptions } from "./generate/score.ts";
 export { type SkipLayersOptions, skipLayers } from "./generate/skip-layers.ts";
 export type {

@@ -216,6 +216,8 @@ export interface NativeBatch {
   /** Round activations: to int8 for affine weights, to bf16 for bf16 ones. */
   rounded: boolean;
   threads: number;
+  /** Run on the engine beside that of other batches, on threads of its own: neither waits for the other. @default false */
+  beside?: boolean;
   /** @default the level of the process */
   level?: Level;
 }

@@ -8,29 +8,24 @@ import type { VocabularyBridge } from "../draft/vocabulary-bridge.ts";
 import { type NativeBatchResult, want } from "../native.ts";
 import type { TokenTree } from "../tree/token-tree.ts";
 import { DraftDraws } from "./draft-draws.ts";
+import { DraftText } from "./draft-text.ts";
 import { drawnChain } from "./drawn-chain.ts";
 import type { ModelParts } from "./parts.ts";
 import { TreeDrafts } from "./tree-drafts.ts";
-
-/** Where ids and positions are others, penalties mean nothing and the noise is another: the likeliest token is the best guess. */
-const foreign = { temperature: 0, repetitionPenalty: 1, frequencyPenalty: 0, presencePenalty: 0 };
-
-const decoder = new TextDecoder("utf-8", { fatal: true });
 
 /** Drafts for one text with a model of its own. */
 export class ModelDraftSession implements DraftSession {
   readonly #model: ModelParts;
   readonly #bridge: VocabularyBridge;
   readonly #length: ChainLength;
-  readonly #sampling: DraftSampling;
   readonly #minConfidence: number;
   readonly #branches: number;
   readonly #trees: TreeDrafts | undefined;
   readonly #cache: KvCache;
   readonly #draws: DraftDraws;
-  /** The text in tokens of the draft model. */
-  readonly #text: number[] = [];
-  #root = -1;
+  readonly #said: DraftText;
+  /** Its tokens. */
+  readonly #text: readonly number[];
   /** What the cache holds: so many tokens of the text, and what was drafted behind them. */
   #held = 0;
   #ahead: number[] = [];
@@ -54,36 +49,11 @@ export class ModelDraftSession implements DraftSession {
     this.#minConfidence = minConfidence;
     this.#branches = branches;
     this.#cache = model.runtime.newCache();
-    this.#append(tokens);
-    const { vocab } = model.runtime.spec;
-    const bias = new Map(bridge.same ? [...sampling.logitBias].filter(([id]) => id < vocab) : []);
-    for (const id of bridge.unknown(vocab)) bias.set(id, Number.NEGATIVE_INFINITY);
-    const ids = (list: readonly number[]) => list.flatMap((id) => bridge.toDraft(id) ?? []);
-    this.#sampling = {
-      ...{ ...sampling, ...(bridge.same ? {} : foreign), logitBias: bias },
-      ...{ stopTokens: ids(sampling.stopTokens), endIds: ids(sampling.endIds) },
-    };
-    this.#draws = new DraftDraws(this.#sampling, vocab, this.#text.length);
+    this.#said = new DraftText(model, bridge, tokens, sampling);
+    this.#text = this.#said.tokens;
+    this.#draws = new DraftDraws(this.#said.sampling, model.runtime.spec.vocab, this.#text.length);
     const toModel = (id: number) => bridge.toModel(id);
-    if (shape) this.#trees = new TreeDrafts(model.runtime, shape, toModel, this.#sampling, minConfidence);
-  }
-
-  #append(tokens: ArrayLike<number>): void {
-    for (let i = 0; i < tokens.length; i++) {
-      const id = this.#bridge.toDraft(tokens[i]);
-      if (id !== undefined) this.#text.push(id);
-      else this.#text.push(...this.#spelled(tokens[i]));
-    }
-    this.#root = tokens.length > 0 ? tokens[tokens.length - 1] : this.#root;
-  }
-
-  /** A token that the draft model does not have, in several that it has. */
-  #spelled(token: number): Int32Array {
-    try {
-      return this.#model.tokenizer.encode(decoder.decode(this.#bridge.bytesOf(token)), { special: false });
-    } catch {
-      return new Int32Array(); // part of a character: left out, which costs acceptance at most
-    }
+    if (shape) this.#trees = new TreeDrafts(model.runtime, shape, toModel, this.#said.sampling, minConfidence);
   }
 
   /** Takes back what the cache holds beyond the text, and gives the tokens that it lacks. */
@@ -126,7 +96,7 @@ export class ModelDraftSession implements DraftSession {
         sequence: new Int32Array(tokens.length),
         wants,
       },
-      ...{ repeat: count, ends: Int32Array.from(this.#sampling.endIds), topK: this.#branches },
+      ...{ repeat: count, ends: Int32Array.from(this.#said.sampling.endIds), topK: this.#branches },
       leastConfidence: this.#minConfidence,
     };
     const result: NativeBatchResult = await this.#run(this.#model.runtime.step(step, this.#left.signal));
@@ -137,7 +107,7 @@ export class ModelDraftSession implements DraftSession {
     // A step that also catches up on more than the last two tokens says nothing about one.
     const around = (performance.now() - started) / 1e3 - seconds;
     if (tokens.length <= 2) this.#length.time(sampled.length, seconds, around);
-    const { tree, chain } = drawnChain(this.#root, result, this.#branches, (id) => this.#bridge.toModel(id));
+    const { tree, chain } = drawnChain(this.#said.root, result, this.#branches, (id) => this.#bridge.toModel(id));
     this.#drafted = chain;
     return tree;
   }
@@ -150,7 +120,7 @@ export class ModelDraftSession implements DraftSession {
     budget: DraftBudget,
   ): Promise<TokenTree | undefined> {
     const sampler = this.#draws.after(this.#text, this.#held);
-    const soil = { cache: this.#cache, sampler, tokens, root: this.#root, depth };
+    const soil = { cache: this.#cache, sampler, tokens, root: this.#said.root, depth };
     const { tree, levels, seconds } = await this.#run(trees.grow(soil, budget, this.#left.signal));
     if (this.#ended) return undefined;
     this.#held = this.#text.length;
@@ -162,7 +132,7 @@ export class ModelDraftSession implements DraftSession {
     if (this.#trees) this.#trees.learn(this.#length, tokens);
     else this.#length.learn(this.#drafted, tokens);
     this.#drafted = [];
-    this.#append(tokens);
+    this.#said.append(tokens);
   }
 
   end(): void {

@@ -4,12 +4,10 @@ import { ChainLengths } from "../draft/chain-length.ts";
 import { checkInteger, checkProbability } from "../draft/check-integer.ts";
 import type { DraftContext, Drafter } from "../draft/drafter.ts";
 import { type DraftShape, Shapes, shapeMaker } from "../draft/shapes/options.ts";
-import { VocabularyBridge } from "../draft/vocabulary-bridge.ts";
-import { badArgument, checkOptions, OutriderError } from "../errors.ts";
+import { badArgument, checkOptions } from "../errors.ts";
 import { ModelDraftSession } from "./draft-model-session.ts";
+import { DraftSource } from "./draft-source.ts";
 import type { Model } from "./model.ts";
-import { load } from "./open.ts";
-import { type ModelParts, partsOf } from "./parts.ts";
 
 /** Options of {@link draftModel}. */
 export interface DraftModelOptions {
@@ -29,9 +27,8 @@ export interface DraftModel extends Drafter {
   dispose(): Promise<void>;
 }
 
-/** What is kept for one pair of models. */
+/** What is learnt about one pair of models. */
 interface Pair {
-  bridge: VocabularyBridge;
   lengths: ChainLengths;
   shapes?: Shapes;
 }
@@ -56,51 +53,27 @@ export function draftModel(source: Model | string, options: DraftModelOptions = 
     if (makeShape && options[name] !== undefined)
       throw badArgument(name, "nothing beside a shape of its own", options[name]);
   const most = makeShape ? JSON.stringify(shape) : maxTokens;
-  const given = typeof source === "object" && source !== null ? partsOf(source) : undefined;
-  if (!given && (typeof source !== "string" || source === ""))
-    throw badArgument("source", "a loaded model, a path or a hub id", source);
-
-  let loading: Promise<Model> | undefined;
-  let parts = given;
-  const unwanted = new AbortController();
-  const gone = () =>
-    new OutriderError("OUTRIDER_DISPOSED", "Expected a live draft model, received one that was disposed");
-  const open = async (): Promise<ModelParts> => {
-    if (unwanted.signal.aborted) throw gone();
-    if (!parts) {
-      loading ??= load(source as string, { signal: unwanted.signal });
-      const model = await loading.catch((error: unknown) => {
-        loading = undefined; // what failed may be tried again
-        throw error;
-      });
-      parts = partsOf(model);
-    }
-    return parts as ModelParts;
+  const model = new DraftSource(source);
+  const learnt = new WeakMap<DraftContext, Pair>();
+  const learntOf = (context: DraftContext): Pair => {
+    const known = learnt.get(context);
+    if (known) return known;
+    const shapes = makeShape && new Shapes(makeShape);
+    const fresh = { lengths: new ChainLengths(shapes?.depth ?? maxTokens), shapes };
+    learnt.set(context, fresh);
+    return fresh;
   };
-  const pairs = new WeakMap<DraftContext, Pair>();
   return {
     name: "draftModel",
     get kind() {
-      return `draftModel ${parts?.draftContext.fingerprint}, at most ${most}`;
+      return `draftModel ${model.fingerprint}, at most ${most}`;
     },
-    async prepare(context) {
-      const { tokenizer } = await open();
-      if (pairs.has(context)) return;
-      const draft = { vocab: tokenizer.vocabSize, bytesOf: (id: number) => tokenizer.bytesOf(id) };
-      const bridge = new VocabularyBridge(context, draft);
-      bridge.check();
-      const shapes = makeShape && new Shapes(makeShape);
-      pairs.set(context, { bridge, lengths: new ChainLengths(shapes?.depth ?? maxTokens), shapes });
-    },
+    prepare: (context) => model.prepare(context),
     start(tokens, context, sampling) {
-      const { bridge, lengths, shapes } = pairs.get(context) as Pair;
+      const { lengths, shapes } = learntOf(context);
       const how = { minConfidence, branches, shape: shapes?.of(sampling) };
-      return new ModelDraftSession(parts as ModelParts, bridge, lengths.of(sampling), tokens, sampling, how);
+      return new ModelDraftSession(model.parts, model.bridge(context), lengths.of(sampling), tokens, sampling, how);
     },
-    async dispose() {
-      unwanted.abort(gone());
-      const model = await loading?.catch(() => undefined); // whoever asked for it hears of it
-      await model?.dispose();
-    },
+    dispose: () => model.dispose(),
   };
 }

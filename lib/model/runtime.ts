@@ -25,7 +25,11 @@ export interface RuntimeOptions {
 }
 
 /** A batch without what the runtime itself knows. */
-export type StepBatch = Omit<NativeBatch, "rounded" | "threads" | "level" | "sequences"> & { caches: KvCache[] };
+export type StepBatch = Omit<NativeBatch, "rounded" | "threads" | "level" | "sequences"> & {
+  caches: KvCache[];
+  /** @default those of the model */
+  threads?: number;
+};
 
 /** Waits for an engine job; an aborted one rejects with the reason of the signal. */
 export async function settle<T>(
@@ -56,6 +60,7 @@ export class Runtime {
   readonly weightBytes: number;
   readonly #native: NativeModel;
   readonly #active = new Set<NativeJob<NativeBatchResult>>();
+  #beside = 0; // of the active jobs
   #disposed = false;
 
   constructor(native: NativeModel, spec: DecoderSpec, options: RuntimeOptions) {
@@ -67,9 +72,9 @@ export class Runtime {
     this.fingerprint = fingerprint;
   }
 
-  /** True while calls of this model are on the engine. */
+  /** True while calls of this model are on the engine and take turns with each other; those beside it do not. */
   get busy(): boolean {
-    return this.#active.size > 0;
+    return this.#active.size > this.#beside;
   }
 
   get disposed(): boolean {
@@ -96,13 +101,16 @@ export class Runtime {
     this.#checkLive();
     signal?.throwIfAborted();
     if (!batch.scratch || batch.verify) this.#checkRoom(caches, batch);
-    const { rounded, threads, level } = this.options;
+    const { rounded, level } = this.options;
+    const threads = batch.threads ?? this.options.threads;
     const job = this.#native.run({ ...batch, sequences: caches.map((cache) => cache.native), rounded, threads, level });
     this.#active.add(job);
+    if (batch.beside) this.#beside += 1;
     try {
       return await settle(job, signal, () => this.#disposed);
     } finally {
       this.#active.delete(job);
+      if (batch.beside) this.#beside -= 1;
     }
   }
 

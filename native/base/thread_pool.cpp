@@ -184,10 +184,12 @@ class Pool {
   int count_ = 0;
 };
 
+thread_local Pool* own_pool = nullptr;
+
 // Never destroyed: workers may still be asleep when the process runs its static destructors.
 Pool& pool() {
   static Pool* const instance = new Pool;
-  return *instance;
+  return own_pool != nullptr ? *own_pool : *instance;
 }
 
 }  // namespace
@@ -231,6 +233,10 @@ void spin_while(const std::atomic<long>& value, long expected, std::chrono::micr
 }
 
 int reserve_threads(int count) { return count <= 1 ? 1 : pool().reserve(count); }
+
+void use_own_pool() {
+  if (own_pool == nullptr) own_pool = new Pool;
+}
 
 void PoliteCaller::give_way() {
   const auto now = std::chrono::steady_clock::now();

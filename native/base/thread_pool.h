@@ -1,4 +1,4 @@
-// One pool of workers for the whole process, shared by every model.
+// One pool of workers for the whole process, shared by every model; a thread may have another of its own.
 #pragma once
 
 #include <atomic>
@@ -18,6 +18,9 @@ using ParallelTask = void (*)(void* context, int index, int count);
 void parallel_run(int count, ParallelTask task, void* context);
 // Threads that a parallel_run of `count` will have from now on: `count`, or fewer where the system refuses them.
 int reserve_threads(int count);
+// From now on what the calling thread runs in parallel runs on a pool of its own, beside that of the process and not in
+// turn with it. For threads that never end: so does the pool.
+void use_own_pool();
 
 // The same for a callable: parallel(count, [&](int index, int count) { ... }).
 template <typename F>

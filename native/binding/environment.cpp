@@ -57,6 +57,7 @@ void Environment::cleanup(void* data) {
     std::swap(function, (*mailbox)->function_);
   }
   Engine::compute().drain(mailbox->get());
+  Engine::beside().drain(mailbox->get());
   Engine::loading().drain(mailbox->get());
   Engine::snapshots().drain(mailbox->get());
   if (function != nullptr) napi_release_threadsafe_function(function, napi_tsfn_abort);

@@ -60,8 +60,9 @@ Napi::Value load_model(const Napi::CallbackInfo& info) {
 
 class RunJob final : public PromiseJob {
  public:
-  RunJob(Napi::Env env, const SharedWeights& weights, Batch batch)
+  RunJob(Napi::Env env, const SharedWeights& weights, Batch batch, const Engine& engine)
       : PromiseJob(env),
+        engine_(engine),
         sequences_(batch.sequences),
         samplers_(batch.samplers),
         forward_(std::make_unique<Forward>(weights, std::move(batch))) {}
@@ -74,7 +75,7 @@ class RunJob final : public PromiseJob {
       begun_ = true;
       if (Result begun = forward_->begin(); !begun.ok()) return begun;
     }
-    return forward_->step(workspace, abort, Engine::compute().others_wait() ? kSharedChunkRows : kChunkRows, done);
+    return forward_->step(workspace, abort, engine_.others_wait() ? kSharedChunkRows : kChunkRows, done);
   }
 
   void release(bool ok) override {
@@ -122,6 +123,7 @@ class RunJob final : public PromiseJob {
     }
   }
 
+  const Engine& engine_;  // the one it runs on
   std::vector<std::shared_ptr<Sequence>> sequences_;
   std::vector<std::shared_ptr<Sampler>> samplers_;
   std::unique_ptr<Forward> forward_;
@@ -214,6 +216,7 @@ Napi::Value ModelObject::run(const Napi::CallbackInfo& info) {
   batch.skip_mlp = read_typed<std::uint8_t>(from, "skipMlp", napi_uint8_array);
   batch.rounded = read_flag(from, "rounded");
   batch.threads = read_threads(from);
+  Engine& engine = read_flag(from, "beside") ? Engine::beside() : Engine::compute();
   batch.level = read_level(from.Get("level"));
   // Reading the members may have run JavaScript, and that may have started a job.
   for (const auto& sequence : batch.sequences) {
@@ -222,7 +225,7 @@ Napi::Value ModelObject::run(const Napi::CallbackInfo& info) {
   for (const auto& sampler : batch.samplers) {
     if (sampler != nullptr && sampler->busy) throw_error(env, Status::kBusy, "Expected samplers that no call is using");
   }
-  return PromiseJob::start(env, Engine::compute(), std::make_shared<RunJob>(env, weights, std::move(batch)));
+  return PromiseJob::start(env, engine, std::make_shared<RunJob>(env, weights, std::move(batch), engine));
 }
 
 void export_model(Napi::Env env, Napi::Object exports) {

@@ -20,6 +20,12 @@ Engine& Engine::compute() {
   return *engine;
 }
 
+// Not eager: a core that spins here may be one that the other engine's threads want.
+Engine& Engine::beside() {
+  static Engine* const engine = new Engine(false, true);
+  return *engine;
+}
+
 Engine& Engine::loading() {
   static Engine* const engine = new Engine(false);
   return *engine;
@@ -73,6 +79,7 @@ void Engine::drain(const void* owner) {
 }
 
 void Engine::work() {
+  if (own_pool_) use_own_pool();
   Workspace workspace;
   std::unique_lock<std::mutex> lock(mutex_);
   for (;;) {

@@ -26,6 +26,8 @@ class Engine {
  public:
   // Steps of models. One for the process: two models that computed at once would only fight for the same cores.
   static Engine& compute();
+  // Steps that a caller wants beside those, on threads of their own: for models that have cores to themselves.
+  static Engine& beside();
   // Loading, saving and restoring, so that they do not hold up generations, nor a load a save.
   static Engine& loading();
   static Engine& snapshots();
@@ -41,10 +43,11 @@ class Engine {
   void drain(const void* owner);
 
  private:
-  explicit Engine(bool eager) : eager_(eager) {}
+  explicit Engine(bool eager, bool own_pool = false) : eager_(eager), own_pool_(own_pool) {}
   void work();
 
-  const bool eager_;  // awaits the next job for a moment before it sleeps
+  const bool eager_;     // awaits the next job for a moment before it sleeps
+  const bool own_pool_;  // its kernels do not take turns with those of other engines
   std::mutex mutex_;
   std::condition_variable wake_, idle_;
   std::deque<std::shared_ptr<Job>> queue_;

@@ -26,6 +26,8 @@ Status Sequence::reserve(long count) {
     std::memcpy(own->memory.data(), blocks_[partial]->memory.data(), shape_.block_bytes());
     blocks_[partial] = std::move(own);
   }
+  // A block that is not shared any more may have been read by a fork on another engine: before what is written now.
+  std::atomic_thread_fence(std::memory_order_acquire);
   while (blocks_.size() < needed) {
     std::shared_ptr<KvBlock> block = new_block(shape_);
     if (block == nullptr) {

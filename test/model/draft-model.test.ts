@@ -1,5 +1,5 @@
 // A smaller model as a drafter: what it proposes changes nothing but the steps, and a model that drafts for itself is always right.
-import { cpSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { cpSync, mkdtempSync, rmSync } from "node:fs";
 import os from "node:os";
 import path from "node:path";
 import { afterAll, beforeAll, describe, expect, test, vi } from "vitest";
@@ -15,6 +15,7 @@ import type { StepBatch } from "../../lib/model/runtime.ts";
 import type { TokenTree } from "../../lib/tree/token-tree.ts";
 import { Eager } from "../support/eager.ts";
 import { code } from "../support/errors.ts";
+import { writeForeign } from "../support/foreign.ts";
 import { tinyModel } from "../support/tiny.ts";
 
 let model: Model;
@@ -26,23 +27,7 @@ let folder: string;
 
 beforeAll(async () => {
   folder = mkdtempSync(path.join(os.tmpdir(), "outrider-draft-model-"));
-  cpSync(tinyModel, path.join(folder, "foreign"), { recursive: true });
-  const file = path.join(folder, "foreign/tokenizer.json");
-  const tokenizer = JSON.parse(readFileSync(file, "utf8"));
-  const { vocab } = tokenizer.model as { vocab: Record<string, number> };
-  const ids = Object.keys(vocab).sort((a, b) => vocab[a] - vocab[b]);
-  for (const [i, token] of ids.slice(-200).entries()) {
-    const id = vocab[token];
-    delete vocab[token];
-    vocab[`${token}zq${i}`] = id;
-  }
-  const [a, b] = ids.slice(300, 302);
-  [vocab[a], vocab[b]] = [vocab[b], vocab[a]];
-  tokenizer.model.merges = (tokenizer.model.merges as (string | string[])[]).filter((merge) => {
-    const joined = typeof merge === "string" ? merge.replace(" ", "") : merge.join("");
-    return joined in vocab;
-  });
-  writeFileSync(file, JSON.stringify(tokenizer));
+  writeForeign(path.join(folder, "foreign"));
   [model, coarse, foreign] = await Promise.all([
     load(tinyModel),
     load(tinyModel, { weights: { bits: 4, group: 32 } }),

@@ -109,11 +109,11 @@ test("methods of one kind of object do not read another", () => {
   }
 });
 
-test("a queued job that is aborted does not wait for its turn", async () => {
+test.each([false, true])("a queued job that is aborted does not wait for its turn (beside: %s)", async (beside) => {
   const busy = [runtime.newCache(), runtime.newCache()];
-  const long = runtime.step({ ...rows(new Array(2000).fill(5)), caches: [busy[0]] });
+  const long = runtime.step({ ...rows(new Array(2000).fill(5)), caches: [busy[0]], beside });
   const controller = new AbortController();
-  const queued = runtime.step({ ...rows([1]), caches: [busy[1]] }, controller.signal);
+  const queued = runtime.step({ ...rows([1]), caches: [busy[1]], beside }, controller.signal);
   controller.abort(new Error("enough"));
   const first = await Promise.race([long.then(() => "long"), queued.catch((error: Error) => error.message)]);
   expect(first).toBe("enough");

@@ -56,7 +56,10 @@ test("a cache takes one call at a time, and no two rows of a batch name it twice
   await expect(runtime.step({ ...rows(1), caches: [cache, cache] })).rejects.toEqual(code("OUTRIDER_ARGUMENT"));
 });
 
-test("an aborted step leaves cache and sampler as they were, wherever the abort lands", async () => {
+test.each([
+  ["engine", false],
+  ["engine beside", true],
+])("an aborted step of the %s leaves cache and sampler as they were, wherever the abort lands", async (_, beside) => {
   const { vocab } = runtime.spec;
   const reason = new Error("enough");
   const other = runtime.newCache();
@@ -69,9 +72,9 @@ test("an aborted step leaves cache and sampler as they were, wherever the abort 
   for (let i = 0; i < 60; i++) {
     // A second job makes the engine put the first one back in its queue after each chunk: an abort may land there.
     other.truncate(0);
-    const beside = runtime.step({ ...rows(900), caches: [other] });
+    const rival = runtime.step({ ...rows(900), caches: [other], beside });
     const controller = new AbortController();
-    const running = runtime.step({ ...rows(900), caches: [cache], samplers: [own] }, controller.signal);
+    const running = runtime.step({ ...rows(900), caches: [cache], samplers: [own], beside }, controller.signal);
     setTimeout(() => controller.abort(reason), i / 3);
     await running.then(
       () => cache.truncate(70),
@@ -81,7 +84,7 @@ test("an aborted step leaves cache and sampler as they were, wherever the abort 
       },
     );
     expect(cache.length).toBe(70);
-    await beside;
+    await rival;
     if (aborted === 0) break; // nothing to learn from a machine this fast
   }
   expect(aborted).toBeGreaterThan(0);

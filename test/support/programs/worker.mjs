@@ -1,6 +1,6 @@
 // A worker that loads a model and either generates until it is terminated or holds the model until it is told to end.
 import { parentPort, workerData } from "node:worker_threads";
-import { load } from "outrider";
+import { load, pearl } from "outrider";
 
 const model = await load(workerData.source, { threads: 2 });
 if (workerData.hold) {
@@ -11,6 +11,7 @@ if (workerData.hold) {
   });
   parentPort.postMessage({ text, weightBytes: model.info.weightBytes });
 } else {
+  const draft = workerData.pearl ? pearl(model) : "auto";
   parentPort.postMessage("generating");
-  for (;;) await model.generate("Once upon a time", { maxTokens: 1000, ignoreEos: true });
+  for (;;) await model.generate("Once upon a time", { maxTokens: 1000, ignoreEos: true, draft });
 }
