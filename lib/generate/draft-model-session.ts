@@ -4,7 +4,7 @@ import type { KvCache } from "../cache/kv-cache.ts";
 import type { ChainLength } from "../draft/chain-length.ts";
 import type { DraftBudget, DraftOutcome, DraftSampling, DraftSession } from "../draft/drafter.ts";
 import type { VocabularyBridge } from "../draft/vocabulary-bridge.ts";
-import { type NativeBatchResult, want } from "../native.ts";
+import { type NativeBatchResult, type NativeStoppingHead, want } from "../native.ts";
 import type { TokenTree } from "../tree/token-tree.ts";
 import { DraftDraws } from "./draft-draws.ts";
 import { drawnChain } from "./drawn-chain.ts";
@@ -15,14 +15,21 @@ const foreign = { temperature: 0, repetitionPenalty: 1, frequencyPenalty: 0, pre
 
 const decoder = new TextDecoder("utf-8", { fatal: true });
 
+/** Where chains end, and what is beside them. */
+interface ChainShape {
+  minConfidence: number;
+  branches: number;
+  stop?: NativeStoppingHead;
+  stopAt: number;
+}
+
 /** Drafts for one text with a model of its own. */
 export class ModelDraftSession implements DraftSession {
   readonly #model: ModelParts;
   readonly #bridge: VocabularyBridge;
   readonly #length: ChainLength;
   readonly #sampling: DraftSampling;
-  readonly #minConfidence: number;
-  readonly #branches: number;
+  readonly #shape: ChainShape;
   readonly #cache: KvCache;
   readonly #draws: DraftDraws;
   /** The text in tokens of the draft model. */
@@ -43,13 +50,12 @@ export class ModelDraftSession implements DraftSession {
     length: ChainLength,
     tokens: ArrayLike<number>,
     sampling: DraftSampling,
-    { minConfidence, branches }: { minConfidence: number; branches: number },
+    shape: ChainShape,
   ) {
     this.#model = model;
     this.#bridge = bridge;
     this.#length = length;
-    this.#minConfidence = minConfidence;
-    this.#branches = branches;
+    this.#shape = shape;
     this.#cache = model.runtime.newCache();
     this.#append(tokens);
     const { vocab } = model.runtime.spec;
@@ -95,8 +101,9 @@ export class ModelDraftSession implements DraftSession {
 
   async propose({ nodes, depth, costs }: DraftBudget): Promise<TokenTree | undefined> {
     this.#drafted = [];
+    const { minConfidence, branches, stop, stopAt } = this.#shape;
     const room = this.#cache.contextLength - this.#text.length;
-    const count = this.#length.choose(costs, Math.min(Math.floor(nodes / this.#branches), depth, room));
+    const count = this.#length.choose(costs, Math.min(Math.floor(nodes / branches), depth, room));
     if (count < 1 || this.#ended || this.#text.length === 0) return undefined;
     const tokens = this.#catchUp();
     const wants = new Uint8Array(tokens.length);
@@ -110,8 +117,8 @@ export class ModelDraftSession implements DraftSession {
         sequence: new Int32Array(tokens.length),
         wants,
       },
-      ...{ repeat: count, ends: Int32Array.from(this.#sampling.endIds), topK: this.#branches },
-      leastConfidence: this.#minConfidence,
+      ...{ repeat: count, ends: Int32Array.from(this.#sampling.endIds), topK: branches },
+      ...{ leastConfidence: minConfidence, stop, stopAt },
     };
     this.#running = this.#model.runtime.step(step, this.#left.signal);
     const result = (await this.#running.finally(() => {
@@ -125,7 +132,7 @@ export class ModelDraftSession implements DraftSession {
     // A step that also catches up on more than the last two tokens says nothing about one.
     const around = (performance.now() - started) / 1e3 - seconds;
     if (tokens.length <= 2) this.#length.time(sampled.length, seconds, around);
-    const { tree, chain } = drawnChain(this.#root, result, this.#branches, (id) => this.#bridge.toModel(id));
+    const { tree, chain } = drawnChain(this.#root, result, branches, (id) => this.#bridge.toModel(id));
     this.#drafted = chain;
     return tree;
   }

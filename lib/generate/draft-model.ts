@@ -5,10 +5,12 @@ import { checkInteger, checkProbability } from "../draft/check-integer.ts";
 import type { DraftContext, Drafter } from "../draft/drafter.ts";
 import { VocabularyBridge } from "../draft/vocabulary-bridge.ts";
 import { badArgument, checkOptions, OutriderError } from "../errors.ts";
+import type { NativeStoppingHead } from "../native.ts";
 import { ModelDraftSession } from "./draft-model-session.ts";
 import type { Model } from "./model.ts";
 import { load } from "./open.ts";
 import { type ModelParts, partsOf } from "./parts.ts";
+import { readStoppingHead } from "./stopping-head.ts";
 
 /** Options of {@link draftModel}. */
 export interface DraftModelOptions {
@@ -18,6 +20,13 @@ export interface DraftModelOptions {
   minConfidence?: number;
   /** Tokens that are proposed at every place, the drawn one and the likeliest others. @default 1 */
   branches?: number;
+  /**
+   * A head trained for this pair of models (SpecDec++, arXiv:2405.19715) that says of every token, from the draft model's last hidden state, how likely it is
+   * accepted: a safetensors file that `training/train_head.py` writes. A chain then also ends by `stopAt`. @default none
+   */
+  head?: string;
+  /** With a head: a chain ends where the probability that one of its tokens is not accepted, as the head says, is above this. @default 0.7 */
+  stopAt?: number;
 }
 
 /** A drafter that draws from a model of its own. */
@@ -38,14 +47,18 @@ interface Pair {
  * time and says mostly the same. Models of other vocabularies draft with the tokens that both have.
  * @param source a loaded model, which stays yours, or what `load()` takes: it is loaded before the first text that asks for it
  * @throws {OutriderError} OUTRIDER_ARGUMENT; calls that draft with it reject with what loading throws, and with OUTRIDER_UNSUPPORTED if the models
- *   share less than half of their tokens
+ *   share less than half of their tokens or the head is for a model of another shape, OUTRIDER_FORMAT if it is damaged
  */
 export function draftModel(source: Model | string, options: DraftModelOptions = {}): DraftModel {
-  checkOptions(options, ["maxTokens", "minConfidence", "branches"]);
-  const { maxTokens = 8, minConfidence = 0.2, branches = 1 } = options;
+  checkOptions(options, ["maxTokens", "minConfidence", "branches", "head", "stopAt"]);
+  const { maxTokens = 8, minConfidence = 0.2, branches = 1, head, stopAt = 0.7 } = options;
   checkInteger("maxTokens", maxTokens, 1, 64);
   checkProbability("minConfidence", minConfidence);
   checkInteger("branches", branches, 1, 8);
+  if (head !== undefined && (typeof head !== "string" || head === "")) throw badArgument("head", "a file", head);
+  checkProbability("stopAt", stopAt);
+  if (head === undefined && options.stopAt !== undefined)
+    throw badArgument("stopAt", "nothing without a head", options.stopAt);
   const given = typeof source === "object" && source !== null ? partsOf(source) : undefined;
   if (!given && (typeof source !== "string" || source === ""))
     throw badArgument("source", "a loaded model, a path or a hub id", source);
@@ -67,14 +80,23 @@ export function draftModel(source: Model | string, options: DraftModelOptions = 
     }
     return parts as ModelParts;
   };
+  let reading: Promise<NativeStoppingHead> | undefined;
+  let stop: NativeStoppingHead | undefined;
   const pairs = new WeakMap<DraftContext, Pair>();
   return {
     name: "draftModel",
     get kind() {
-      return `draftModel ${parts?.draftContext.fingerprint}, at most ${maxTokens}`;
+      return `draftModel ${parts?.draftContext.fingerprint}, at most ${maxTokens}${head === undefined ? "" : ", with a head"}`;
     },
     async prepare(context) {
-      const { tokenizer } = await open();
+      const { tokenizer, runtime } = await open();
+      if (head !== undefined) {
+        reading ??= readStoppingHead(head, runtime.spec);
+        stop = await reading.catch((error: unknown) => {
+          reading = undefined; // what failed may be tried again
+          throw error;
+        });
+      }
       if (pairs.has(context)) return;
       const draft = { vocab: tokenizer.vocabSize, bytesOf: (id: number) => tokenizer.bytesOf(id) };
       const bridge = new VocabularyBridge(context, draft);
@@ -84,7 +106,8 @@ export function draftModel(source: Model | string, options: DraftModelOptions = 
     start(tokens, context, sampling) {
       const { bridge, lengths } = pairs.get(context) as Pair;
       const length = lengths.of(sampling);
-      return new ModelDraftSession(parts as ModelParts, bridge, length, tokens, sampling, { minConfidence, branches });
+      const shape = { minConfidence, branches, stop, stopAt };
+      return new ModelDraftSession(parts as ModelParts, bridge, length, tokens, sampling, shape);
     },
     async dispose() {
       unwanted.abort(gone());
