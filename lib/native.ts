@@ -263,7 +263,10 @@ export type SnapshotBytes = object;
 export type NativeSampler = object;
 
 /** A head that ends drafts; native/model/stopping_head.h says what it computes. */
-export type NativeStoppingHead = object;
+export interface NativeStoppingHead {
+  /** What it says of states `[N, hidden]`, `[N]`. */
+  acceptance(states: Float32Array, level?: Level): Float32Array;
+}
 
 /** One linear layer, row-major: weight `[rows, hidden]`, bias `[rows]`. */
 export interface NativeLinear {

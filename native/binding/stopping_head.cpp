@@ -1,8 +1,8 @@
 // The class of heads that end drafts.
 #include "model/stopping_head.h"
 
+#include "binding/args.h"
 #include "binding/objects.h"
-#include "binding/read.h"
 #include "binding/tagged.h"
 
 namespace outrider::binding {
@@ -34,8 +34,28 @@ const std::shared_ptr<const StoppingHead>& StoppingHeadObject::from(const Napi::
   return Unwrap(value.As<Napi::Object>())->head_;
 }
 
-void export_stopping_head(Napi::Env env, Napi::Object exports) {
-  exports.Set("NativeStoppingHead", StoppingHeadObject::DefineClass(env, "NativeStoppingHead", {}));
+// (states: Float32Array of rows of the hidden size, level?) => Float32Array, one number for each row
+Napi::Value StoppingHeadObject::acceptance(const Napi::CallbackInfo& info) {
+  const Napi::Env env = info.Env();
+  if (!info[0].IsTypedArray()) wrong(env, "a Float32Array", "states");
+  const auto length = static_cast<long>(info[0].As<Napi::TypedArray>().ElementLength()), hidden = head_->hidden();
+  if (length % hidden != 0) wrong(env, "rows of the hidden size", "states");
+  const float* const states = take_array<float>(info[0], length, "states");
+  const Level level = read_level(info[1]);
+  const Buffer scratch(head_->scratch_bytes());
+  if (!scratch) throw_error(env, Status::kMemory, "Cannot allocate scratch memory for a stopping head");
+  auto out = Napi::Float32Array::New(env, static_cast<std::size_t>(length / hidden));
+  for (std::size_t i = 0; i < out.ElementLength(); ++i) {
+    out[i] = head_->acceptance(states + static_cast<long>(i) * hidden, scratch.data(), level);
+  }
+  return out;
 }
+
+void StoppingHeadObject::define(Napi::Env env, Napi::Object exports) {
+  exports.Set("NativeStoppingHead", DefineClass(env, "NativeStoppingHead",
+                                                {InstanceMethod("acceptance", &StoppingHeadObject::acceptance)}));
+}
+
+void export_stopping_head(Napi::Env env, Napi::Object exports) { StoppingHeadObject::define(env, exports); }
 
 }  // namespace outrider::binding
