@@ -179,7 +179,7 @@ describe("through the public interface", () => {
     ["x", { maxTokens: 0 }, /an integer from 1 to 64 for maxTokens, received 0/],
     ["x", { minConfidence: 2 }, /a number from 0 to 1 for minConfidence/],
     ["x", { branches: 1.5 }, /an integer from 1 to 8 for branches/],
-    ["x", { branch: 1 }, /only maxTokens, minConfidence, branches, head, stopAt, received "branch"/],
+    ["x", { branch: 1 }, /only maxTokens, minConfidence, branches, head, stopAt for options, received "branch"/],
     ["x", { head: "" }, /a file for head, received ""/],
     ["x", { head: 5 }, /a file for head, received 5/],
     ["x", { head: "y", stopAt: -1 }, /a number from 0 to 1 for stopAt, received -1/],
