@@ -4,7 +4,7 @@ import { type Expected, tiny, unit as u } from "./close.ts";
 import { bytesOf, safetensorsBytes, safetensorsHeader } from "./micro-model.ts";
 import { normal } from "./random.ts";
 
-/** Weights whose blocks change about half of a state. */
+/** Weights whose blocks together change about half of a state. */
 export function randomHead(hidden: number, blocks: number, seed: number): NativeStoppingHeadOptions {
   const layer = (rows: number, at: number, scale: number): NativeLinear => ({
     weight: normal(rows * hidden, seed + 2 * at, scale * hidden ** -0.5),
@@ -12,7 +12,7 @@ export function randomHead(hidden: number, blocks: number, seed: number): Native
   });
   return {
     hidden,
-    blocks: Array.from({ length: blocks }, (_, i) => layer(hidden, i, 0.5)),
+    blocks: Array.from({ length: blocks }, (_, i) => layer(hidden, i, blocks ** -0.5)),
     classes: layer(2, blocks, 1),
   };
 }
