@@ -67,7 +67,10 @@ async function readTensor(
  * `{ version: 1, hidden, blocks, layers, vocab }`. The draft model may be stored in another format than the head was trained on, but not have another shape.
  * @throws {OutriderError} OUTRIDER_FORMAT, OUTRIDER_NOT_FOUND or OUTRIDER_IO, naming file and tensor; OUTRIDER_UNSUPPORTED if it is for another shape
  */
-export async function readStoppingHead(file: string, spec: DecoderSpec): Promise<NativeStoppingHead> {
+export async function readStoppingHead(
+  file: string,
+  spec: Pick<DecoderSpec, "hidden" | "layers" | "vocab">,
+): Promise<NativeStoppingHead> {
   const stored = await readSafetensors(file);
   const { blocks: count, hidden, layers, vocab } = shapeOf(file, stored);
   if (hidden !== spec.hidden || layers !== spec.layers.length || vocab !== spec.vocab) {
