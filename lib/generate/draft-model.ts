@@ -21,11 +21,14 @@ export interface DraftModelOptions {
   /** Tokens that are proposed at every place, the drawn one and the likeliest others. @default 1 */
   branches?: number;
   /**
-   * A head trained for this pair of models (SpecDec++, arXiv:2405.19715) that says of every token, from the draft model's last hidden state, how likely it is
-   * accepted: a safetensors file that `training/train_head.py` writes. A chain then also ends by `stopAt`. @default none
+   * A head trained for this pair of models (SpecDec++, arXiv:2405.19715) that says of every token, from the draft model's last hidden state after the final norm,
+   * how likely it is accepted: a safetensors file that `training/train_head.py` writes. A chain then also ends by `stopAt`; the text is the same. @default none
    */
   head?: string;
-  /** With a head: a chain ends where the probability that one of its tokens is not accepted, as the head says, is above this. @default 0.7 */
+  /**
+   * With a head: a chain ends where the probability that some token of it is not accepted, as the head says, is above this; 1: never. The token that passes it is
+   * kept. @default 0.7
+   */
   stopAt?: number;
 }
 

@@ -52,8 +52,8 @@ Napi::Value StoppingHeadObject::acceptance(const Napi::CallbackInfo& info) {
 }
 
 void StoppingHeadObject::define(Napi::Env env, Napi::Object exports) {
-  exports.Set("NativeStoppingHead", DefineClass(env, "NativeStoppingHead",
-                                                {InstanceMethod("acceptance", &StoppingHeadObject::acceptance)}));
+  exports.Set("NativeStoppingHead",
+              DefineClass(env, "NativeStoppingHead", {InstanceMethod("acceptance", &StoppingHeadObject::acceptance)}));
 }
 
 void export_stopping_head(Napi::Env env, Napi::Object exports) { StoppingHeadObject::define(env, exports); }
