@@ -203,6 +203,13 @@ export interface NativeBatch {
    * @default 0: never
    */
   leastConfidence?: number;
+  /**
+   * Says for every token that is drawn how likely it is accepted, of the model's hidden size; one sequence whose last row alone wants a token. A batch that
+   * repeats also ends when 1 - the product of what it says is above `stopAt`, the token drawn last included.
+   */
+  stop?: NativeStoppingHead;
+  /** @default 1: never */
+  stopAt?: number;
   topK?: number;
   /** How many ids `want.best` asks for. */
   bestK?: number;
@@ -232,6 +239,8 @@ export interface NativeBatchResult {
   sampled: Int32Array;
   /** Under the raw logits; NaN for rows that did not also want topk. */
   sampledLogprob?: Float32Array;
+  /** What the stopping head of the batch says of each token drawn. */
+  acceptance?: Float32Array;
   topkIds?: Int32Array;
   topkValues?: Float32Array;
   logsumexp?: Float32Array;
@@ -281,6 +290,27 @@ export type NativeSampler = object;
 export type NativeAccept =
   | { rule: "typical"; epsilon: number; delta: number }
   | { rule: "relaxed"; top: number; gap: number };
+
+/** A head that ends drafts; native/model/stopping_head.h says what it computes. */
+export interface NativeStoppingHead {
+  /** What it says of states `[N, hidden]`, `[N]`. */
+  acceptance(states: Float32Array, level?: Level): Float32Array;
+}
+
+/** One linear layer, row-major: weight `[rows, hidden]`, bias `[rows]`. */
+export interface NativeLinear {
+  weight: Float32Array;
+  bias: Float32Array;
+}
+
+/** Constructor options of {@link NativeStoppingHead}, which copies the weights. */
+export interface NativeStoppingHeadOptions {
+  hidden: number;
+  /** Of `hidden` rows each, 16 at most. */
+  blocks: NativeLinear[];
+  /** Two rows, the second is acceptance. */
+  classes: NativeLinear;
+}
 
 /** Constructor options of {@link NativeSampler}; native/ops/sample/sample.h documents them. */
 export interface NativeSamplerOptions {
@@ -372,6 +402,7 @@ export interface NativeAddon {
   snapshotBytes(length: number): SnapshotBytes;
   writeSnapshotBytes(bytes: SnapshotBytes, offset: number, piece: Uint8Array): void;
   NativeSampler: new (options: NativeSamplerOptions) => NativeSampler;
+  NativeStoppingHead: new (options: NativeStoppingHeadOptions) => NativeStoppingHead;
 }
 
 /** A model and the calibration tokens that it is quantised on. */

@@ -5,7 +5,7 @@ import type { ChainLength } from "../draft/chain-length.ts";
 import type { DraftBudget, DraftOutcome, DraftSampling, DraftSession } from "../draft/drafter.ts";
 import type { Shape } from "../draft/shapes/growth.ts";
 import type { VocabularyBridge } from "../draft/vocabulary-bridge.ts";
-import { type NativeBatchResult, want } from "../native.ts";
+import { type NativeBatchResult, type NativeStoppingHead, want } from "../native.ts";
 import type { TokenTree } from "../tree/token-tree.ts";
 import { DraftDraws } from "./draft-draws.ts";
 import { DraftText } from "./draft-text.ts";
@@ -13,13 +13,20 @@ import { drawnChain } from "./drawn-chain.ts";
 import type { ModelParts } from "./parts.ts";
 import { TreeDrafts } from "./tree-drafts.ts";
 
+/** Where chains end, and what is beside them. */
+interface ChainShape {
+  minConfidence: number;
+  branches: number;
+  stop?: NativeStoppingHead;
+  stopAt: number;
+}
+
 /** Drafts for one text with a model of its own. */
 export class ModelDraftSession implements DraftSession {
   readonly #model: ModelParts;
   readonly #bridge: VocabularyBridge;
   readonly #length: ChainLength;
-  readonly #minConfidence: number;
-  readonly #branches: number;
+  readonly #shape: ChainShape;
   readonly #trees: TreeDrafts | undefined;
   readonly #cache: KvCache;
   readonly #draws: DraftDraws;
@@ -41,19 +48,18 @@ export class ModelDraftSession implements DraftSession {
     length: ChainLength,
     tokens: ArrayLike<number>,
     sampling: DraftSampling,
-    { minConfidence, branches, shape }: { minConfidence: number; branches: number; shape?: Shape },
+    { shape, ...chain }: ChainShape & { shape?: Shape },
   ) {
     this.#model = model;
     this.#bridge = bridge;
     this.#length = length;
-    this.#minConfidence = minConfidence;
-    this.#branches = branches;
+    this.#shape = chain;
     this.#cache = model.runtime.newCache();
     this.#said = new DraftText(model, bridge, tokens, sampling);
     this.#text = this.#said.tokens;
     this.#draws = new DraftDraws(this.#said.sampling, model.runtime.spec.vocab, this.#text.length);
     const toModel = (id: number) => bridge.toModel(id);
-    if (shape) this.#trees = new TreeDrafts(model.runtime, shape, toModel, this.#said.sampling, minConfidence);
+    if (shape) this.#trees = new TreeDrafts(model.runtime, shape, toModel, this.#said.sampling, chain.minConfidence);
   }
 
   /** Takes back what the cache holds beyond the text, and gives the tokens that it lacks. */
@@ -80,8 +86,9 @@ export class ModelDraftSession implements DraftSession {
   async propose(budget: DraftBudget): Promise<TokenTree | undefined> {
     const { nodes, depth, costs } = budget;
     this.#drafted = [];
+    const { minConfidence, branches, stop, stopAt } = this.#shape;
     const room = this.#cache.contextLength - this.#text.length;
-    const count = this.#length.choose(costs, Math.min(Math.floor(nodes / this.#branches), depth, room));
+    const count = this.#length.choose(costs, Math.min(Math.floor(nodes / branches), depth, room));
     if (count < 1 || this.#ended || this.#text.length === 0) return undefined;
     const tokens = this.#catchUp();
     if (this.#trees) return this.#grow(this.#trees, tokens, count, budget);
@@ -96,8 +103,8 @@ export class ModelDraftSession implements DraftSession {
         sequence: new Int32Array(tokens.length),
         wants,
       },
-      ...{ repeat: count, ends: Int32Array.from(this.#said.sampling.endIds), topK: this.#branches },
-      leastConfidence: this.#minConfidence,
+      ...{ repeat: count, ends: Int32Array.from(this.#said.sampling.endIds), topK: branches },
+      ...{ leastConfidence: minConfidence, stop, stopAt },
     };
     const result: NativeBatchResult = await this.#run(this.#model.runtime.step(step, this.#left.signal));
     if (this.#ended) return undefined;
@@ -107,7 +114,7 @@ export class ModelDraftSession implements DraftSession {
     // A step that also catches up on more than the last two tokens says nothing about one.
     const around = (performance.now() - started) / 1e3 - seconds;
     if (tokens.length <= 2) this.#length.time(sampled.length, seconds, around);
-    const { tree, chain } = drawnChain(this.#said.root, result, this.#branches, (id) => this.#bridge.toModel(id));
+    const { tree, chain } = drawnChain(this.#said.root, result, branches, (id) => this.#bridge.toModel(id));
     this.#drafted = chain;
     return tree;
   }

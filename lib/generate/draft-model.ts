@@ -5,9 +5,11 @@ import { checkInteger, checkProbability } from "../draft/check-integer.ts";
 import type { DraftContext, Drafter } from "../draft/drafter.ts";
 import { type DraftShape, Shapes, shapeMaker } from "../draft/shapes/options.ts";
 import { badArgument, checkOptions } from "../errors.ts";
+import type { NativeStoppingHead } from "../native.ts";
 import { ModelDraftSession } from "./draft-model-session.ts";
 import { DraftSource } from "./draft-source.ts";
 import type { Model } from "./model.ts";
+import { readStoppingHead } from "./stopping-head.ts";
 
 /** Options of {@link draftModel}. */
 export interface DraftModelOptions {
@@ -19,6 +21,16 @@ export interface DraftModelOptions {
   branches?: number;
   /** A chain, or a tree that is grown level by level: it has its own numbers in place of `maxTokens` and `branches`. @default "chain" */
   shape?: DraftShape;
+  /**
+   * A head trained for this pair of models (SpecDec++, arXiv:2405.19715) that says of every token, from the draft model's last hidden state after the final norm,
+   * how likely it is accepted: a safetensors file that `training/train_head.py` writes. A chain then also ends by `stopAt`; the text is the same. Not for trees. @default none
+   */
+  head?: string;
+  /**
+   * With a head: a chain ends where the probability that some token of it is not accepted, as the head says, is above this; 1: never. The token that passes it is
+   * kept. @default 0.7
+   */
+  stopAt?: number;
 }
 
 /** A drafter that draws from a model of its own. */
@@ -39,17 +51,21 @@ interface Pair {
  * time and says mostly the same. With a `shape` it grows a tree in place of a chain (see {@link DraftShape}). Models of other vocabularies draft with the tokens that both have.
  * @param source a loaded model, which stays yours, or what `load()` takes: it is loaded before the first text that asks for it
  * @throws {OutriderError} OUTRIDER_ARGUMENT; calls that draft with it reject with what loading throws, and with OUTRIDER_UNSUPPORTED if the models
- *   share less than half of their tokens
+ *   share less than half of their tokens or the head is for a model of another shape, OUTRIDER_FORMAT if it is damaged
  */
 export function draftModel(source: Model | string, options: DraftModelOptions = {}): DraftModel {
-  checkOptions(options, ["maxTokens", "minConfidence", "branches", "shape"]);
-  const { maxTokens = 8, branches = 1, shape = "chain" } = options;
+  checkOptions(options, ["maxTokens", "minConfidence", "branches", "shape", "head", "stopAt"]);
+  const { maxTokens = 8, branches = 1, shape = "chain", head, stopAt = 0.7 } = options;
   const makeShape = shapeMaker(shape);
   const { minConfidence = makeShape ? 0 : 0.2 } = options;
   checkInteger("maxTokens", maxTokens, 1, 64);
   checkProbability("minConfidence", minConfidence);
   checkInteger("branches", branches, 1, 8);
-  for (const name of ["maxTokens", "branches"] as const)
+  if (head !== undefined && (typeof head !== "string" || head === "")) throw badArgument("head", "a file", head);
+  checkProbability("stopAt", stopAt);
+  if (head === undefined && options.stopAt !== undefined)
+    throw badArgument("stopAt", "nothing without a head", options.stopAt);
+  for (const name of ["maxTokens", "branches", "head"] as const)
     if (makeShape && options[name] !== undefined)
       throw badArgument(name, "nothing beside a shape of its own", options[name]);
   const most = makeShape ? JSON.stringify(shape) : maxTokens;
@@ -63,15 +79,25 @@ export function draftModel(source: Model | string, options: DraftModelOptions = 
     learnt.set(context, fresh);
     return fresh;
   };
+  let reading: Promise<NativeStoppingHead> | undefined;
+  let stop: NativeStoppingHead | undefined;
   return {
     name: "draftModel",
     get kind() {
-      return `draftModel ${model.fingerprint}, at most ${most}`;
+      return `draftModel ${model.fingerprint}, at most ${most}${head === undefined ? "" : ", with a head"}`;
     },
-    prepare: (context) => model.prepare(context),
+    async prepare(context) {
+      await model.prepare(context);
+      if (head === undefined) return;
+      reading ??= readStoppingHead(head, model.parts.runtime.spec);
+      stop = await reading.catch((error: unknown) => {
+        reading = undefined; // what failed may be tried again
+        throw error;
+      });
+    },
     start(tokens, context, sampling) {
       const { lengths, shapes } = learntOf(context);
-      const how = { minConfidence, branches, shape: shapes?.of(sampling) };
+      const how = { minConfidence, branches, stop, stopAt, shape: shapes?.of(sampling) };
       return new ModelDraftSession(model.parts, model.bridge(context), lengths.of(sampling), tokens, sampling, how);
     },
     dispose: () => model.dispose(),

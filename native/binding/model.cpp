@@ -100,6 +100,7 @@ class RunJob final : public PromiseJob {
       if (!column.empty()) out.Set(name, array_of(env, column));
     };
     wanted("sampledLogprob", output_.sampled_logprob);
+    wanted("acceptance", output_.acceptance);
     wanted("topkIds", output_.topk_ids);
     wanted("topkValues", output_.topk_values);
     wanted("logsumexp", output_.logsumexp);
@@ -205,6 +206,8 @@ Napi::Value ModelObject::run(const Napi::CallbackInfo& info) {
   batch.continues = read_flag(from, "continues");
   batch.repeat = read_integer(from, "repeat", 1);
   batch.least_confidence = read_number(from, "leastConfidence", 0);
+  if (const Napi::Value stop = from.Get("stop"); !absent(stop)) batch.stop = StoppingHeadObject::from(stop);
+  batch.stop_at = read_number(from, "stopAt", 1);
   batch.ends = read_typed<std::int32_t>(from, "ends", napi_int32_array);
   batch.top_k = read_integer(from, "topK", 0);
   batch.verify = read_flag(from, "verify");

@@ -15,6 +15,7 @@ void export_attention_ops(Napi::Env env, Napi::Object exports);
 void export_quantize_ops(Napi::Env env, Napi::Object exports);
 void export_distiller(Napi::Env env, Napi::Object exports);
 void export_quantizer(Napi::Env env, Napi::Object exports);
+void export_stopping_head(Napi::Env env, Napi::Object exports);
 void export_surveyor(Napi::Env env, Napi::Object exports);
 
 namespace {
@@ -39,6 +40,7 @@ Napi::Object init(Napi::Env env, Napi::Object exports) {
   export_quantize_ops(env, exports);
   export_distiller(env, exports);
   export_quantizer(env, exports);
+  export_stopping_head(env, exports);
   export_surveyor(env, exports);
   return exports;
 }

@@ -67,4 +67,18 @@ class SamplerObject : public Napi::ObjectWrap<SamplerObject> {
   std::shared_ptr<Sampler> sampler_;
 };
 
+// A head that ends drafts.
+class StoppingHeadObject : public Napi::ObjectWrap<StoppingHeadObject> {
+ public:
+  static void define(Napi::Env env, Napi::Object exports);
+  explicit StoppingHeadObject(const Napi::CallbackInfo& info);
+  // The head behind a value; throws if it is none.
+  static const std::shared_ptr<const StoppingHead>& from(const Napi::Value& value);
+
+ private:
+  Napi::Value acceptance(const Napi::CallbackInfo& info);
+
+  std::shared_ptr<const StoppingHead> head_;
+};
+
 }  // namespace outrider::binding

@@ -9,7 +9,7 @@ namespace outrider::binding {
 // The first half says outrider, the second what it is.
 constexpr napi_type_tag tag(std::uint64_t what) { return {0x6f75747269646572u, what}; }
 inline constexpr napi_type_tag kPackedTag = tag(1), kSnapshotBytesTag = tag(2), kModelTag = tag(3),
-                               kSequenceTag = tag(4), kSamplerTag = tag(5);
+                               kSequenceTag = tag(4), kSamplerTag = tag(5), kStoppingHeadTag = tag(6);
 
 inline bool tagged(const Napi::Value& value, const napi_type_tag& tag) {
   bool same = false;

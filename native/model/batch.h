@@ -9,6 +9,7 @@
 #include "base/buffer.h"
 #include "cpu/level.h"
 #include "model/sequence.h"
+#include "model/stopping_head.h"
 #include "ops/sample/accept.h"
 
 namespace outrider {
@@ -76,6 +77,10 @@ struct Batch {
   // A batch that repeats also ends when the probabilities of its tokens, multiplied, fall below this; only if the last
   // row wants the top ones, which its tokens' probabilities come with. 0: never.
   double least_confidence = 0;
+  // It also ends when 1 - the product of what this head says of its tokens is above stop_at. The token that was drawn
+  // then is kept: what is said of it was known before. Null: none.
+  std::shared_ptr<const StoppingHead> stop;
+  double stop_at = 1;
   long top_k = 0;
   long best_k = 0;
   long draws_k = 0;
@@ -100,6 +105,7 @@ struct BatchOutput {
   Column<float> target_logprob;   // [rows wanting target]
   Column<std::int32_t> sampled;   // [rows wanting sample]
   Column<float> sampled_logprob;  // [rows wanting sample], under the raw logits
+  Column<float> acceptance;       // [rows wanting sample], of a batch with a stopping head
   Column<std::int32_t> best_ids;  // [rows wanting best, best_k]
   Column<std::int32_t> draw_ids;  // [rows wanting draws, draws_k]; -1 where fewer tokens can be drawn
   Column<double> draw_logq;       // [rows wanting draws, draws_k]

@@ -1,6 +1,7 @@
 #include "model/decoder.h"
 
 #include <cmath>
+#include <functional>
 #include <numeric>
 
 #include "model/decoder_chunk.h"
@@ -121,7 +122,12 @@ Result Forward::check_repeat() const {
   if (batch_.repeat < 1 || batch_.repeat > kMostRepeats) return bad("Expected 1 to 4096 repetitions of a batch");
   if (!(batch_.least_confidence >= 0 && batch_.least_confidence <= 1))
     return bad("Expected a least confidence from 0 to 1");
-  if (batch_.repeat == 1) return {};
+  if (batch_.stop != nullptr) {
+    if (!(batch_.stop_at >= 0 && batch_.stop_at <= 1)) return bad("Expected a bound from 0 to 1 for a stopping head");
+    if (batch_.stop->hidden() != weights_->spec.hidden)
+      return bad("Expected a stopping head for the hidden size of this model");
+  }
+  if (batch_.repeat == 1 && batch_.stop == nullptr) return {};
   const auto layers = static_cast<long>(weights_->spec.layers.size());
   if (batch_.sequences.size() != 1 || batch_.scratch || batch_.token.empty() || batch_.layer_begin != 0 ||
       batch_.layer_end != layers) {
@@ -166,6 +172,11 @@ bool Forward::goes_on() const {
     const float* const logprob = output_.sampled_logprob.data();
     if (std::exp(std::accumulate(logprob, logprob + drawn, 0.0)) < batch_.least_confidence) return false;
   }
+  if (batch_.stop != nullptr) {
+    const float* const acceptance = output_.acceptance.data();
+    const double all = std::accumulate(acceptance, acceptance + drawn, 1.0, std::multiplies<>());
+    if (!(1 - all <= batch_.stop_at)) return false;  // NaN ends it too
+  }
   return std::find(batch_.ends.begin(), batch_.ends.end(), token) == batch_.ends.end();
 }
 
@@ -191,16 +202,16 @@ Result Forward::reserve_output() {
   const std::size_t draws = wanting(kWantDraws) * static_cast<std::size_t>(std::max(0L, batch_.draws_k));
   const auto best_k = static_cast<std::size_t>(best > 0 ? batch_.best_k : 0);
   const auto k = static_cast<std::size_t>(topk > 0 ? batch_.top_k : 0);
-  const bool fits = output_.logits.reserve(wanting(kWantLogits) * static_cast<std::size_t>(spec.vocab)) &&
-                    output_.hidden.reserve(wanting(kWantHidden) * static_cast<std::size_t>(spec.hidden)) &&
-                    output_.topk_ids.reserve(topk * k) && output_.topk_values.reserve(topk * k) &&
-                    output_.logsumexp.reserve(topk) && output_.target_logprob.reserve(wanting(kWantTarget)) &&
-                    output_.sampled.reserve(sampled) && output_.sampled_logprob.reserve(sampled) &&
-                    output_.best_ids.reserve(best * best_k) && output_.by_rule.reserve(approximate_ ? sampled : 0) &&
-                    output_.draw_ids.reserve(draws) && output_.draw_logq.reserve(draws) &&
-                    output_.draw_values.reserve(draws) &&
-                    (!batch_.verify || (output_.walk.reserve(static_cast<std::size_t>(batch_.rows())) &&
-                                        output_.walked.reserve(batch_.sequences.size())));
+  const bool fits =
+      output_.logits.reserve(wanting(kWantLogits) * static_cast<std::size_t>(spec.vocab)) &&
+      output_.hidden.reserve(wanting(kWantHidden) * static_cast<std::size_t>(spec.hidden)) &&
+      output_.topk_ids.reserve(topk * k) && output_.topk_values.reserve(topk * k) && output_.logsumexp.reserve(topk) &&
+      output_.target_logprob.reserve(wanting(kWantTarget)) && output_.sampled.reserve(sampled) &&
+      output_.sampled_logprob.reserve(sampled) && output_.acceptance.reserve(batch_.stop != nullptr ? sampled : 0) &&
+      output_.best_ids.reserve(best * best_k) && output_.by_rule.reserve(approximate_ ? sampled : 0) &&
+      output_.draw_ids.reserve(draws) && output_.draw_logq.reserve(draws) && output_.draw_values.reserve(draws) &&
+      (!batch_.verify || (output_.walk.reserve(static_cast<std::size_t>(batch_.rows())) &&
+                          output_.walked.reserve(batch_.sequences.size())));
   if (!fits) return Result::error(Status::kMemory, "Cannot allocate memory for the results of a batch");
   return {};
 }

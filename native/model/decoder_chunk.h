@@ -30,6 +30,7 @@ enum Slot : int {
   kSlotTopk,
   kSlotPrepared,
   kSlotParts,
+  kSlotStop,
   kSlots  // at most Workspace::kMostSlots
 };
 

@@ -182,6 +182,11 @@ Result Forward::head_rows(const Chunk& chunk, const long* rows, long n, Workspac
     parallel(threads, multiply);
   }
   const Timed timed(Phase::kSample, -1, 0);
+  if (batch_.stop != nullptr) {  // then there is one row that wants anything
+    std::byte* const scratch = workspace.slot(kSlotStop, batch_.stop->scratch_bytes());
+    if (scratch == nullptr) return out_of_memory();
+    output_.acceptance.push(batch_.stop->acceptance(normed, scratch, level));
+  }
   for (long i = 0; i < n; ++i) {
     if (k > 0 && wants_best(i)) {
       ops::TopkHeap all{list_values + n * threads * k, list_ids + n * threads * k, k};

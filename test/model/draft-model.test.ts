@@ -5,17 +5,15 @@ import path from "node:path";
 import { afterAll, beforeAll, describe, expect, test, vi } from "vitest";
 import { copy } from "../../lib/draft/copy.ts";
 import type { Drafter } from "../../lib/draft/drafter.ts";
-import { Drafting } from "../../lib/draft/drafting.ts";
 import type { DraftShape } from "../../lib/draft/shapes/options.ts";
-import { decode, emptyStats } from "../../lib/generate/decode.ts";
-import { type GenerateOptions, resolveOptions } from "../../lib/generate/options.ts";
+import type { GenerateOptions } from "../../lib/generate/options.ts";
 import { type ModelParts, partsOf } from "../../lib/generate/parts.ts";
 import { draftModel, load, type Model, skipLayers } from "../../lib/index.ts";
 import type { StepBatch } from "../../lib/model/runtime.ts";
 import type { TokenTree } from "../../lib/tree/token-tree.ts";
-import { Eager } from "../support/eager.ts";
 import { code } from "../support/errors.ts";
 import { writeForeign } from "../support/foreign.ts";
+import { runDrafted, waysOfDrawing } from "../support/run-drafted.ts";
 import { tinyModel } from "../support/tiny.ts";
 
 let model: Model;
@@ -41,44 +39,9 @@ afterAll(async () => {
 
 const prompt = "The old house at the end of the lane had been empty for";
 
-/** Tokens of a text with log-probabilities, and what drafting says, where whatever is drafted is evaluated. */
-async function run(options: GenerateOptions, drafters: readonly Drafter[]) {
-  const { runtime, draftContext, tokenizer } = partsOf(model) as ModelParts;
-  for (const drafter of drafters) await drafter.prepare?.(draftContext);
-  const resolved = resolveOptions({ seed: 1, maxTokens: 48, ...options }, {}, runtime.spec.vocab);
-  const cache = runtime.newCache();
-  let drafting: Drafting | undefined;
-  const start = (text: Int32Array) => {
-    const self = { runtime, cache };
-    drafting = new Drafting(drafters, new Eager(), text, draftContext, { ...resolved, endIds: [] }, self);
-    return drafting;
-  };
-  const draft = drafters.length > 0 ? start : undefined;
-  const drawn = [];
-  for await (const token of decode(runtime, cache, tokenizer.encode(prompt), 0, [], resolved, emptyStats(), draft))
-    drawn.push(token);
-  cache.dispose();
-  return { drawn, stats: drafting?.stats };
-}
+const run = (options: GenerateOptions, drafters: readonly Drafter[]) => runDrafted(model, prompt, options, drafters);
 
-const ways: [string, GenerateOptions][] = [
-  ["greedy", {}],
-  ["temperature 0.7, top-k", { temperature: 0.7, topK: 40, seed: 2, logprobs: 2 }],
-  ["temperature 1.2, top-p, min-p", { temperature: 1.2, topP: 0.95, minP: 0.02, seed: 3 }],
-  [
-    "penalties, bias, minTokens",
-    {
-      temperature: 0.8,
-      repetitionPenalty: 1.2,
-      frequencyPenalty: 0.1,
-      penaltyWindow: 24,
-      logitBias: { 300: 2 },
-      seed: 4,
-    },
-  ],
-];
-
-describe.each(ways)("%s", (_, options) => {
+describe.each(waysOfDrawing)("%s", (_, options) => {
   test("a model that drafts for itself is always right: seed, position and token decide a draw, whoever makes it", async () => {
     const plain = await run(options, []);
     const found = await run(options, [draftModel(model, { minConfidence: 0 })]);
@@ -204,7 +167,7 @@ describe("through the public interface", () => {
     ["x", { maxTokens: 0 }, /an integer from 1 to 64 for maxTokens, received 0/],
     ["x", { minConfidence: 2 }, /a number from 0 to 1 for minConfidence/],
     ["x", { branches: 1.5 }, /an integer from 1 to 8 for branches/],
-    ["x", { branch: 1 }, /only maxTokens, minConfidence, branches/],
+    ["x", { branch: 1 }, /only maxTokens, minConfidence, branches, shape, head, stopAt for options, received "branch"/],
     ["x", { shape: "bush" }, /"chain" or an object with a kind: .* for shape, received "bush"/],
     [
       "x",
@@ -212,13 +175,19 @@ describe("through the public interface", () => {
       /nothing beside a shape of its own for branches/,
     ],
     ["x", { shape: { kind: "static", nodes: 9, depth: 4 }, maxTokens: 4 }, /for maxTokens, received 4/],
+    ["x", { shape: { kind: "static", nodes: 9, depth: 4 }, head: "y" }, /nothing beside a shape of its own for head/],
+    ["x", { head: "" }, /a file for head, received ""/],
+    ["x", { head: 5 }, /a file for head, received 5/],
+    ["x", { head: "y", stopAt: -1 }, /a number from 0 to 1 for stopAt, received -1/],
+    ["x", { head: "y", stopAt: Number.NaN }, /a number from 0 to 1 for stopAt, received NaN/],
+    ["x", { stopAt: 0.5 }, /nothing without a head for stopAt, received 0.5/],
   ])("draftModel(%j, %j)", (source, options, message) => {
     expect(() => draftModel(source as string, options as object)).toThrow(code("OUTRIDER_ARGUMENT", message));
   });
 });
 
 describe("a model that skips layers for its drafts", () => {
-  test.each(ways)("%s: the same text", async (_, options) => {
+  test.each(waysOfDrawing)("%s: the same text", async (_, options) => {
     const plain = await run(options, []);
     const { runtime } = partsOf(model) as ModelParts;
     for (const share of [0, 0.3, 0.6]) {
@@ -288,7 +257,7 @@ function watched(drafter: Drafter): { drafter: Drafter; seen: { tree: TokenTree;
 }
 
 describe.each(shapes)("trees: %j", (shape, least) => {
-  test.each(ways)("%s: a model that drafts for itself is right down to the leaves", async (_, options) => {
+  test.each(waysOfDrawing)("%s: a model that drafts for itself is right down to the leaves", async (_, options) => {
     const plain = await run(options, []);
     const { drafter, seen } = watched(draftModel(model, { shape }));
     const found = await run(options, [drafter]);
@@ -303,7 +272,7 @@ describe.each(shapes)("trees: %j", (shape, least) => {
     }
   });
 
-  test.each(ways)("%s: the same text by another model", async (_, options) => {
+  test.each(waysOfDrawing)("%s: the same text by another model", async (_, options) => {
     const plain = await run(options, []);
     for (const drafters of [
       [draftModel(coarse, { shape })],

@@ -4,6 +4,7 @@ import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import path from "node:path";
 import { type GgufField, type GgufTensor, writeGguf } from "../../bench/shapes/gguf.mjs";
+import { readStoppingHead } from "../../lib/generate/stopping-head.ts";
 import { load, type Model } from "../../lib/index.ts";
 import type { Runtime } from "../../lib/model/runtime.ts";
 import { want } from "../../lib/native.ts";
@@ -23,6 +24,7 @@ import {
 import { below, mutateBytes, mutateJson, pick, type Random } from "./mutate.ts";
 import { openRuntime } from "./runtime.ts";
 import { greedySampler } from "./sampler-options.ts";
+import { headFile, headTensors, randomHead } from "./stopping-head.ts";
 
 const temporary = () => mkdtempSync(path.join(tmpdir(), "outrider-hostile-"));
 const remove = (folder: string) => rmSync(folder, { recursive: true, force: true });
@@ -313,6 +315,33 @@ export async function treeTarget(): Promise<Target> {
   return { once, close };
 }
 
+/** Files of stopping heads: bytes, members of the header, and what the metadata says of the head. */
+export async function headTarget(): Promise<Target> {
+  const folder = temporary();
+  const file = path.join(folder, "head.safetensors");
+  const head = randomHead(8, 2, 1);
+  const layers = [0, 1].map(() => ({ rope: 0, window: 0 }));
+  const about = { version: 1, hidden: 8, blocks: 2, layers: layers.length, vocab: 64 };
+  const whole = headFile(head, about);
+  const header = JSON.parse(whole.toString("utf8", 8, 8 + Number(whole.readBigUInt64LE())));
+  const states = new Float32Array(16).fill(0.5);
+  const use = async () => {
+    const read = await readStoppingHead(file, { hidden: 8, layers, vocab: 64 });
+    for (const value of read.acceptance(states))
+      if (value < 0 || value > 1) throw new Error(`an acceptance of ${value}`);
+  };
+  const once = (next: Random) => {
+    const kind = below(next, 3);
+    if (kind === 0) writeFileSync(file, mutateBytes(whole, next));
+    if (kind === 1) writeFileSync(file, safetensorsBytes(JSON.stringify(mutateJson(header, next)), headTensors(head)));
+    if (kind === 2) writeFileSync(file, headFile(head, mutateJson(about, next)));
+    return accepted(use);
+  };
+  writeFileSync(file, whole);
+  await use();
+  return { once, close: async () => remove(folder) };
+}
+
 export const targets: Readonly<Record<string, () => Promise<Target>>> = {
   safetensors: safetensorsTarget,
   gguf: ggufTarget,
@@ -320,4 +349,5 @@ export const targets: Readonly<Record<string, () => Promise<Target>>> = {
   snapshots: snapshotTarget,
   trees: treeTarget,
   drafts: draftTarget,
+  heads: headTarget,
 };
