@@ -3,7 +3,7 @@
 // answering questions, drafted for by the default model, which is the same model at 3.6 bits. `speculation/draft-model/best` is the best of them.
 import { existsSync, readFileSync } from "node:fs";
 import path from "node:path";
-import { draftModel, load } from "outrider";
+import { draftModel, load, pearl } from "outrider";
 import { median } from "../measure.mjs";
 import { shared, smollm2 } from "../models.mjs";
 import { detailRows } from "./detail.mjs";
@@ -22,6 +22,14 @@ const shapes = {
   confidence: { shape: { kind: "confidence", width: 3, nodes: 8, depth: 6 } },
 };
 
+/** Ways to draft by name: all shapes, drafting beside the model, and drafts that end by a trained head where there is one. */
+function waysOf(small, head) {
+  const ways = Object.fromEntries(Object.entries(shapes).map(([name, how]) => [name, () => draftModel(small, how)]));
+  ways.pearl = () => pearl(small);
+  if (head) ways.head = () => draftModel(small, { head });
+  return ways;
+}
+
 /** What is drafted for what: sources, and how a model is asked. */
 function pairs() {
   const found = [];
@@ -31,7 +39,8 @@ function pairs() {
     const whole = readFileSync(text, "utf8");
     const prompts = Array.from({ length: 4 }, (_, i) => whole.slice(40_000 + i * 90_000, 40_200 + i * 90_000));
     const go = (model, prompt, options) => model.generate(prompt, options);
-    found.push({ name: "tiny", target, draft, options: {}, questions: prompts, ask: inTurn(prompts, go) });
+    const head = path.join(import.meta.dirname, "../../training/tiny-pair.safetensors");
+    found.push({ name: "tiny", target, draft, head, options: {}, questions: prompts, ask: inTurn(prompts, go) });
   }
   const file = smollm2();
   if (file) {
@@ -69,15 +78,15 @@ function inTurn(questions, call) {
   };
 }
 
-async function pair({ name, target, draft, options, questions, ask }, { quick, threads, say }) {
+async function pair({ name, target, draft, head, options, questions, ask }, { quick, threads, say }) {
   const large = await load(target, { threads, ...options });
   const small = await load(draft, { threads });
   const rows = [];
   try {
     for (const temperature of quick ? [0] : [0, 0.8]) {
       const makers = { plain: () => false };
-      for (const [shape, how] of Object.entries(quick ? { chain: {} } : shapes))
-        makers[shape] = () => draftModel(small, how);
+      const ways = waysOf(small, head);
+      Object.assign(makers, quick ? { chain: ways.chain } : ways);
       const drafters = Object.fromEntries(Object.entries(makers).map(([shape, make]) => [shape, make()]));
       const seen = Object.fromEntries(Object.keys(makers).map((shape) => [shape, []]));
       let expected;

@@ -8,7 +8,6 @@ import { afterAll, afterEach, beforeAll, describe, expect, test, vi } from "vite
 import type { KvCache } from "../../lib/cache/kv-cache.ts";
 import { copy } from "../../lib/draft/copy.ts";
 import type { Drafter } from "../../lib/draft/drafter.ts";
-import { Drafting } from "../../lib/draft/drafting.ts";
 import { decode, emptyStats } from "../../lib/generate/decode.ts";
 import { type GenerateOptions, resolveOptions } from "../../lib/generate/options.ts";
 import { type ModelParts, partsOf } from "../../lib/generate/parts.ts";
@@ -17,6 +16,7 @@ import type { Runtime } from "../../lib/model/runtime.ts";
 import { Eager } from "../support/eager.ts";
 import { code } from "../support/errors.ts";
 import { writeForeign } from "../support/foreign.ts";
+import { runDrafted, waysOfDrawing } from "../support/run-drafted.ts";
 import { tinyModel } from "../support/tiny.ts";
 
 let model: Model;
@@ -36,27 +36,8 @@ afterEach(() => {
 const prompt = "The old house at the end of the lane had been empty for";
 const runtimeOf = (one: Model) => (partsOf(one) as ModelParts).runtime;
 
-/** Tokens of a text with log-probabilities, and what drafting says, where whatever is drafted is evaluated. */
-async function run(options: GenerateOptions, drafters: readonly Drafter[], policy = new Eager()) {
-  const { runtime, draftContext, tokenizer } = partsOf(model) as ModelParts;
-  for (const drafter of drafters) await drafter.prepare?.(draftContext);
-  const resolved = resolveOptions({ seed: 1, maxTokens: 48, ...options }, {}, runtime.spec.vocab);
-  const cache = runtime.newCache();
-  let drafting: Drafting | undefined;
-  const start = (text: Int32Array) => {
-    drafting = new Drafting(drafters, policy, text, draftContext, { ...resolved, endIds: [] });
-    return drafting;
-  };
-  const draft = drafters.length > 0 ? start : undefined;
-  const drawn = [];
-  try {
-    for await (const token of decode(runtime, cache, tokenizer.encode(prompt), 0, [], resolved, emptyStats(), draft))
-      drawn.push(token);
-  } finally {
-    cache.dispose();
-  }
-  return { drawn, stats: drafting?.stats };
-}
+const run = (options: GenerateOptions, drafters: readonly Drafter[], policy = new Eager()) =>
+  runDrafted(model, prompt, options, drafters, policy);
 
 /** A drafter, and what it proposes each time it is asked: tokens behind how many of a text. */
 function heard(drafter: Drafter) {
@@ -110,14 +91,7 @@ function cachesOf(one: Model): KvCache[] {
 const freed = (caches: KvCache[]) =>
   vi.waitFor(() => expect(caches.map(({ disposed }) => disposed)).toEqual(caches.map(() => true)), 10_000);
 
-const ways: [string, GenerateOptions][] = [
-  ["greedy", {}],
-  ["temperature 0.7, top-k", { temperature: 0.7, topK: 40, seed: 2, logprobs: 2 }],
-  ["temperature 1.2, top-p, min-p", { temperature: 1.2, topP: 0.95, minP: 0.02, seed: 3 }],
-  ["penalties", { temperature: 0.8, repetitionPenalty: 1.2, frequencyPenalty: 0.1, penaltyWindow: 24, seed: 4 }],
-];
-
-describe.each(ways)("%s", (_, options) => {
+describe.each(waysOfDrawing)("%s", (_, options) => {
   test.each<[string, PearlOptions]>([
     ["few tokens", { maxTokens: 2 }],
     ["eight tokens", {}],
@@ -151,7 +125,7 @@ describe.each(ways)("%s", (_, options) => {
   });
 });
 
-test.each(ways)(
+test.each(waysOfDrawing)(
   "%s: whatever was rejected before, what is proposed is what the draft model itself says there",
   async (_, options) => {
     const drafter = heard(pearl(coarse, { minConfidence: 0 }));

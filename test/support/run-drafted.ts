@@ -1,6 +1,7 @@
 // A text of a model where whatever is drafted is evaluated.
 import type { Drafter } from "../../lib/draft/drafter.ts";
 import { Drafting } from "../../lib/draft/drafting.ts";
+import type { Experience } from "../../lib/draft/experience.ts";
 import { decode, emptyStats } from "../../lib/generate/decode.ts";
 import { type GenerateOptions, resolveOptions } from "../../lib/generate/options.ts";
 import { type ModelParts, partsOf } from "../../lib/generate/parts.ts";
@@ -8,7 +9,13 @@ import type { Model } from "../../lib/index.ts";
 import { Eager } from "./eager.ts";
 
 /** Tokens of a text with log-probabilities, and what drafting says. 48 tokens unless told otherwise. */
-export async function runDrafted(model: Model, prompt: string, options: GenerateOptions, drafters: readonly Drafter[]) {
+export async function runDrafted(
+  model: Model,
+  prompt: string,
+  options: GenerateOptions,
+  drafters: readonly Drafter[],
+  policy: Experience = new Eager(),
+) {
   const { runtime, draftContext, tokenizer } = partsOf(model) as ModelParts;
   for (const drafter of drafters) await drafter.prepare?.(draftContext);
   const resolved = resolveOptions({ seed: 1, maxTokens: 48, ...options }, {}, runtime.spec.vocab);
@@ -16,14 +23,17 @@ export async function runDrafted(model: Model, prompt: string, options: Generate
   let drafting: Drafting | undefined;
   const start = (text: Int32Array) => {
     const self = { runtime, cache };
-    drafting = new Drafting(drafters, new Eager(), text, draftContext, { ...resolved, endIds: [] }, self);
+    drafting = new Drafting(drafters, policy, text, draftContext, { ...resolved, endIds: [] }, self);
     return drafting;
   };
   const draft = drafters.length > 0 ? start : undefined;
   const drawn = [];
-  for await (const token of decode(runtime, cache, tokenizer.encode(prompt), 0, [], resolved, emptyStats(), draft))
-    drawn.push(token);
-  cache.dispose();
+  try {
+    for await (const token of decode(runtime, cache, tokenizer.encode(prompt), 0, [], resolved, emptyStats(), draft))
+      drawn.push(token);
+  } finally {
+    cache.dispose();
+  }
   return { drawn, stats: drafting?.stats };
 }
 
