@@ -10,6 +10,7 @@ namespace {
 
 constexpr long kSharedRows = 8;      // from here on rows are split over threads
 constexpr long kAttentionRows = 16;  // rows of one attention item
+constexpr long kShortSegments = 3;   // fewer for a head cannot be shared out evenly
 constexpr long kBlockPanels = 8;     // columns that many rows take at a time while an epilogue follows
 
 }  // namespace
@@ -26,12 +27,21 @@ LayerPass::LayerPass(const Weights& weights, const Batch& batch, const Chunk& ch
       barrier_(threads_),
       next_(static_cast<std::size_t>(batch.layer_end)) {
   for (std::size_t r = 0; r < chunk.runs.size(); ++r) {
-    for (long begin = chunk.runs[r].begin; begin < chunk.runs[r].end; begin += kAttentionRows) {
-      for (long g = 0; g < spec_.kv_heads; ++g) {
-        items_.push_back({r, begin, std::min(begin + kAttentionRows, chunk.runs[r].end), g});
-      }
+    const long end = chunk.runs[r].end, step = attention_rows(chunk.runs[r]);
+    for (long begin = chunk.runs[r].begin; begin < end; begin += step) {
+      for (long g = 0; g < spec_.kv_heads; ++g) items_.push_back({r, begin, std::min(begin + step, end), g});
     }
   }
+}
+
+// Rows of an item: as many as share what is read, but where heads do not divide evenly and are too short to be cut into
+// segments, every thread takes its part of a few rows.
+long LayerPass::attention_rows(const Run& run) const {
+  const long rows = run.end - run.begin;
+  const bool even = spec_.kv_heads % threads_ == 0 || spec_.kv_heads >= 4L * threads_;
+  const bool segments = rows_.position[run.end - 1] >= kShortSegments * ops::kSegmentTokens;
+  if (even || segments || rows > kAttentionRows || chunk_.runs.size() > 1) return kAttentionRows;
+  return std::max(1L, (rows + threads_ - 1) / threads_);
 }
 
 std::size_t LayerPass::prepared_bytes(Matrices matrices) const {

@@ -75,6 +75,7 @@ class LayerPass {
   [[nodiscard]] bool aborted() const { return abort_->load(std::memory_order_relaxed); }
   [[nodiscard]] Share share(long items, int index) const { return share_of(items, index, threads_); }
 
+  [[nodiscard]] long attention_rows(const Run& run) const;
   [[nodiscard]] std::size_t prepared_bytes(Matrices matrices) const;
   Prepared prepare(int index, long layer, const float* in, long K, const std::vector<float>* norm, Matrices matrices);
   void norm_rows(const float* x, const std::vector<float>& weight, float* out, long rows, long K) const;
