@@ -57,6 +57,15 @@ const penalties: Options = {
   suppressed: Int32Array.of(0, 7),
 };
 
+/** Input number i of V logits, every other one with penalties. */
+const inputOf = (V: number, i: number, options: (typeof cases)[number][1]) => ({
+  logits: normal(V, i, 2.5),
+  ...options,
+  ...(i % 2 ? penalties : {}),
+  seed: i * 31,
+  position: i * i,
+});
+
 describe.each(cases)("%s", (_, options) => {
   test("every token equals the reference's", () => {
     for (const [V, repeats] of [
@@ -65,13 +74,7 @@ describe.each(cases)("%s", (_, options) => {
       [3000, 8],
     ]) {
       for (let i = 0; i < repeats; i++) {
-        const input = {
-          logits: normal(V, i, 2.5),
-          ...options,
-          ...(i % 2 ? penalties : {}),
-          seed: i * 31,
-          position: i * i,
-        };
+        const input = inputOf(V, i, options);
         expect(tokenOf(input), `V ${V}, case ${i}`).toBe(draw(input));
       }
     }
@@ -84,13 +87,7 @@ describe.each(cases)("%s", (_, options) => {
       [3000, 4],
     ]) {
       for (let i = 0; i < repeats; i++) {
-        const input = {
-          logits: normal(V, i, 2.5),
-          ...options,
-          ...(i % 2 ? penalties : {}),
-          seed: i * 31,
-          position: i * i,
-        };
+        const input = inputOf(V, i, options);
         const order = drawOrder(input);
         for (const count of [1, 2, 5, 9, Math.min(V, 64)]) {
           const { tokens, logq, values } = sampleDraws({ ...input, logits: f32(input.logits, [V]) }, count);
