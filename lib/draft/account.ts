@@ -24,8 +24,17 @@ export interface SpeculationStats {
   predictedGain: number;
   /** Tokens that the text took by a rule though they were not drawn; absent where the text is exact. */
   approximate?: { rule: ApproximateRule; tokens: number };
+  /**
+   * Tokens a second over those of plain decoding as it was measured in this process, drafters and calls included, from the second token on; absent before any was, and
+   * where other calls took turns with this text.
+   */
+  measuredGain?: number;
   /** Milliseconds in drafters. */
   draftMs: number;
+  /** Milliseconds of the engine in steps that evaluated a tree. */
+  verifyMs: number;
+  /** Milliseconds of the engine in steps that decoded plainly. */
+  plainMs: number;
   /** Why nothing was drafted, or is not any more. */
   off?: string;
 }
@@ -42,6 +51,11 @@ export class Account {
   readonly #reached: number[] = []; // by depth: steps with a draft so deep
   readonly #hits: number[] = [];
   readonly #byPart = new Map<Part, { drafted: number; accepted: number }>();
+  #verify = 0; // seconds
+  #plain = 0;
+  #host = 0;
+  #timed = 0; // tokens of the steps that were timed
+  #crowded = false; // others used the engine
   #last = 0; // tokens that the last step took from its draft
   readonly #rule: ApproximateRule | undefined;
   #byRule = 0;
@@ -88,6 +102,19 @@ export class Account {
     }
   }
 
+  /**
+   * Notes what a step took, in seconds.
+   * @param rows of its tree, or 0 for plain decoding
+   * @param host of the call beside the engine; undefined if others used the engine meanwhile
+   */
+  time(rows: number, tokens: number, engine: number, host: number | undefined): void {
+    if (rows > 0) this.#verify += engine;
+    else this.#plain += engine;
+    this.#timed += tokens;
+    if (host === undefined) this.#crowded = true;
+    else this.#host += host;
+  }
+
   /** The last so many tokens of the last step were not wanted: the text ended before. */
   unwanted(count: number): void {
     const dropped = Math.min(Math.max(0, count - 1), this.#last); // the last of them was the step's own
@@ -99,12 +126,16 @@ export class Account {
     this.#lastByRule = this.#lastByRule.slice(0, left);
   }
 
-  stats(parts: readonly Part[]): SpeculationStats {
+  /** @param token seconds of plain decoding; undefined before any was timed */
+  stats(parts: readonly Part[], token?: number): SpeculationStats {
     const off = parts.every((part) => part.off !== undefined)
       ? "every drafter failed"
       : this.#steps === 0
         ? "no draft promised a gain"
         : undefined;
+    const drafting = parts.reduce((all, { seconds }) => all + seconds, 0);
+    const spent = this.#verify + this.#plain + this.#host + drafting;
+    const measured = token !== undefined && !this.#crowded && spent > 0 ? (this.#timed * token) / spent : undefined;
     return {
       steps: this.#steps,
       drafted: this.#drafted,
@@ -122,7 +153,10 @@ export class Account {
       ),
       predictedGain: this.#tokens > 0 ? this.#predicted / this.#tokens : 1,
       ...(this.#rule ? { approximate: { rule: this.#rule, tokens: this.#byRule } } : {}),
-      draftMs: parts.reduce((sum, { seconds }) => sum + 1e3 * seconds, 0),
+      ...(measured === undefined ? {} : { measuredGain: measured }),
+      draftMs: 1e3 * drafting,
+      verifyMs: 1e3 * this.#verify,
+      plainMs: 1e3 * this.#plain,
       ...(off === undefined ? {} : { off }),
     };
   }

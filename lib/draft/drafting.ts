@@ -191,6 +191,7 @@ export class Drafting {
 
   /** Notes what a step took. @param rows of its tree, or 0 for plain decoding @param host undefined if others used the engine meanwhile */
   time(rows: number, tokens: number, engine: number, host: number | undefined): void {
+    this.#account.time(rows, tokens, engine, host);
     if (rows === 0) this.#experience.observePlain(tokens, engine, host);
     else this.#experience.observeTree(rows, engine, host);
   }
@@ -209,6 +210,6 @@ export class Drafting {
   }
 
   get stats(): SpeculationStats {
-    return this.#account.stats(this.#parts);
+    return this.#account.stats(this.#parts, this.#experience.plain);
   }
 }

@@ -1,5 +1,6 @@
 // How much is drafted: acceptance that is learnt, costs that are measured, and the cut between them.
 import { describe, expect, test } from "vitest";
+import { Account } from "../../../lib/draft/account.ts";
 import { Acceptance } from "../../../lib/draft/acceptance.ts";
 import { CostCurve } from "../../../lib/draft/cost-curve.ts";
 import type { Drafter } from "../../../lib/draft/drafter.ts";
@@ -163,6 +164,20 @@ describe("drafting", () => {
   test("a slow drafter is asked seldom where it brings nothing", async () => {
     const { asked } = await follow(fixed([2], 2e-3), known(1e-3));
     expect(asked).toBeLessThan(30);
+  });
+});
+
+describe("account", () => {
+  test("time by phase, and what was gained over plain decoding", () => {
+    const account = new Account();
+    expect(account.stats([], 1).measuredGain).toBeUndefined();
+    account.time(0, 1, 1, 0.5);
+    account.time(4, 3, 2, 0.5);
+    // Four tokens in four seconds, where plain decoding takes one and a half for each.
+    expect(account.stats([], 1.5)).toMatchObject({ plainMs: 1000, verifyMs: 2000, draftMs: 0, measuredGain: 1.5 });
+    expect(account.stats([]).measuredGain).toBeUndefined();
+    account.time(0, 1, 1, undefined); // others used the engine: no measure
+    expect(account.stats([], 1.5).measuredGain).toBeUndefined();
   });
 });
 
