@@ -30,9 +30,10 @@ const what = values.contract
   ? [
       "run",
       "test/contract",
-      ...["batch-invariance", "engine", "engine-beside", "engine-hostile", "gguf"].map(
+      ...["approximate-walk", "batch-invariance", "engine", "engine-beside", "engine-hostile", "gguf"].map(
         (name) => `test/model/${name}.test.ts`,
       ),
+      ...["mixed-rows", "stopping-head", "tree-levels"].map((name) => `test/model/${name}.test.ts`),
       "--testTimeout",
       "600000",
     ]

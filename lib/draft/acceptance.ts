@@ -43,6 +43,14 @@ const newCounts = (): Counts => ({
 /** Numbers that are known of a kind. */
 export const countsOfKind = 4 * bins.length;
 
+/** Whether such numbers may have been counted: no more accepted than offered, nor proposals, and estimates that are probabilities. */
+export function possibleCounts(counts: readonly number[]): boolean {
+  return bins.every((_, bin) => {
+    const [accepted, offered, proposals, estimate] = [0, 1, 2, 3].map((column) => counts[column * bins.length + bin]);
+    return accepted <= offered * (1 + 1e-9) && proposals <= offered * (1 + 1e-9) && estimate <= 1;
+  });
+}
+
 /** Acceptance estimates of any number of kinds: a drafter on texts of one range of temperatures. */
 export class Acceptance {
   readonly #counts = new Recent(mostKinds, newCounts);

@@ -25,8 +25,8 @@ export interface SpeculationStats {
   /** Tokens that the text took by a rule though they were not drawn; absent where the text is exact. */
   approximate?: { rule: ApproximateRule; tokens: number };
   /**
-   * Tokens a second over those of plain decoding as it was measured in this process, drafters and calls included, from the second token on; absent before any was, and
-   * where other calls took turns with this text.
+   * Tokens a second over those of plain decoding as it was last measured on this machine, drafters and calls included, from the second token on; absent before it
+   * was, and where other calls took turns with this text.
    */
   measuredGain?: number;
   /** Milliseconds in drafters. */

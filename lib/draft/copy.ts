@@ -144,7 +144,8 @@ class CopySession implements DraftSession {
 /**
  * Drafts what followed an earlier occurrence of the end of the text, prompt included: long runs where a text is quoted, edited or repeated.
  * O(1) amortised a token.
- * @throws {OutriderError} OUTRIDER_ARGUMENT; calls that draft with it reject with OUTRIDER_NOT_FOUND or OUTRIDER_IO if a corpus file cannot be read
+ * @throws {OutriderError} OUTRIDER_ARGUMENT; calls that draft with it reject with OUTRIDER_NOT_FOUND, OUTRIDER_IO or
+ *   OUTRIDER_UNSUPPORTED if a corpus file cannot be read
  */
 export function copy(options: CopyOptions = {}): Drafter {
   const { match = "longest", minMatch = 2, maxMatch = Math.max(4, minMatch), maxTokens = 48, corpus, folder } = options;

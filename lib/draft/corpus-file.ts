@@ -1,7 +1,8 @@
 // A text file that drafts are copied from: token ids of each model, made once and kept.
 
 import { createHash } from "node:crypto";
-import { readFile } from "node:fs/promises";
+import type { Stats } from "node:fs";
+import { readFile, stat } from "node:fs/promises";
 import { setImmediate } from "node:timers/promises";
 import { OutriderError } from "../errors.ts";
 import { Corpus } from "./corpus.ts";
@@ -10,6 +11,9 @@ import { Keep, type Learnt } from "./keep.ts";
 
 /** Characters that are encoded at a time: some milliseconds of work. */
 const slice = 2 ** 14;
+
+/** Of a corpus file: about a hundred million tokens, whose index takes some ten gigabytes. */
+const mostBytes = 2 ** 28;
 
 /** A text in tokens of one model. */
 class CorpusTokens implements Learnt {
@@ -70,7 +74,7 @@ export class CorpusFile {
     this.#folder = folder;
   }
 
-  /** @throws {OutriderError} OUTRIDER_NOT_FOUND, OUTRIDER_IO */
+  /** @throws {OutriderError} OUTRIDER_NOT_FOUND, OUTRIDER_IO, OUTRIDER_UNSUPPORTED for what is too large or no file */
   async read(context: DraftContext): Promise<void> {
     const reading = this.#known.get(context) ?? this.#read(context);
     this.#known.set(context, reading);
@@ -83,10 +87,7 @@ export class CorpusFile {
   }
 
   async #read(context: DraftContext): Promise<CorpusTokens> {
-    const bytes = await readFile(this.#path).catch((error: NodeJS.ErrnoException) => {
-      const code = error.code === "ENOENT" ? "OUTRIDER_NOT_FOUND" : "OUTRIDER_IO";
-      throw new OutriderError(code, `Cannot read the corpus ${this.#path}: ${error.message}`, { cause: error });
-    });
+    const bytes = await this.#bytes();
     const digest = createHash("sha256").update(bytes).digest("hex").slice(0, 16);
     const keep = new Keep(this.#folder, `corpus-${digest}`, ({ vocab }) => new CorpusTokens(vocab));
     await keep.read(context);
@@ -96,6 +97,23 @@ export class CorpusFile {
     keep.changed(context);
     await keep.trySave();
     return found;
+  }
+
+  async #bytes(): Promise<Buffer> {
+    let about: Stats;
+    try {
+      about = await stat(this.#path);
+      if (about.isFile() && about.size <= mostBytes) return await readFile(this.#path);
+    } catch (error) {
+      const { code, message } = error as NodeJS.ErrnoException;
+      const kind = code === "ENOENT" ? "OUTRIDER_NOT_FOUND" : "OUTRIDER_IO";
+      throw new OutriderError(kind, `Cannot read the corpus ${this.#path}: ${message}`, { cause: error });
+    }
+    const received = about.isFile() ? `${about.size} bytes` : "no file";
+    throw new OutriderError(
+      "OUTRIDER_UNSUPPORTED",
+      `Expected a regular file of at most ${mostBytes} bytes for the corpus ${this.#path}, received ${received}`,
+    );
   }
 
   /** What was read for a model. */

@@ -124,8 +124,7 @@ export class Drafting {
     this.#token = costs.token;
     const { tree, gain } = choose(proposals, mostRows, costs);
     if (tree) {
-      this.#inRow += 1;
-      if (this.#inRow > plainEvery) return undefined;
+      if (this.#inRow >= plainEvery) return undefined;
       this.#gain = gain;
       this.#step = { tree: costs.tree(tree.size), asking: this.#charged(asking) };
       return this.#explored(tree, depth, costs);
@@ -138,7 +137,9 @@ export class Drafting {
   /** The tree with the rows that drafters want to see evaluated, which are charged to them at once. */
   #explored(tree: TokenTree | undefined, depth: number, costs: DraftCosts): TokenTree | undefined {
     let all = tree;
-    for (const part of this.#parts) {
+    const before = this.#seconds();
+    for (const part of this.#inRow < plainEvery ? this.#parts : []) {
+      if (!part.explores) continue;
       const rows = all?.size ?? 1;
       const without = all ? costs.tree(rows) : costs.token;
       let nodes = 0;
@@ -148,6 +149,8 @@ export class Drafting {
       all = all ? merge([all, more]) : more;
       this.#credit.note(without - costs.tree(all.size), costs.token);
     }
+    this.#credit.note(-Math.min(this.#seconds() - before, exploring * costs.token), costs.token);
+    if (all) this.#inRow += 1;
     return all;
   }
 

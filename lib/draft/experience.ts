@@ -1,6 +1,6 @@
 // What is known about drafting with one model on this machine, for all its texts.
 
-import { Acceptance, countsOfKind } from "./acceptance.ts";
+import { Acceptance, countsOfKind, possibleCounts } from "./acceptance.ts";
 import { autoDrafters } from "./auto.ts";
 import { CostCurve } from "./cost-curve.ts";
 import { Credit } from "./credit.ts";
@@ -54,7 +54,8 @@ function writtenOf(text: string): Written | undefined {
         typeof entry[0] === "string" &&
         Array.isArray(entry[1]) &&
         entry[1].length === countsOfKind &&
-        entry[1].every((count) => isNumber(count, 1e6)),
+        entry[1].every((count) => isNumber(count, 1e6)) &&
+        possibleCounts(entry[1]),
     );
   return ok ? { plain, host, curve, acceptance } : undefined;
 }
@@ -122,7 +123,7 @@ export class Experience implements Learnt {
     const written = writtenOf(Buffer.from(ints.buffer, ints.byteOffset, ints.byteLength).toString("utf8"));
     if (!written) return false;
     if (written.plain > 0) this.#plain.observe(written.plain);
-    this.#host.observe(written.host);
+    if (written.host > 0) this.#host.observe(written.host); // 0: it was not measured
     this.curve.restore(written.curve);
     this.acceptance.restore(written.acceptance);
     return true;

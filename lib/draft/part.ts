@@ -123,10 +123,16 @@ export class Part {
     this.#run(() => {
       const found: unknown = session.explore?.({ ...budget });
       if (found === undefined) return;
+      if (found instanceof Promise) found.catch(() => {}); // refused below, whatever comes of it
       const { token, parent, size } = checked(found, root, vocab, budget);
       if (size > 1) tree = new TokenTree({ token, parent, reach: new Float32Array(size).fill(0).fill(1, 0, 1) });
     });
     return tree;
+  }
+
+  /** Whether it may want to see rows evaluated. */
+  get explores(): boolean {
+    return this.off === undefined && this.#session?.explore !== undefined;
   }
 
   /** It is not asked for this step. */

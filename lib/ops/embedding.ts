@@ -31,6 +31,7 @@ export function embedding(input: EmbeddingInput): Tensor<"f32", 2> {
     tokens: [tokens, weights ? "i32[N, J]" : "i32[N]"],
     weights: [weights, "f32[N, J]"],
   });
+  if (weights && J < 1) throw expected("OUTRIDER_SHAPE", "weights", "one weight at least for each row", weights);
   if (!tokens.isContiguous) throw expected("OUTRIDER_SHAPE", "tokens", "a contiguous tensor", tokens);
   const ids = asInt32(tokens);
   const wrong = ids.findIndex((token) => token < 0 || token >= packed.rows);

@@ -131,20 +131,24 @@ export function sample(input: SampleInput): number {
   return nativeOps.sample(logits, options);
 }
 
+/** As many as the engine gives: they are kept in order while they are found. */
+const mostDraws = 64;
+
 /**
  * The first `count` tokens in the order in which {@link sample} would draw them without replacement (Gumbel-top-k, arXiv:1903.06059): the first is what it draws, the
  * second what is left of its filtered law draws with the same noise, and so on. If the sampler is greedy (temperature 0 or topK 1) the order is that of the logits
  * after penalties and bias, and the law is theirs at temperature 1.
  *
- * @param count 1 to V
+ * @param count 1 to 64, at most V
  * @returns tokens, log-probabilities and perturbed log-probabilities, `[count]` each
  * @throws {OutriderError} as {@link sample} does, and OUTRIDER_ARGUMENT for `count`
  * @example const { tokens } = sampleDraws({ logits, temperature: 0.8, seed: 7, position: 12 }, 4);
  */
 export function sampleDraws(input: SampleInput, count: number): SampleDraws {
   const { logits, options } = checked(input);
-  if (!Number.isInteger(count) || count < 1 || count > logits.length)
-    throw badArgument("count", `an integer from 1 to ${logits.length}`, count);
+  const most = Math.min(mostDraws, logits.length);
+  if (!Number.isInteger(count) || count < 1 || count > most)
+    throw badArgument("count", `an integer from 1 to ${most}`, count);
   return nativeOps.sampleDraws(logits, options, count);
 }
 

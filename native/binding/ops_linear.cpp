@@ -138,7 +138,7 @@ void embedding(const Info& info) {
   const PackedMatrix& table = packed_arg(info, 0);
   const long N = take_integer(info[2], "N", 0, kMaxDimension);
   const bool mixed = !absent(info[6]);
-  const long J = mixed ? take_integer(info[7], "J", 0, kMaxDimension) : 1;
+  const long J = mixed ? take_integer(info[7], "J", 1, kMaxDimension) : 1;
   const std::vector<std::int32_t> tokens = copy_array<std::int32_t>(info[1], N * J, "tokens");
   for (const std::int32_t token : tokens) {
     if (token < 0 || token >= table.layout.rows) wrong(info.Env(), "tokens below the number of rows", "tokens");

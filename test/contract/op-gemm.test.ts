@@ -324,6 +324,7 @@ describe.each(opLevels("embedding"))("embedding of mixed rows on %s", (level) =>
     const mixed = { table, tokens: i32(tokens, [N, J]), weights: f32(weights, [N, J]) };
     expect(() => embedding({ ...mixed, weights: f32(weights, [J, N]) })).toThrow(shape(/weights/));
     expect(() => embedding({ ...mixed, weights: undefined })).toThrow(shape(/tokens/));
+    expect(() => embedding({ table, tokens: i32([], [N, 0]), weights: f32([], [N, 0]) })).toThrow(shape(/weights/));
     expect(() => embedding({ ...mixed, tokens: i32(tokens, [N * J]) })).toThrow(shape(/tokens/));
     expect(() =>
       embedding({

@@ -178,6 +178,7 @@ test("draws without replacement: counts out of range, ties and tokens that are n
   const argument = expect.objectContaining({ code: "OUTRIDER_ARGUMENT" });
   const logits = f32([1, 4, Number.NaN, 4, Number.NEGATIVE_INFINITY], [5]);
   for (const count of [0, 6, 1.5, Number.NaN]) expect(() => sampleDraws({ logits }, count)).toThrow(argument);
+  expect(() => sampleDraws({ logits: f32(normal(65, 1, 1), [65]) }, 65)).toThrow(argument);
   expect(() => sampleDraws({ logits: f32([Number.NaN], [1]) }, 1)).toThrow(argument);
   expect([...sampleDraws({ logits }, 5).tokens]).toEqual([1, 3, 0, -1, -1]);
   const { tokens, logq, values } = sampleDraws({ logits, temperature: 0.5, seed: 3 }, 5);

@@ -97,8 +97,13 @@ describe("a file that says something else counts as none", () => {
     ["too many rows", (text) => text.replace('"curve":[', '"curve":[[1000000000,1,1],')],
     ["half a row", (text) => text.replace('"curve":[', '"curve":[[1.5,1,1],')],
     ["no rows", (text) => text.replace('"curve":[', '"curve":[[0,1,1],')],
-    ["counts that are missing", (text) => text.replace('"acceptance":[', '"acceptance":[["x",[1]],')],
-    ["a name that is none", (text) => text.replace('"acceptance":[', '"acceptance":[[7,[]],')],
+    ["counts that are missing", (text) => text.replace('"acceptance":[[', '"acceptance":[["x",[1]],[')],
+    [
+      "more accepted than offered",
+      (text) =>
+        text.replace('"acceptance":[[', `"acceptance":[["x",[${new Array(10).fill(9)},${new Array(30).fill(0)}]],[`),
+    ],
+    ["a name that is none", (text) => text.replace('"acceptance":[[', '"acceptance":[[7,[]],[')],
   ])("%s", async (_, change) => {
     const { tokens } = await session();
     rewrite((text) => text);

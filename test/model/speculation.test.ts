@@ -391,6 +391,13 @@ describe("drafters that misbehave are switched off, and say why", () => {
         start: () => ({ propose: () => undefined, observe: async () => thrower() }),
       },
     ],
+    [
+      "an explore that rejects",
+      {
+        name: "bad",
+        start: () => ({ propose: () => undefined, observe() {}, explore: (async () => thrower()) as unknown as never }),
+      },
+    ],
     ["a start that rejects", { name: "bad", start: (async () => thrower()) as unknown as Drafter["start"] }],
     [
       "throws what is no error",

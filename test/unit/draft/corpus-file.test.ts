@@ -1,5 +1,5 @@
 // A corpus in a file: read once for each model, kept as token ids, and the same as a corpus that is given as ids.
-import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { mkdtempSync, readdirSync, readFileSync, rmSync, truncateSync, writeFileSync } from "node:fs";
 import os from "node:os";
 import path from "node:path";
 import { afterAll, beforeAll, expect, test, vi } from "vitest";
@@ -77,7 +77,12 @@ test("a file that is not there is what the call rejects with, and it may come la
   const drafter = copy({ corpus: missing });
   const context = contextOf(256);
   await expect(drafter.prepare?.(context)).rejects.toThrow(code("OUTRIDER_NOT_FOUND"));
-  await expect(copy({ corpus: root }).prepare?.(context)).rejects.toThrow(code("OUTRIDER_IO"));
+  await expect(copy({ corpus: root }).prepare?.(context)).rejects.toThrow(code("OUTRIDER_UNSUPPORTED"));
+  const large = path.join(root, "large.txt");
+  writeFileSync(large, "");
+  truncateSync(large, 2 ** 28 + 1);
+  await expect(copy({ corpus: large }).prepare?.(context)).rejects.toThrow(code("OUTRIDER_UNSUPPORTED"));
+  await expect(copy({ corpus: path.join(file, "below") }).prepare?.(context)).rejects.toThrow(code("OUTRIDER_IO"));
   writeFileSync(missing, text);
   expect(await copied(drafter, context)).toBe("e corpus,");
 });

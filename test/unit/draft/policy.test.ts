@@ -1,7 +1,7 @@
 // How much is drafted: acceptance that is learnt, costs that are measured, and the cut between them.
 import { describe, expect, test } from "vitest";
-import { Account } from "../../../lib/draft/account.ts";
 import { Acceptance } from "../../../lib/draft/acceptance.ts";
+import { Account } from "../../../lib/draft/account.ts";
 import { CostCurve } from "../../../lib/draft/cost-curve.ts";
 import type { Drafter } from "../../../lib/draft/drafter.ts";
 import { Drafting } from "../../../lib/draft/drafting.ts";
