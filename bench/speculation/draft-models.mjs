@@ -4,9 +4,9 @@
 import { existsSync, readFileSync } from "node:fs";
 import path from "node:path";
 import { draftModel, load, pearl } from "outrider";
-import { median } from "../measure.mjs";
 import { shared, smollm2 } from "../models.mjs";
 import { detailRows } from "./detail.mjs";
+import { rounds, speedOf } from "./rounds.mjs";
 import { workloads } from "./workloads.mjs";
 
 const shapes = {
@@ -40,7 +40,7 @@ function pairs() {
     const prompts = Array.from({ length: 4 }, (_, i) => whole.slice(40_000 + i * 90_000, 40_200 + i * 90_000));
     const go = (model, prompt, options) => model.generate(prompt, options);
     const head = path.join(import.meta.dirname, "../../training/tiny-pair.safetensors");
-    found.push({ name: "tiny", target, draft, head, options: {}, questions: prompts, ask: inTurn(prompts, go) });
+    found.push({ name: "tiny", target, draft, head, options: {}, questions: prompts, answer: go });
   }
   const file = smollm2();
   if (file) {
@@ -57,52 +57,32 @@ function pairs() {
       draft: undefined,
       options,
       questions: workloads.chat,
-      ask: inTurn(workloads.chat, chat),
+      answer: chat,
     });
   }
   return found;
 }
 
-/** Asks one after the other: seconds from the first tokens to the last, tokens, and statistics. */
-function inTurn(questions, call) {
-  return async (model, options) => {
-    const answers = [];
-    for (const question of questions) answers.push(await call(model, question, options));
-    const sum = (pick) => answers.reduce((total, answer) => total + (pick(answer) ?? 0), 0);
-    return {
-      seconds: sum(({ stats }) => (stats.totalMs - stats.timeToFirstTokenMs) / 1e3),
-      tokens: sum(({ tokens }) => tokens.length - 1),
-      texts: JSON.stringify(answers.map(({ tokens }) => tokens)),
-      stats: answers.map(({ stats }) => stats.speculation),
-    };
-  };
-}
-
-async function pair({ name, target, draft, head, options, questions, ask }, { quick, threads, say }) {
+async function pair({ name, target, draft, head, options, questions, answer }, { quick, threads, say }) {
   const large = await load(target, { threads, ...options });
   const small = await load(draft, { threads });
   const rows = [];
+  const wish = { seed: 1, maxTokens: quick ? 24 : 128 };
   try {
     for (const temperature of quick ? [0] : [0, 0.8]) {
       const makers = { plain: () => false };
       const ways = waysOf(small, head);
       Object.assign(makers, quick ? { chain: ways.chain } : ways);
+      // One drafter of each shape for all rounds: what it learns about a pair of models is no answer.
       const drafters = Object.fromEntries(Object.entries(makers).map(([shape, make]) => [shape, make()]));
-      const seen = Object.fromEntries(Object.keys(makers).map((shape) => [shape, []]));
-      let expected;
-      for (let round = -1; round < (quick ? 1 : 5); round++) {
-        for (const [shape, drafter] of Object.entries(drafters)) {
-          const wish = { temperature, seed: 1, maxTokens: quick ? 24 : 128, draft: drafter };
-          const found = await ask(large, wish);
-          expected ??= found.texts;
-          if (found.texts !== expected) throw new Error(`${name}/${shape}: another text`);
-          if (round >= 0) seen[shape].push(found);
-        }
-      }
+      const sets = Object.fromEntries(Object.entries(drafters).map(([shape, drafter]) => [shape, () => drafter]));
+      const seen = await rounds({
+        ...{ repetitions: quick ? 1 : 5, questions, sets },
+        answer: (question, _, draft) => answer(large, question, { ...wish, temperature, draft }),
+      });
       for (const shape of Object.keys(makers)) {
         if (shape === "plain") continue;
-        const value = median(seen[shape].map(({ tokens, seconds }) => tokens / seconds));
-        const ratio = median(seen[shape].map(({ seconds }, i) => seen.plain[i].seconds / seconds));
+        const { value, ratio } = speedOf(seen, shape);
         const id = `speculation/draft-model/${name}/${shape}${temperature === 0 ? "" : `-t${temperature}`}`;
         const last = seen[shape][seen[shape].length - 1];
         say(`${id}: ${value.toFixed(0)} tokens/s, ratio ${ratio.toFixed(3)}`);

@@ -8,6 +8,7 @@ import { autoDrafters, chain, copy, input, load, lookahead, ngram, recycle, skip
 import { median } from "../measure.mjs";
 import { detailRows } from "./detail.mjs";
 import { draftModelRows } from "./draft-models.mjs";
+import { rounds, speedOf } from "./rounds.mjs";
 import { ruleRows } from "./rules.mjs";
 import { workloads } from "./workloads.mjs";
 
@@ -21,9 +22,6 @@ const sets = {
   lookahead: () => [lookahead()],
   "skip-layers": () => [skipLayers()],
 };
-
-/** Seconds from the first token to the last. */
-const decodeSeconds = ({ totalMs, timeToFirstTokenMs }) => (totalMs - timeToFirstTokenMs) / 1e3;
 
 /** Drafts the next tokens of a text that is known. */
 function oracle(answer, count) {
@@ -42,23 +40,14 @@ function oracle(answer, count) {
   };
 }
 
-/** All answers of a workload: seconds, tokens and statistics. */
-async function ask(model, questions, options, drafters) {
-  let [seconds, tokens] = [0, 0];
-  const texts = [];
-  const stats = [];
-  for (const [i, question] of questions.entries()) {
-    const chat = model.chat();
-    const draft = typeof drafters === "function" ? drafters(i) : drafters;
-    const answer = await chat.send(question, { maxTokens: 160, seed: 1, ...options, draft });
-    chat.dispose();
-    seconds += decodeSeconds(answer.stats);
-    tokens += answer.tokens.length - 1;
-    texts.push(answer.tokens);
-    stats.push(answer.stats.speculation);
-  }
-  return { seconds, tokens, texts, stats };
-}
+/** How a model answers questions: a conversation each. */
+const answerer = (model, options) => async (question, i, drafters) => {
+  const chat = model.chat();
+  const draft = typeof drafters === "function" ? drafters(i) : drafters;
+  const answer = await chat.send(question, { maxTokens: 160, seed: 1, ...options, draft });
+  chat.dispose();
+  return answer;
+};
 
 const sum = (list, pick) => list.reduce((total, one) => total + (pick(one) ?? 0), 0);
 
@@ -82,26 +71,16 @@ export async function run({ quick, threads, model: file, only, say }) {
           makers.input = () => (i) => [input({ source: few[i].slice(0, few[i].lastIndexOf("\n\n")) })];
         for (const name of Object.keys(makers))
           if (setOnly !== undefined && name !== setOnly && name !== "plain") delete makers[name];
-        const seen = Object.fromEntries(Object.keys(makers).map((name) => [name, []]));
-        let expected;
-        for (let round = -1; round < repetitions; round++) {
-          for (const [name, make] of Object.entries(makers)) {
-            const found = await ask(model, few, options, make());
-            expected ??= JSON.stringify(found.texts);
-            if (JSON.stringify(found.texts) !== expected) throw new Error(`${workload}/${name}: another text`);
-            if (round >= 0) seen[name].push(found);
-          }
-        }
-        const plain = median(seen.plain.map(({ tokens, seconds }) => tokens / seconds));
+        const answer = answerer(model, options);
+        const seen = await rounds({ repetitions, questions: few, sets: makers, answer });
         for (const name of Object.keys(makers)) {
           if (name === "plain") continue;
-          const value = median(seen[name].map(({ tokens, seconds }) => tokens / seconds));
+          const { value, ratio } = speedOf(seen, name);
           const last = seen[name][seen[name].length - 1];
           const id = `speculation/${workload}/${name}${suffixOf}`;
-          const ratio = median(seen[name].map((one, i) => seen.plain[i].seconds / one.seconds));
           rows.push({ id, value, unit: "tokens/s", baseline: value / ratio, higherIsBetter: true });
           rows.push(...detailRows(id, last.stats, last.tokens));
-          say(`${id}: ${value.toFixed(0)} tokens/s, plain ${plain.toFixed(0)}, ratio ${ratio.toFixed(3)}`);
+          say(`${id}: ${value.toFixed(0)} tokens/s, ratio ${ratio.toFixed(3)}`);
           if (name === "auto") {
             const spent = sum(last.stats, (one) => one?.draftMs);
             overheads.push((1e3 * spent) / last.tokens);
@@ -122,23 +101,15 @@ export async function run({ quick, threads, model: file, only, say }) {
 /** What is left of perfect drafts. */
 async function oracleRow(model, quick) {
   const questions = workloads.chat.slice(0, quick ? 1 : 4);
-  const options = { temperature: 0 };
-  const known = await ask(model, questions, options, false);
-  const drafters = (i) => [oracle(known.texts[i], 4)];
-  const ratios = [];
-  const values = [];
-  for (let round = -1; round < (quick ? 1 : 5); round++) {
-    const plain = await ask(model, questions, options, false);
-    const drafted = await ask(model, questions, options, drafters);
-    if (JSON.stringify(drafted.texts) !== JSON.stringify(plain.texts)) throw new Error("oracle: another text");
-    if (round < 0) continue;
-    ratios.push(plain.seconds / drafted.seconds);
-    values.push(drafted.tokens / drafted.seconds);
-  }
+  const answer = answerer(model, { temperature: 0 });
+  const known = [];
+  for (const [i, question] of questions.entries()) known.push((await answer(question, i, false)).tokens);
+  const sets = { plain: () => false, oracle: () => (i) => [oracle(known[i], 4)] };
+  const seen = await rounds({ repetitions: quick ? 1 : 5, questions, sets, answer });
+  const { value, ratio } = speedOf(seen, "oracle");
   const { costCurve } = await model.measure({ rows: [1, 5], promptTokens: 32, decodeTokens: 32 });
   const cost = costCurve.find(({ rows }) => rows === 5).cost;
-  const value = median(values);
-  const plain = value / median(ratios);
+  const plain = value / ratio;
   return {
     id: "speculation/oracle/g4",
     value,
