@@ -92,12 +92,17 @@ class Longest implements Places {
 /** Tokens that are indexed before a proposal. */
 const slice = 2048;
 
+/** Tokens that may differ one after the other before a place is given up. */
+const mostChanged = 3;
+
 class CopySession implements DraftSession {
   readonly #places: Places;
   readonly #backlog: Backlog;
   readonly #minMatch: number;
   readonly #maxTokens: number;
   readonly #corpus: CorpusPlace | undefined;
+  /** Where the last copy goes on if every token of the text stands for one of its source; and how many in a row were others. */
+  #source: { next: number; changed: number } | undefined;
 
   constructor(places: Places, text: ArrayLike<number>, minMatch: number, maxTokens: number, corpus?: Corpus) {
     this.#places = places;
@@ -129,20 +134,37 @@ class CopySession implements DraftSession {
         agreed += 1;
     if (other && other.length > agreed && other.length >= this.#minMatch && other.tokens.length > 0)
       return run(values[end - 1], other.tokens, other.length, copyConfidence);
-    if (length < this.#minMatch) return undefined;
+    if (length < this.#minMatch) return this.#resumed(count);
+    this.#source = { next, changed: 0 };
     // A copy that overlaps its own end goes on with itself: the text repeats in a period.
     const period = end - next;
     const tokens = Int32Array.from({ length: count }, (_, i) => values[next + (i % period)]);
     return run(values[end - 1], tokens, length, copyConfidence);
   }
 
+  /** Where a token was changed, what came after it in the source: as sure as if one token agreed. */
+  #resumed(count: number): TokenTree | undefined {
+    const { values, length: end } = this.#places.tokens;
+    if (!this.#source) return undefined;
+    const tokens = values.slice(this.#source.next, Math.min(end, this.#source.next + count));
+    return tokens.length > 0 ? run(values[end - 1], tokens, 1, copyConfidence) : undefined;
+  }
+
   observe({ tokens }: DraftOutcome): void {
     this.#backlog.push(tokens);
+    const { values, length: end } = this.#places.tokens;
+    for (const token of tokens) {
+      if (!this.#source) break;
+      const { next, changed } = this.#source;
+      const differs = next >= end || values[next] !== token ? changed + 1 : 0;
+      this.#source = differs > mostChanged ? undefined : { next: next + 1, changed: differs };
+    }
   }
 }
 
 /**
- * Drafts what followed an earlier occurrence of the end of the text, prompt included: long runs where a text is quoted, edited or repeated.
+ * Drafts what followed an earlier occurrence of the end of the text, prompt included: long runs where a text is quoted, edited or repeated. Where up to three tokens are others than those of
+ * the copy, it goes on behind them.
  * O(1) amortised a token.
  * @throws {OutriderError} OUTRIDER_ARGUMENT; calls that draft with it reject with OUTRIDER_NOT_FOUND, OUTRIDER_IO or
  *   OUTRIDER_UNSUPPORTED if a corpus file cannot be read

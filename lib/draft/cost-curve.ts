@@ -10,13 +10,18 @@ const fresh = 0.1;
 const mostSurprise = 2;
 /** Weight of a first measurement of a size that took longer than its neighbours say. */
 const firstWeight = 0.25;
+/** What a measurement is still worth after each step of another size; the rest is what all sizes together say, so that a size that was slow by chance is tried again. */
+const fading = 0.99;
+/** What a measurement is worth at least in that. */
+const leastWorth = 0.02;
 /** Measurements that a size counts for at most. */
 const mostWeight = 20;
 
-/** Seconds by number of rows, for one model on one machine. */
+/** Seconds by number of rows, for one model on one machine: what was measured lately, and for other sizes the line through it all. */
 export class CostCurve {
   readonly #seconds: (number | undefined)[] = [];
   readonly #weights: number[] = [];
+  readonly #worth: number[] = [];
   #fitted: { rows: number; seconds: number }[] | undefined;
 
   /** Notes what a step of `rows` rows took. */
@@ -32,6 +37,9 @@ export class CostCurve {
     else if (likely === undefined || counted <= likely) this.#seconds[rows] = counted;
     else this.#seconds[rows] = likely + firstWeight * (counted - likely);
     this.#weights[rows] = Math.min(count, mostWeight);
+    // A single row is decoded plainly, and never tried again as a tree.
+    for (let other = 2; other < this.#worth.length; other++) this.#worth[other] = (this.#worth[other] ?? 0) * fading;
+    this.#worth[rows] = 1;
     this.#fitted = undefined;
   }
 
@@ -71,15 +79,37 @@ export class CostCurve {
     for (const [rows, seconds, weight] of entries) {
       this.#seconds[rows] = seconds;
       this.#weights[rows] = Math.min(weight, mostWeight);
+      this.#worth[rows] = 1;
     }
     this.#fitted = undefined;
+  }
+
+  /** The straight line closest to all measurements, by least squares, each by what it is worth. */
+  #line(rows: readonly number[]): (rows: number) => number {
+    let [all, n, seconds] = [0, 0, 0];
+    for (const size of rows) {
+      const worth = Math.max(this.#worth[size], leastWorth);
+      all += worth;
+      n += worth * size;
+      seconds += worth * (this.#seconds[size] as number);
+    }
+    const [meanRows, mean] = [n / all, seconds / all];
+    let [along, square] = [0, 0];
+    for (const size of rows) {
+      const worth = Math.max(this.#worth[size], leastWorth);
+      along += worth * (size - meanRows) * ((this.#seconds[size] as number) - mean);
+      square += worth * (size - meanRows) ** 2;
+    }
+    const slope = square > 0 ? Math.max(0, along / square) : 0;
+    return (at) => mean + slope * (at - meanRows);
   }
 
   #points(): { rows: number; seconds: number }[] {
     if (this.#fitted) return this.#fitted;
     const rows = [...this.#seconds.keys()].filter((n) => this.#seconds[n] !== undefined);
+    const line = this.#line(rows);
     const fitted = rising(
-      rows.map((n) => this.#seconds[n] as number),
+      rows.map((n) => this.#worth[n] * (this.#seconds[n] as number) + (1 - this.#worth[n]) * line(n)),
       rows.map((n) => this.#weights[n]),
     );
     this.#fitted = rows.map((n, i) => ({ rows: n, seconds: fitted[i] }));

@@ -14,10 +14,13 @@ const mostCredits = 64;
 
 /** Rows of a tree that a curve may know about. */
 const mostRows = 256;
+/** Tokens that a call may bring. */
+const mostBurst = 4096;
 
 /** Experience as a file has it. */
 interface Written {
-  plain: number;
+  token: number;
+  burst: number;
   host: number;
   curve: [number, number, number][];
   acceptance: [string, number[]][];
@@ -34,9 +37,11 @@ function writtenOf(text: string): Written | undefined {
   } catch {
     return undefined;
   }
-  const { plain, host, curve, acceptance } = value ?? {};
+  const { token, burst, host, curve, acceptance } = value ?? {};
   const ok =
-    isNumber(plain) &&
+    isNumber(token) &&
+    isNumber(burst, mostBurst) &&
+    burst >= 1 &&
     isNumber(host) &&
     Array.isArray(curve) &&
     curve.every(
@@ -57,7 +62,7 @@ function writtenOf(text: string): Written | undefined {
         entry[1].every((count) => isNumber(count, 1e6)) &&
         possibleCounts(entry[1]),
     );
-  return ok ? { plain, host, curve, acceptance } : undefined;
+  return ok ? { token, burst, host, curve, acceptance } : undefined;
 }
 
 /** What drafting has learnt about a model on this machine. */
@@ -65,7 +70,8 @@ export class Experience implements Learnt {
   readonly acceptance = new Acceptance();
   /** Engine seconds by rows of a tree. */
   readonly curve = new CostCurve();
-  readonly #plain = new MeanTime();
+  readonly #token = new MeanTime(); // engine seconds of a token without drafting
+  #burst = 1; // tokens that a call of plain decoding has brought at most
   readonly #host = new MeanTime();
   readonly #credits = new Recent(mostCredits, () => new Credit());
   #auto: readonly Drafter[] | undefined;
@@ -82,9 +88,13 @@ export class Experience implements Learnt {
     return this.#auto;
   }
 
-  /** Seconds of a token without drafting; undefined before any was timed. */
+  /**
+   * Seconds of a token without drafting; undefined before any was timed. Without drafts a call brings as many tokens as the longest that was seen: between drafts calls are
+   * shorter, and would make plain decoding look slower than it is.
+   */
   get plain(): number | undefined {
-    return this.#plain.value;
+    const { value } = this.#token;
+    return value === undefined ? undefined : value + this.host / this.#burst;
   }
 
   /** Seconds of a call beside the engine's, drafters left out. */
@@ -109,7 +119,8 @@ export class Experience implements Learnt {
 
   toInts(): Int32Array {
     const written: Written = {
-      plain: this.plain ?? 0,
+      token: this.#token.value ?? 0,
+      burst: this.#burst,
       host: this.host,
       curve: this.curve.entries(),
       acceptance: this.acceptance.entries(),
@@ -122,7 +133,8 @@ export class Experience implements Learnt {
   fromInts(ints: Int32Array): boolean {
     const written = writtenOf(Buffer.from(ints.buffer, ints.byteOffset, ints.byteLength).toString("utf8"));
     if (!written) return false;
-    if (written.plain > 0) this.#plain.observe(written.plain);
+    if (written.token > 0) this.#token.observe(written.token);
+    this.#burst = written.burst;
     if (written.host > 0) this.#host.observe(written.host); // 0: it was not measured
     this.curve.restore(written.curve);
     this.acceptance.restore(written.acceptance);
@@ -132,7 +144,8 @@ export class Experience implements Learnt {
   /** Notes a step of plain decoding. @param host undefined if others used the engine meanwhile */
   observePlain(tokens: number, engine: number, host: number | undefined): void {
     if (host !== undefined) this.#host.observe(host);
-    this.#plain.observe((engine + this.host) / tokens);
+    this.#token.observe(engine / tokens);
+    this.#burst = Math.max(this.#burst, tokens);
     if (!this.curve.known(1)) this.curve.observe(1, engine / tokens);
   }
 

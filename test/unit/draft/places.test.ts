@@ -2,6 +2,7 @@
 import { describe, expect, test } from "vitest";
 import { copy } from "../../../lib/draft/copy.ts";
 import { SuffixAutomaton } from "../../../lib/draft/suffix-automaton.ts";
+import type { TokenTree } from "../../../lib/tree/token-tree.ts";
 import { contextOf, greedy } from "../../support/eager.ts";
 import { uniform } from "../../support/random.ts";
 
@@ -108,6 +109,45 @@ describe("copy", () => {
     expect(() => copy(options as Parameters<typeof copy>[0])).toThrow(
       expect.objectContaining({ code: "OUTRIDER_ARGUMENT" }),
     );
+  });
+});
+
+describe.each(["latest", "earliest", "longest"] as const)("a copy with tokens that were changed, %s", (match) => {
+  const proposals = () => {
+    const session = copy({ match }).start([1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 1, 2], contextOf(100), greedy);
+    return (...more: number[]) => {
+      const rows = { token: new Int32Array(), parent: new Int32Array() };
+      session.observe({ tokens: Int32Array.from(more), rows });
+      const tree = session.propose({ nodes: 3, depth: 3 }) as TokenTree | undefined;
+      return tree && [...tree.token];
+    };
+  };
+
+  test("goes on behind them, one for one", () => {
+    const ask = proposals();
+    expect(ask()).toEqual([2, 3, 4, 5]);
+    expect(ask(3, 50)).toEqual([50, 5, 6, 7]);
+    expect(ask(51, 52)).toEqual([52, 7, 8, 9]);
+    expect(ask(7)).toEqual([7, 8, 9, 10]);
+    expect(ask(8)).toEqual([8, 9, 10, 1]); // two agree again
+    expect(ask(53, 54, 55)).toEqual([55, 2, 3, 50]);
+  });
+
+  test("is given up after more than three", () => {
+    const ask = proposals();
+    ask();
+    expect(ask(50, 51, 52)).toEqual([52, 6, 7, 8]);
+    expect(ask(53)).toBeUndefined();
+    expect(ask(7)).toBeUndefined();
+  });
+
+  test("is less sure than one that agrees", () => {
+    const session = copy({ match }).start([1, 2, 3, 4, 5, 6, 1, 2], contextOf(100), greedy);
+    const before = session.propose({ nodes: 1, depth: 1 }) as TokenTree;
+    session.observe({ tokens: Int32Array.of(50), rows: { token: new Int32Array(), parent: new Int32Array() } });
+    const after = session.propose({ nodes: 1, depth: 1 }) as TokenTree;
+    expect(after.token[1]).toBe(4);
+    expect(after.reach[1]).toBeLessThan(before.reach[1]);
   });
 });
 

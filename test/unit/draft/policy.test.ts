@@ -76,6 +76,19 @@ describe("cost curve", () => {
     expect(slow.seconds(5)).toBeCloseTo(0.012, 8);
   });
 
+  test("a size that was slow by chance counts less and less, until it is measured again", () => {
+    const curve = new CostCurve();
+    const line = (rows: number) => 1 + 0.2 * (rows - 1);
+    for (let i = 0; i < 30; i++) for (const rows of [1, 2, 3, 4, 5]) curve.observe(rows, line(rows));
+    for (let i = 0; i < 30; i++) curve.observe(8, 1.8 * line(8));
+    expect(curve.seconds(8)).toBeGreaterThan(1.6 * line(8));
+    for (let i = 0; i < 100; i++) for (const rows of [2, 3, 4, 5]) curve.observe(rows, line(rows));
+    expect(curve.seconds(8)).toBeLessThan(1.2 * line(8));
+    expect(curve.seconds(4)).toBeCloseTo(line(4), 1);
+    curve.observe(8, 1.8 * line(8));
+    expect(curve.seconds(8)).toBeGreaterThan(1.6 * line(8));
+  });
+
   test("never falls, and one slow step is no measure", () => {
     const curve = new CostCurve();
     for (let i = 0; i < 30; i++) curve.observe(2, 0.01);
