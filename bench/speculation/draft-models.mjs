@@ -25,7 +25,7 @@ const shapes = {
 /** Ways to draft by name: all shapes, drafting beside the model, and drafts that end by a trained head where there is one. */
 function waysOf(small, head) {
   const ways = Object.fromEntries(Object.entries(shapes).map(([name, how]) => [name, () => draftModel(small, how)]));
-  ways.pearl = () => pearl(small);
+  ways.pearl = () => pearl(small, { crowded: true }); // without, it is switched off where cores are few
   if (head) ways.head = () => draftModel(small, { head });
   return ways;
 }
@@ -139,9 +139,9 @@ export async function draftModelRows(context) {
   for (const each of all) rows.push(...(await pair(each, context)));
   const value = (id) => rows.find((row) => row.id === id)?.value ?? 0;
   // Where hardly a step was drafted, since drafting does not pay, a ratio says nothing about the shape.
-  const measured = rows.filter(({ baseline }) => baseline !== undefined);
+  const measured = rows.filter(({ id, baseline }) => baseline !== undefined && !id.includes("/pearl"));
   const drafted = measured.filter(({ id }) => value(`${id}/steps`) > 0.05);
-  const among = drafted.length > 0 ? drafted : measured.slice(-1);
+  const among = drafted.length > 0 ? drafted : measured.filter(({ id }) => id.endsWith("/chain")).slice(-1);
   if (among.length === 0) return rows;
   const best = among.reduce((a, b) => (b.value / b.baseline > a.value / a.baseline ? b : a));
   const bound = Math.max(...rows.filter(({ id }) => id.endsWith("/bound")).map((row) => row.value));

@@ -147,7 +147,7 @@ four times in ten at the first token and seldom after (\`recycle\`, \`ngram\` on
 two rows that bring one token. A draft model pays if it takes a small part of the model's time: the default
 model and its 8-bit form read 65 and 150 MB a token, so that a drafted token costs half a token, and the small pair takes less time than the call around it. Trees (\`shape\`) bring more tokens a step than chains, and both models
 pay for their rows; a trained head (\`head\`) ends chains where a token is likely refused, about as well as the draft's own confidence does; drafting beside the model (\`pearl\`) takes from it the
-cores and the memory bus that it works with.
+cores and the memory bus that it works with, and is switched off where there are not enough cores; its rows here were made in spite of that (\`crowded\`).
 Skipping layers of the model itself (\`skipLayers\`) drafts at half its cost and needs nine of ten drafts right to break even; SWIFT reports 1.3 to 1.6 on GPUs for models of 13 to 70
 billion parameters, which have layers to spare. The policy soon leaves both alone, so that their rows are near 1. Lookahead evaluates dozens of rows a step, which is for machines whose
 curve is flat: \`lookahead\` makes its window as small as a token's worth of time, looks rarely, and finds little.

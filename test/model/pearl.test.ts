@@ -39,6 +39,9 @@ const runtimeOf = (one: Model) => (partsOf(one) as ModelParts).runtime;
 const run = (options: GenerateOptions, drafters: readonly Drafter[], policy = new Eager()) =>
   runDrafted(model, prompt, options, drafters, policy);
 
+/** Drafts on any machine, however few cores it has. */
+const beside = (source: Model | string, options: PearlOptions = {}) => pearl(source, { crowded: true, ...options });
+
 /** A drafter, and what it proposes each time it is asked: tokens behind how many of a text. */
 function heard(drafter: Drafter) {
   const text: number[] = [];
@@ -98,7 +101,7 @@ describe.each(waysOfDrawing)("%s", (_, options) => {
     ["many tokens on two threads", { maxTokens: 20, threads: 2 }],
   ])("a model that drafts for itself, %s: all accepted, and always something to propose", async (_, wish) => {
     const plain = await run(options, []);
-    const drafter = heard(pearl(model, { ...wish, minConfidence: 0 }));
+    const drafter = heard(beside(model, { ...wish, minConfidence: 0 }));
     const { drawn, stats } = await run(options, [drafter]);
     expect(drawn).toEqual(plain.drawn);
     expect(stats?.drafters.pearl.off).toBeUndefined();
@@ -112,10 +115,10 @@ describe.each(waysOfDrawing)("%s", (_, options) => {
   });
 
   test.each<[string, () => Drafter[]]>([
-    ["a coarser one", () => [pearl(coarse)]],
-    ["a coarser one that never stops", () => [pearl(coarse, { minConfidence: 0, maxTokens: 20 })]],
-    ["one token at a time", () => [pearl(coarse, { maxTokens: 1 })]],
-    ["together with copying", () => [copy({ minMatch: 1 }), pearl(coarse, { maxTokens: 3 })]],
+    ["a coarser one", () => [beside(coarse)]],
+    ["a coarser one that never stops", () => [beside(coarse, { minConfidence: 0, maxTokens: 20 })]],
+    ["one token at a time", () => [beside(coarse, { maxTokens: 1 })]],
+    ["together with copying", () => [copy({ minMatch: 1 }), beside(coarse, { maxTokens: 3 })]],
   ])("%s: the same text", async (_, drafters) => {
     const plain = await run(options, []);
     const { drawn, stats } = await run(options, drafters());
@@ -130,7 +133,7 @@ describe.each(waysOfDrawing)("%s", (_, options) => {
 test.each(waysOfDrawing)(
   "%s: whatever was rejected before, what is proposed is what the draft model itself says there",
   async (_, options) => {
-    const drafter = heard(pearl(coarse, { minConfidence: 0 }));
+    const drafter = heard(beside(coarse, { minConfidence: 0 }));
     const { stats } = await run({ maxTokens: 120, ...options }, [drafter]);
     expect(stats?.accepted).toBeLessThan(stats?.drafted as number);
     const proposals = drafter.proposals.filter(({ tokens }) => tokens.length > 0);
@@ -145,7 +148,7 @@ test("one of another vocabulary is right where both have the tokens", async () =
   writeForeign(folder);
   const foreign = await load(folder, { threads: 1 });
   const plain = await run({}, []);
-  const { drawn, stats } = await run({}, [pearl(foreign, { minConfidence: 0 })]);
+  const { drawn, stats } = await run({}, [beside(foreign, { minConfidence: 0 })]);
   expect(drawn).toEqual(plain.drawn);
   expect(stats?.drafters.pearl.off).toBeUndefined();
   expect(stats?.accepted).toBeGreaterThan(0.5 * (stats?.drafted as number));
@@ -156,7 +159,7 @@ test("one of another vocabulary is right where both have the tokens", async () =
 test("one with a shorter context drafts as long as the text fits", async () => {
   const short = await load(tinyModel, { threads: 1, contextLength: 40 });
   const plain = await run({ maxTokens: 80 }, []);
-  const drafter = heard(pearl(short, { minConfidence: 0 }));
+  const drafter = heard(beside(short, { minConfidence: 0 }));
   const { drawn, stats } = await run({ maxTokens: 80 }, [drafter]);
   expect(drawn).toEqual(plain.drawn);
   expect(stats?.drafters.pearl.off).toBeUndefined();
@@ -186,14 +189,14 @@ function watch(target: Runtime, drafts: Runtime): { tree: boolean; under: number
 
 test("the draft model goes on while the model verifies, and starts anew beside plain steps", async () => {
   const own = watch(runtimeOf(model), runtimeOf(model));
-  await run({}, [pearl(model, { minConfidence: 0 })]);
+  await run({}, [beside(model, { minConfidence: 0 })]);
   const trees = own.filter(({ tree }) => tree);
   expect(trees.length).toBeGreaterThan(3);
   // Where the text ends nothing is drafted any more.
   expect(trees.slice(0, -2).every(({ under }) => under === 1)).toBe(true);
   vi.restoreAllMocks();
   const other = watch(runtimeOf(model), runtimeOf(coarse));
-  await run({ temperature: 1.2, seed: 3 }, [pearl(coarse, { minConfidence: 0 })]);
+  await run({ temperature: 1.2, seed: 3 }, [beside(coarse, { minConfidence: 0 })]);
   const plain = other.slice(1, -2).filter(({ tree }) => !tree);
   expect(plain.length).toBeGreaterThan(0);
   expect(plain.every(({ under }) => under === 1)).toBe(true);
@@ -218,7 +221,7 @@ test("as many tokens are drafted as fit the step beside", async () => {
       }
     })();
     vi.spyOn(policy.curve, "seconds").mockReturnValue(seconds);
-    await run({ maxTokens: 200 }, [pearl(model, { minConfidence: 0, maxTokens: 16 })], policy);
+    await run({ maxTokens: 200 }, [beside(model, { minConfidence: 0, maxTokens: 16 })], policy);
     vi.restoreAllMocks();
     return lengths.slice(4, 12);
   };
@@ -229,7 +232,7 @@ test("as many tokens are drafted as fit the step beside", async () => {
 
 test("a text is read while the model reads it, unless the last one never asked for a draft", async () => {
   const { runtime, draftContext, tokenizer } = partsOf(model) as ModelParts;
-  const drafter = pearl(coarse);
+  const drafter = beside(coarse);
   await drafter.prepare?.(draftContext);
   const sampling = { ...resolveOptions({ temperature: 0 }, {}, runtime.spec.vocab), endIds: [] };
   const begun = vi.spyOn(runtimeOf(coarse), "step");
@@ -250,7 +253,7 @@ test("a text is read while the model reads it, unless the last one never asked f
 
 test("confidence ends proposals", async () => {
   const lengthOf = async (minConfidence: number) => {
-    const { stats } = await run({ temperature: 1, seed: 6 }, [pearl(coarse, { minConfidence })]);
+    const { stats } = await run({ temperature: 1, seed: 6 }, [beside(coarse, { minConfidence })]);
     return (stats?.drafted as number) / Math.max(1, stats?.steps as number);
   };
   expect(await lengthOf(0.9)).toBeLessThan(await lengthOf(0));
@@ -262,7 +265,7 @@ describe("through the public interface", () => {
   test("from a source, loaded once, several texts at a time; disposed twice", async () => {
     const warned = vi.spyOn(process, "emitWarning").mockImplementation(() => {});
     const plain = await model.generate(prompt, { ...options, draft: false });
-    const drafter = pearl(tinyModel);
+    const drafter = beside(tinyModel);
     for (const count of [1, 3]) {
       const all = Array.from({ length: count }, () => model.generate(prompt, { ...options, draft: drafter }));
       for (const found of await Promise.all(all)) expect(found.tokens).toEqual(plain.tokens);
@@ -279,7 +282,7 @@ describe("through the public interface", () => {
     for (const wait of [0, 1, 3, 8]) {
       const [fresh, other] = await Promise.all([load(tinyModel, { threads: 1 }), load(tinyModel, { threads: 1 })]); // a policy that knows nothing yet
       const caches = cachesOf(other);
-      const running = fresh.generate(prompt, { ...options, maxTokens: 300, draft: pearl(other) });
+      const running = fresh.generate(prompt, { ...options, maxTokens: 300, draft: beside(other) });
       await new Promise((resolve) => setTimeout(resolve, wait));
       await other.dispose();
       expect((await running).tokens).toEqual(plain.tokens);
@@ -294,7 +297,7 @@ describe("through the public interface", () => {
     const caches = cachesOf(coarse);
     for (const wait of [0, 2, 6]) {
       const other = await load(tinyModel, { threads: 1 });
-      const running = other.generate(prompt, { ...options, maxTokens: 1900, draft: pearl(coarse) });
+      const running = other.generate(prompt, { ...options, maxTokens: 1900, draft: beside(coarse) });
       const outcome = expect(running).rejects.toEqual(code("OUTRIDER_DISPOSED"));
       await new Promise((resolve) => setTimeout(resolve, wait));
       await other.dispose();
@@ -302,7 +305,7 @@ describe("through the public interface", () => {
     }
     await freed(caches);
     const plain = await model.generate(prompt, { ...options, draft: false });
-    expect((await model.generate(prompt, { ...options, draft: pearl(coarse) })).tokens).toEqual(plain.tokens);
+    expect((await model.generate(prompt, { ...options, draft: beside(coarse) })).tokens).toEqual(plain.tokens);
   });
 
   test("an abort in the middle, wherever it lands", async () => {
@@ -312,7 +315,7 @@ describe("through the public interface", () => {
       const controller = new AbortController();
       setTimeout(() => controller.abort(reason), wait);
       const wish = { ...options, maxTokens: 1900, signal: controller.signal };
-      await expect(run(wish, [pearl(coarse)])).rejects.toBe(reason);
+      await expect(run(wish, [beside(coarse)])).rejects.toBe(reason);
     }
     expect(caches.length).toBeGreaterThan(0);
     await freed(caches);
@@ -320,7 +323,7 @@ describe("through the public interface", () => {
 
   test("a stream that is left early ends the draft beside it", async () => {
     const caches = cachesOf(model);
-    for await (const piece of model.stream(prompt, { ...options, maxTokens: 1900, draft: pearl(model) }))
+    for await (const piece of model.stream(prompt, { ...options, maxTokens: 1900, draft: beside(model) }))
       if (piece.tokens.length > 0) break;
     await freed(caches);
   });
@@ -340,9 +343,19 @@ describe("through the public interface", () => {
     ["x", { minConfidence: Number.NaN }, /a number from 0 to 1 for minConfidence/],
     ["x", { threads: 0 }, /an integer from 1 to 256 for threads, received 0/],
     ["x", { threads: 1.5 }, /for threads, received 1.5/],
+    ["x", { crowded: 1 }, /true or false for crowded, received 1/],
     ["x", { branches: 1 }, /only maxTokens, minConfidence, threads/],
     ["x", null, /for options, received null/],
   ])("pearl(%j, %j)", (source, wish, message) => {
     expect(() => pearl(source as string, wish as object)).toThrow(code("OUTRIDER_ARGUMENT", message));
   });
+});
+
+test("without a core for each thread it is switched off, and says what to do", async () => {
+  const warned = vi.spyOn(process, "emitWarning").mockImplementation(() => {});
+  const plain = await run({}, []);
+  const { drawn, stats } = await run({}, [pearl(coarse, { threads: 256 })]);
+  expect(drawn).toEqual(plain.drawn);
+  expect(stats?.drafters.pearl.off).toMatch(/Expected 257 cores, .* received \d+: load the model with fewer threads/);
+  expect(warned).toHaveBeenCalledOnce();
 });

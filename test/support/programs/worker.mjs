@@ -11,7 +11,7 @@ if (workerData.hold) {
   });
   parentPort.postMessage({ text, weightBytes: model.info.weightBytes });
 } else {
-  const draft = workerData.pearl ? pearl(model) : "auto";
+  const draft = workerData.pearl ? pearl(model, { crowded: true }) : "auto";
   parentPort.postMessage("generating");
   for (;;) await model.generate("Once upon a time", { maxTokens: 1000, ignoreEos: true, draft });
 }
