@@ -4,6 +4,7 @@
 import { existsSync, readFileSync } from "node:fs";
 import path from "node:path";
 import { chain, load, TokenTree } from "outrider";
+import { sampleUniform } from "outrider/ops";
 import { Law } from "../../dist/tree/law.js";
 import { block } from "../../dist/verify/block.js";
 import { chainRejection } from "../../dist/verify/chain-rejection.js";
@@ -42,16 +43,8 @@ function lawsOf(model, text) {
   };
 }
 
-/** One round of a 32-bit mixer (the finaliser of MurmurHash3). */
-function mix(x) {
-  let y = Math.imul(x ^ (x >>> 16), 0x85ebca6b);
-  y = Math.imul(y ^ (y >>> 13), 0xc2b2ae35);
-  return (y ^ (y >>> 16)) >>> 0;
-}
-
-/** Standard Gumbel noise by position and token, for one seed. */
-const noiseOf = (seed) => (position, token) =>
-  -Math.log(-Math.log((mix(mix(mix(seed) + position) ^ token) + 0.5) / 2 ** 32));
+/** The noise that decoding draws with, by position and token. */
+const noiseOf = (seed) => (position, token) => -Math.log(-Math.log(sampleUniform(seed, position, token)));
 
 /** Trees of drafts by how their children come about. */
 const drafts = {

@@ -1,6 +1,6 @@
 // How many tokens it pays to draft one after the other, where each takes time.
 
-import type { DraftCosts, DraftSampling } from "./drafter.ts";
+import type { DraftCosts } from "./drafter.ts";
 import { MeanTime } from "./mean-time.ts";
 
 /** Weight of what was believed before anything was seen, in observations. */
@@ -87,21 +87,5 @@ export class ChainLength {
     this.#rest = this.#pause;
     this.#pause = Math.min(longestPause, 2 * this.#pause);
     return Math.min(1, limit); // so that acceptance goes on being known; then it rests
-  }
-}
-
-/** Of one drafter for one model: greedy texts take more of what is drafted. */
-export class ChainLengths {
-  readonly #greedy: ChainLength;
-  readonly #sampled: ChainLength;
-
-  /** @param most tokens of a chain */
-  constructor(most: number) {
-    this.#greedy = new ChainLength(most);
-    this.#sampled = new ChainLength(most);
-  }
-
-  of({ temperature }: DraftSampling): ChainLength {
-    return temperature === 0 ? this.#greedy : this.#sampled;
   }
 }

@@ -3,7 +3,8 @@
 import { badArgument, checkOptions } from "../errors.ts";
 import type { TokenTree } from "../tree/token-tree.ts";
 import { checkInteger } from "./check-integer.ts";
-import type { DraftBudget, DraftContext, Drafter, DraftOutcome, DraftSession } from "./drafter.ts";
+import type { DraftBudget, Drafter, DraftOutcome, DraftSession } from "./drafter.ts";
+import { PerModel } from "./per-model.ts";
 import { run } from "./run.ts";
 
 /** Options of {@link input}. */
@@ -124,14 +125,14 @@ export function input(options: InputOptions): Drafter {
     throw badArgument("source", "a string, or an array or typed array of token ids", source);
   checkInteger("maxTokens", maxTokens, 1, 255);
   checkInteger("window", window, 1, 2 ** 31 - 1);
-  const sources = new WeakMap<DraftContext, Int32Array>(); // tokenised once for a model
+  // Tokenised once for a model.
+  const sources = new PerModel((context) =>
+    typeof source === "string" ? context.encode(source) : Int32Array.from(source),
+  );
   return {
     name: "input",
     start(tokens, context) {
-      const known =
-        sources.get(context) ?? (typeof source === "string" ? context.encode(source) : Int32Array.from(source));
-      sources.set(context, known);
-      return new InputSession(new SourcePointer(known, window), tokens[tokens.length - 1], maxTokens);
+      return new InputSession(new SourcePointer(sources.of(context), window), tokens[tokens.length - 1], maxTokens);
     },
   };
 }

@@ -19,7 +19,7 @@ interface Layout {
 export class JacobiWindow {
   readonly #columns: number;
   readonly #most: number;
-  readonly #prompt: Int32Array;
+  readonly #prompt: ArrayLike<number>;
   readonly #levels: number[][];
   #random = 1;
   #evaluated: Layout | undefined;
@@ -32,7 +32,7 @@ export class JacobiWindow {
   constructor(prompt: ArrayLike<number>, columns: number, levels: number) {
     this.#columns = columns;
     this.#most = levels;
-    this.#prompt = Int32Array.from(prompt);
+    this.#prompt = prompt;
     this.#levels = [Array.from({ length: columns }, () => this.#anyToken())];
   }
 

@@ -3,9 +3,10 @@
 import { checkOptions } from "../errors.ts";
 import { TokenTree } from "../tree/token-tree.ts";
 import { checkInteger } from "./check-integer.ts";
-import type { DraftBudget, DraftContext, Drafter, DraftOutcome, DraftSession } from "./drafter.ts";
-import { growTree } from "./grow-tree.ts";
+import type { DraftBudget, Drafter, DraftOutcome, DraftSession } from "./drafter.ts";
+import { type Candidate, growTree } from "./grow-tree.ts";
 import { JacobiWindow } from "./jacobi-window.ts";
+import { PerModel } from "./per-model.ts";
 import { RunPool } from "./run-pool.ts";
 
 /** Options of {@link lookahead}; letters as in the paper. */
@@ -25,18 +26,21 @@ interface Left {
 }
 
 /** What may come next: a token is as likely as the share of runs that have it, one more counted that has another. */
-function* nextOf({ runs, at }: Left) {
+function nextOf({ runs, at }: Left): Candidate<Left>[] {
   const byToken = new Map<number, Int32Array[]>();
   for (const run of runs) if (at < run.length) byToken.set(run[at], [...(byToken.get(run[at]) ?? []), run]);
-  for (const [token, those] of byToken)
-    yield { token, share: those.length / (runs.length + 1), state: () => ({ runs: those, at: at + 1 }) };
+  const found = [...byToken].sort(([, a], [, b]) => b.length - a.length);
+  return found.map(([token, those]) => ({
+    token,
+    share: those.length / (runs.length + 1),
+    state: () => ({ runs: those, at: at + 1 }),
+  }));
 }
 
 class LookaheadSession implements DraftSession {
   readonly #pool: RunPool;
   readonly #window: JacobiWindow;
   #root: number;
-  #explored = false;
 
   constructor(pool: RunPool, window: JacobiWindow, root: number) {
     this.#pool = pool;
@@ -46,18 +50,16 @@ class LookaheadSession implements DraftSession {
 
   propose(budget: DraftBudget): TokenTree | undefined {
     const start = { runs: this.#pool.after(this.#root), at: 0 };
-    return growTree(this.#root, start, budget, (left) => [...nextOf(left)].sort((a, b) => b.share - a.share));
+    return growTree(this.#root, start, budget, nextOf);
   }
 
   explore({ nodes, depth }: DraftBudget): TokenTree | undefined {
     const found = this.#window.rows(this.#root, nodes, depth);
-    this.#explored = found !== undefined;
-    return found && new TokenTree({ ...found, reach: found.token.map((_, i) => (i === 0 ? 1 : 0)) });
+    return found && new TokenTree(found);
   }
 
   observe({ tokens, rows, best }: DraftOutcome): void {
-    if (this.#explored && best) for (const [token, run] of this.#window.advance(rows, best)) this.#pool.add(token, run);
-    this.#explored = false;
+    if (best) for (const [token, run] of this.#window.advance(rows, best)) this.#pool.add(token, run);
     this.#root = tokens[tokens.length - 1] ?? this.#root;
   }
 }
@@ -74,15 +76,17 @@ export function lookahead(options: LookaheadOptions = {}): Drafter {
   checkInteger("window", window, 1, 32);
   checkInteger("length", length, 2, 16);
   checkInteger("guesses", guesses, 1, 32);
-  const pools = new WeakMap<DraftContext, RunPool>();
+  const pools = new PerModel(() => new RunPool(guesses));
   return {
     name: "lookahead",
     kind: `lookahead-${window}-${length}-${guesses}`,
     best: 1,
     start(tokens, context) {
-      const pool = pools.get(context) ?? new RunPool(guesses);
-      pools.set(context, pool);
-      return new LookaheadSession(pool, new JacobiWindow(tokens, window, length - 1), tokens[tokens.length - 1]);
+      return new LookaheadSession(
+        pools.of(context),
+        new JacobiWindow(tokens, window, length - 1),
+        tokens[tokens.length - 1],
+      );
     },
   };
 }

@@ -125,7 +125,7 @@ export class Part {
       if (found === undefined) return;
       if (found instanceof Promise) found.catch(() => {}); // refused below, whatever comes of it
       const { token, parent, size } = checked(found, root, vocab, budget);
-      if (size > 1) tree = new TokenTree({ token, parent, reach: new Float32Array(size).fill(0).fill(1, 0, 1) });
+      if (size > 1) tree = new TokenTree({ token, parent, reach: new Float32Array(size).fill(1, 0, 1) });
     });
     return tree;
   }

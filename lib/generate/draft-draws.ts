@@ -1,5 +1,6 @@
+import type { KvCache } from "../cache/kv-cache.ts";
 import type { DraftSampling } from "../draft/drafter.ts";
-import type { NativeSampler } from "../native.ts";
+import { type NativeSampler, want } from "../native.ts";
 import { makeSampler } from "./decode.ts";
 
 /** Draws drafts as a text is drawn, with its noise. */
@@ -21,4 +22,22 @@ export class DraftDraws {
     this.#sampler ??= this.#make(new Int32Array());
     return this.#sampler;
   }
+}
+
+/**
+ * A step that appends tokens and draws up to `count` more in one call.
+ * @param topK likeliest tokens that are wanted at every place. @default 1
+ */
+export function drawAhead(
+  cache: KvCache,
+  sampler: NativeSampler,
+  tokens: Int32Array,
+  count: number,
+  endIds: readonly number[],
+  topK = 1,
+) {
+  const wants = new Uint8Array(tokens.length);
+  wants[tokens.length - 1] = want.sample | want.topk;
+  const rows = { tokens, sequence: new Int32Array(tokens.length), wants, topK };
+  return { ...rows, caches: [cache], samplers: [sampler], repeat: count, ends: Int32Array.from(endIds) };
 }

@@ -5,9 +5,9 @@ import type { ChainLength } from "../draft/chain-length.ts";
 import type { DraftBudget, DraftOutcome, DraftSampling, DraftSession } from "../draft/drafter.ts";
 import type { Shape } from "../draft/shapes/growth.ts";
 import type { VocabularyBridge } from "../draft/vocabulary-bridge.ts";
-import { type NativeBatchResult, type NativeStoppingHead, want } from "../native.ts";
+import type { NativeBatchResult, NativeStoppingHead } from "../native.ts";
 import type { TokenTree } from "../tree/token-tree.ts";
-import { DraftDraws } from "./draft-draws.ts";
+import { DraftDraws, drawAhead } from "./draft-draws.ts";
 import { DraftText } from "./draft-text.ts";
 import { drawnChain } from "./drawn-chain.ts";
 import type { ModelParts } from "./parts.ts";
@@ -92,18 +92,10 @@ export class ModelDraftSession implements DraftSession {
     if (count < 1 || this.#ended || this.#text.length === 0) return undefined;
     const tokens = this.#catchUp();
     if (this.#trees) return this.#grow(this.#trees, tokens, count, budget);
-    const wants = new Uint8Array(tokens.length);
-    wants[tokens.length - 1] = want.sample | want.topk;
     const started = performance.now();
+    const sampler = this.#draws.after(this.#text, this.#held);
     const step = {
-      ...{
-        caches: [this.#cache],
-        samplers: [this.#draws.after(this.#text, this.#held)],
-        tokens,
-        sequence: new Int32Array(tokens.length),
-        wants,
-      },
-      ...{ repeat: count, ends: Int32Array.from(this.#said.sampling.endIds), topK: branches },
+      ...drawAhead(this.#cache, sampler, tokens, count, this.#said.sampling.endIds, branches),
       ...{ leastConfidence: minConfidence, stop, stopAt },
     };
     const result: NativeBatchResult = await this.#run(this.#model.runtime.step(step, this.#left.signal));

@@ -1,9 +1,10 @@
 // A smaller model as a drafter.
 
-import { ChainLengths } from "../draft/chain-length.ts";
+import { ChainLength } from "../draft/chain-length.ts";
 import { checkInteger, checkProbability } from "../draft/check-integer.ts";
-import type { DraftContext, Drafter } from "../draft/drafter.ts";
-import { type DraftShape, Shapes, shapeMaker } from "../draft/shapes/options.ts";
+import type { Drafter } from "../draft/drafter.ts";
+import { GreedyApart, PerModel } from "../draft/per-model.ts";
+import { type DraftShape, shapeMaker } from "../draft/shapes/options.ts";
 import { badArgument, checkOptions } from "../errors.ts";
 import type { NativeStoppingHead } from "../native.ts";
 import { ModelDraftSession } from "./draft-model-session.ts";
@@ -39,12 +40,6 @@ export interface DraftModel extends Drafter {
   dispose(): Promise<void>;
 }
 
-/** What is learnt about one pair of models. */
-interface Pair {
-  lengths: ChainLengths;
-  shapes?: Shapes;
-}
-
 /**
  * Drafts with a smaller model (speculative decoding, arXiv:2211.17192, with shared noise): it draws several tokens ahead by the sampling options and
  * the noise of the text, and keeps what it has in its KV cache from step to step. It pays where the smaller model takes a fraction of the
@@ -70,15 +65,13 @@ export function draftModel(source: Model | string, options: DraftModelOptions = 
       throw badArgument(name, "nothing beside a shape of its own", options[name]);
   const most = makeShape ? JSON.stringify(shape) : maxTokens;
   const model = new DraftSource(source);
-  const learnt = new WeakMap<DraftContext, Pair>();
-  const learntOf = (context: DraftContext): Pair => {
-    const known = learnt.get(context);
-    if (known) return known;
-    const shapes = makeShape && new Shapes(makeShape);
-    const fresh = { lengths: new ChainLengths(shapes?.depth ?? maxTokens), shapes };
-    learnt.set(context, fresh);
-    return fresh;
-  };
+  const learnt = new PerModel(
+    () =>
+      new GreedyApart(() => {
+        const tree = makeShape?.();
+        return { tree, length: new ChainLength(tree?.depth ?? maxTokens) };
+      }),
+  );
   let reading: Promise<NativeStoppingHead> | undefined;
   let stop: NativeStoppingHead | undefined;
   return {
@@ -96,9 +89,9 @@ export function draftModel(source: Model | string, options: DraftModelOptions = 
       });
     },
     start(tokens, context, sampling) {
-      const { lengths, shapes } = learntOf(context);
-      const how = { minConfidence, branches, stop, stopAt, shape: shapes?.of(sampling) };
-      return new ModelDraftSession(model.parts, model.bridge(context), lengths.of(sampling), tokens, sampling, how);
+      const { tree, length } = learnt.of(context).of(sampling);
+      const how = { minConfidence, branches, stop, stopAt, shape: tree };
+      return new ModelDraftSession(model.parts, model.bridge(context), length, tokens, sampling, how);
     },
     dispose: () => model.dispose(),
   };

@@ -4,10 +4,10 @@ import type { KvCache } from "../cache/kv-cache.ts";
 import type { DraftBudget, DraftCosts, DraftOutcome, DraftSampling, DraftSession } from "../draft/drafter.ts";
 import type { MeanTime } from "../draft/mean-time.ts";
 import type { VocabularyBridge } from "../draft/vocabulary-bridge.ts";
-import { type NativeBatchResult, want } from "../native.ts";
+import type { NativeBatchResult } from "../native.ts";
 import { chain } from "../tree/build.ts";
 import type { TokenTree } from "../tree/token-tree.ts";
-import { DraftDraws } from "./draft-draws.ts";
+import { DraftDraws, drawAhead } from "./draft-draws.ts";
 import { DraftText } from "./draft-text.ts";
 import type { ModelParts } from "./parts.ts";
 
@@ -98,13 +98,8 @@ export class PearlSession implements DraftSession {
     const repeat = Math.min(count, this.#cache.contextLength - line.length);
     if (repeat < 1 || line.length === 0 || endIds.includes(this.#ahead.at(-1) ?? -1)) return;
     const tokens = Int32Array.from(line.slice(this.#cache.length));
-    const wants = new Uint8Array(tokens.length);
-    wants[tokens.length - 1] = want.sample | want.topk;
-    const step = {
-      ...{ caches: [this.#cache], samplers: [this.#draws.after(line, this.#cache.length)], tokens, wants },
-      ...{ sequence: new Int32Array(tokens.length), repeat, ends: Int32Array.from(endIds), topK: 1 },
-      ...{ beside: true, threads },
-    };
+    const sampler = this.#draws.after(line, this.#cache.length);
+    const step = { ...drawAhead(this.#cache, sampler, tokens, repeat, endIds), beside: true, threads };
     const stop = new AbortController();
     const taken = ({ sampled, sampledLogprob, seconds }: NativeBatchResult) => {
       for (const [i, id] of sampled.entries()) {

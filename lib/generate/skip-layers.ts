@@ -1,23 +1,16 @@
 // A model that drafts for itself with some of its layers left out.
 
 import type { KvCache } from "../cache/kv-cache.ts";
-import { type ChainLength, ChainLengths } from "../draft/chain-length.ts";
+import { ChainLength } from "../draft/chain-length.ts";
 import { checkInteger, checkProbability } from "../draft/check-integer.ts";
-import type {
-  DraftBudget,
-  DraftContext,
-  DraftOutcome,
-  DraftSampling,
-  DraftSession,
-  LearningDrafter,
-} from "../draft/drafter.ts";
+import type { DraftBudget, DraftOutcome, DraftSampling, DraftSession, LearningDrafter } from "../draft/drafter.ts";
 import { checkFolder, Keep } from "../draft/keep.ts";
+import { GreedyApart, PerModel } from "../draft/per-model.ts";
 import { SkipSearch } from "../draft/skip-search.ts";
 import { badArgument, checkOptions, OutriderError } from "../errors.ts";
 import type { Runtime } from "../model/runtime.ts";
-import { want } from "../native.ts";
 import type { TokenTree } from "../tree/token-tree.ts";
-import { DraftDraws } from "./draft-draws.ts";
+import { DraftDraws, drawAhead } from "./draft-draws.ts";
 import { drawnChain } from "./drawn-chain.ts";
 
 /** The model at work on a text. Between two steps its cache holds every token but the last. */
@@ -81,21 +74,10 @@ class SkipSession implements DraftSession {
     const fork = cache.fork();
     const started = performance.now();
     try {
+      const sampler = this.#draws.after(this.#text, this.#text.length - 1);
       const step = {
-        ...{
-          caches: [fork],
-          samplers: [this.#draws.after(this.#text, this.#text.length - 1)],
-          tokens: Int32Array.of(root),
-          sequence: Int32Array.of(0),
-        },
-        ...{
-          wants: Uint8Array.of(want.sample | want.topk),
-          topK: 1,
-          repeat: count,
-          skipAttention: attention,
-          skipMlp: mlp,
-        },
-        ...{ ends: Int32Array.from(this.#sampling.endIds), leastConfidence: this.#minConfidence },
+        ...drawAhead(fork, sampler, Int32Array.of(root), count, this.#sampling.endIds),
+        ...{ skipAttention: attention, skipMlp: mlp, leastConfidence: this.#minConfidence },
       };
       const result = await runtime.step(step, this.#left.signal);
       this.#length.time(result.sampled.length, result.seconds, (performance.now() - started) / 1e3 - result.seconds);
@@ -135,7 +117,7 @@ export function skipLayers(options: SkipLayersOptions = {}): LearningDrafter {
   checkFolder(folder);
   const name = `skipLayers-${Math.round(100 * share)}`;
   const searches = new Keep(folder, name, ({ layers }) => new SkipSearch(layers, share));
-  const lengths = new WeakMap<DraftContext, ChainLengths>();
+  const lengths = new PerModel(() => new GreedyApart(() => new ChainLength(maxTokens)));
   return {
     name: "skipLayers",
     kind: `${name}, at most ${maxTokens}`,
@@ -143,9 +125,7 @@ export function skipLayers(options: SkipLayersOptions = {}): LearningDrafter {
     start(tokens, context, sampling, self) {
       if (self === undefined)
         throw new OutriderError("OUTRIDER_UNSUPPORTED", "Expected a model at work on the text, received none");
-      const known = lengths.get(context) ?? new ChainLengths(maxTokens);
-      lengths.set(context, known);
-      const length = known.of(sampling);
+      const length = lengths.of(context).of(sampling);
       const changed = () => searches.changed(context);
       return new SkipSession(self as TextSelf, searches.of(context), length, tokens, sampling, minConfidence, changed);
     },

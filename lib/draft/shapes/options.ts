@@ -3,7 +3,6 @@
 import { badArgument, checkOptions } from "../../errors.ts";
 import { maxTreeNodes } from "../../tree/token-tree.ts";
 import { checkInteger, checkProbability } from "../check-integer.ts";
-import type { DraftSampling } from "../drafter.ts";
 import { BeamShape } from "./beam.ts";
 import { ConfidenceShape } from "./confidence.ts";
 import { ConstantShape } from "./constant.ts";
@@ -112,26 +111,6 @@ const kinds: {
     },
   },
 };
-
-/** Trees of one kind for one pair of models: greedy texts take more of what is drafted. */
-export class Shapes {
-  readonly #greedy: Shape;
-  readonly #sampled: Shape;
-
-  constructor(make: () => Shape) {
-    this.#greedy = make();
-    this.#sampled = make();
-  }
-
-  /** Levels below the root at most. */
-  get depth(): number {
-    return this.#greedy.depth;
-  }
-
-  of({ temperature }: DraftSampling): Shape {
-    return temperature === 0 ? this.#greedy : this.#sampled;
-  }
-}
 
 /**
  * What makes shapes of a kind; undefined for chains.

@@ -1,10 +1,11 @@
 // Rules of growth against their definitions, on draft models small enough to enumerate.
 import { describe, expect, test } from "vitest";
+import { GreedyApart } from "../../../lib/draft/per-model.ts";
 import { BeamShape, conditionedValue } from "../../../lib/draft/shapes/beam.ts";
 import { ConfidenceShape } from "../../../lib/draft/shapes/confidence.ts";
 import { ConstantShape } from "../../../lib/draft/shapes/constant.ts";
 import { DynamicShape } from "../../../lib/draft/shapes/dynamic.ts";
-import { type DraftShape, Shapes, shapeMaker } from "../../../lib/draft/shapes/options.ts";
+import { type DraftShape, shapeMaker } from "../../../lib/draft/shapes/options.ts";
 import { independentDraws, PathsShape } from "../../../lib/draft/shapes/paths.ts";
 import { RankAcceptance } from "../../../lib/draft/shapes/rank-acceptance.ts";
 import { drawnOf, largest } from "../../../lib/draft/shapes/sketch.ts";
@@ -340,8 +341,8 @@ describe("options", () => {
       [{ kind: "confidence", width: 4, nodes: 20, depth: 8 }, 8],
     ];
     for (const [shape, depth] of all) {
-      const shapes = new Shapes(shapeMaker(shape) as () => StaticShape);
-      expect(shapes.depth).toBe(depth);
+      const shapes = new GreedyApart(shapeMaker(shape) as () => StaticShape);
+      expect(shapes.of(greedy).depth).toBe(depth);
       expect(shapes.of(greedy)).toBe(shapes.of(greedy));
       expect(shapes.of({ ...greedy, temperature: 1 })).not.toBe(shapes.of(greedy));
     }
