@@ -1,12 +1,12 @@
 // load(path, { weights }): a model quantised when it is first loaded, and from then on taken from the disk.
 
-import { createHash, randomBytes } from "node:crypto";
-import { createReadStream } from "node:fs";
+import { randomBytes } from "node:crypto";
 import { mkdir, readdir, rename, rm, stat } from "node:fs/promises";
 import os from "node:os";
 import path from "node:path";
 import { OutriderError } from "../errors.ts";
 import { openSource } from "../load/source.ts";
+import { contentHash } from "./content-hash.ts";
 import { quantizeModel } from "./quantize-model.ts";
 import { checkWeights, type WeightsOptions } from "./weights-options.ts";
 
@@ -19,16 +19,8 @@ export function quantizedCache(): string {
   return path.join(own || path.join(home || path.join(os.homedir(), ".cache"), "outrider"), "quantized");
 }
 
-async function hashFile(
-  hash: ReturnType<typeof createHash>,
-  file: string,
-  signal: AbortSignal | undefined,
-): Promise<void> {
-  for await (const chunk of createReadStream(file, { highWaterMark: 1 << 20, signal })) hash.update(chunk);
-}
-
 /** A name for what quantising these files in this way makes, from all they hold. */
-async function contentHash(
+async function keyOf(
   source: string | undefined,
   weights: Required<WeightsOptions>,
   signal: AbortSignal | undefined,
@@ -40,12 +32,8 @@ async function contentHash(
     for (const name of await readdir(files.path))
       if (/\.(json|jinja)$/.test(name)) names.add(path.join(files.path, name));
   }
-  const hash = createHash("sha256").update(JSON.stringify([version, weights.bits, weights.group, weights.method]));
-  for (const file of [...names].sort()) {
-    hash.update(`\0${path.basename(file)}\0`);
-    await hashFile(hash, file, signal);
-  }
-  return { key: hash.digest("hex").slice(0, 40), from: files.path };
+  const way = JSON.stringify([version, weights.bits, weights.group, weights.method]);
+  return { key: (await contentHash(names, signal, way)).slice(0, 40), from: files.path };
 }
 
 /**
@@ -64,7 +52,7 @@ export async function quantizedSource(
 ): Promise<string> {
   const { threads, signal, revision, onProgress } = options;
   const wanted = checkWeights(weights);
-  const { key, from } = await contentHash(source, wanted, signal, revision);
+  const { key, from } = await keyOf(source, wanted, signal, revision);
   const cache = quantizedCache();
   const out = path.join(cache, `${path.basename(from, ".gguf")}-${wanted.bits}bit-g${wanted.group}-${key}`);
   const { bits, group, method } = wanted;

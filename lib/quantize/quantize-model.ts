@@ -1,6 +1,5 @@
 // quantizeModel(): any model that outrider runs, as a folder of few bits.
 
-import { stat } from "node:fs/promises";
 import path from "node:path";
 import { readTokenizer } from "../generate/open.ts";
 import { watch } from "../generate/watch.ts";
@@ -9,6 +8,7 @@ import { type BlockPlan, type NativeQuantizer, native, type QuantizedMatrix } fr
 import { budgetPlan, checkBudget, surveyTokens } from "./budget.ts";
 import { type CalibrationText, type CalibrationTokens, calibrationText, heldOut, someOf } from "./calibration.ts";
 import type { Comparison } from "./compare.ts";
+import { contentHash } from "./content-hash.ts";
 import { distil } from "./distill.ts";
 import { writeCard, writeFolder } from "./folder.ts";
 import { measureLoss } from "./measure.ts";
@@ -77,17 +77,11 @@ type Finished = FinishedBlock<BlockReport>;
 const blockRate = 0.005;
 const blockName = (layer: number) => `block-${String(layer).padStart(4, "0")}`;
 
-/** What a resumed run must agree with: the source's files and the options that change the blocks. */
-async function settingsOf(source: Source, options: ResolvedQuantize): Promise<string[]> {
+/** What a resumed run must agree with: what the source's files hold and the options that change the blocks. */
+async function settingsOf(source: Source, options: ResolvedQuantize) {
   const { bits, group, budget, method, rounds, blockEpochs, embeddings, calibration, tokens, window, seed } = options;
-  const files = await Promise.all(
-    source.weights.files.map(async (file) => {
-      const { size, mtimeMs } = await stat(file);
-      return `${file} ${size} ${mtimeMs}`;
-    }),
-  );
-  const ours = { bits, group, budget, method, rounds, blockEpochs, embeddings, calibration, tokens, window, seed };
-  return [JSON.stringify({ ...ours, spec: source.config.spec }), ...files];
+  const model = await contentHash(source.weights.files, options.signal, JSON.stringify(source.config.spec));
+  return { bits, group, budget, method, rounds, blockEpochs, embeddings, calibration, tokens, window, seed, model };
 }
 
 /** The calibration text of a run: what it began with, and more of it if it now wants more. */

@@ -1,8 +1,8 @@
 // A quantisation in its folder: what is finished, so that a run that was ended goes on behind it.
 
-import { createHash } from "node:crypto";
 import { mkdir, readdir, readFile, rm, stat } from "node:fs/promises";
 import path from "node:path";
+import { isDeepStrictEqual } from "node:util";
 import { badArgument, OutriderError } from "../errors.ts";
 import { readSafetensors } from "../load/safetensors.ts";
 import type { QuantizedMatrix } from "../native.ts";
@@ -26,6 +26,9 @@ const exists = (file: string) =>
     () => true,
     () => false,
   );
+
+/** A setting as JSON has it, in full: paths and lists are what differs. */
+const show = (setting: unknown) => JSON.stringify(setting) ?? "none";
 
 /** A run in `out`, finished piece by piece. */
 export class Run {
@@ -61,18 +64,21 @@ export class Run {
 
   /**
    * Makes the folder, or finds the unfinished run with the same settings in it.
-   * @param settings whatever the result depends on
+   * @param settings whatever the result depends on, by name
+   * @throws {OutriderError} OUTRIDER_ARGUMENT with the first setting that an unfinished run had otherwise.
    */
-  async begin(settings: readonly string[], resume: boolean): Promise<void> {
+  async begin(settings: Readonly<Record<string, unknown>>, resume: boolean): Promise<void> {
     const out = this.#out;
-    const hash = createHash("sha256");
-    for (const part of settings) hash.update(part).update("\0");
-    const text = `${JSON.stringify({ key: hash.digest("hex") })}\n`;
     await this.check(resume);
-    const file = path.join(this.#work, "run.json");
-    const before = await readFile(file, "utf8").catch(() => undefined);
+    const before = await this.read<Record<string, unknown>>("run");
     if (before !== undefined) {
-      if (before !== text) throw badArgument("resume", "the model and the options of the unfinished run", out);
+      for (const [name, value] of Object.entries(settings)) {
+        if (isDeepStrictEqual(before[name], value)) continue;
+        const had = name === "model" ? "the model" : `${name}: ${show(before[name])}`;
+        const now = name === "model" ? "one with other contents" : show(value);
+        const text = `Expected ${had} of the unfinished run in ${out} for resume, received ${now}`;
+        throw new OutriderError("OUTRIDER_ARGUMENT", text);
+      }
       // What a killed run was writing.
       for (const name of await readdir(out)) if (name.endsWith(".tmp")) await rm(path.join(out, name), { force: true });
       return;
@@ -84,13 +90,19 @@ export class Run {
         cause: error,
       });
     }
-    await writeText(file, text);
+    await this.write("run", settings);
   }
 
   /** JSON that an earlier run left under this name. */
   async read<T>(name: string): Promise<T | undefined> {
-    const text = await readFile(path.join(this.#work, `${name}.json`), "utf8").catch(() => undefined);
-    return text === undefined ? undefined : JSON.parse(text);
+    const file = path.join(this.#work, `${name}.json`);
+    const text = await readFile(file, "utf8").catch(() => undefined);
+    if (text === undefined) return undefined;
+    try {
+      return JSON.parse(text);
+    } catch (error) {
+      throw new OutriderError("OUTRIDER_FORMAT", `Expected JSON in ${file}, which an earlier run wrote: ${error}`);
+    }
   }
 
   async write(name: string, value: unknown): Promise<void> {

@@ -1,6 +1,16 @@
 // quantizeModel() end to end: what it writes is what it computed, opens with load(), and survives being stopped anywhere.
 import { spawn, spawnSync } from "node:child_process";
-import { cpSync, existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import {
+  chmodSync,
+  cpSync,
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  writeFileSync,
+} from "node:fs";
 import { tmpdir } from "node:os";
 import path from "node:path";
 import { afterAll, describe, expect, test } from "vitest";
@@ -304,7 +314,22 @@ describe("refuses", () => {
     });
     await expect(stopped).rejects.toThrow(/stop/);
     await expect(quantizeModel(tinyModel, { out, ...small })).rejects.toThrow(/resume/);
-    await expect(quantizeModel(tinyModel, { out, ...small, bits: 4, resume: true })).rejects.toThrow(/unfinished run/);
+    const again = (source: string, other: object) => quantizeModel(source, { out, ...small, ...other, resume: true });
+    await expect(again(tinyModel, { bits: 4 })).rejects.toThrow(/bits: 2 of the unfinished run in .* received 4$/);
+    await expect(again(tinyModel, { seed: 7 })).rejects.toThrow(/Expected seed: \d+ of the unfinished run/);
+    // Another model is one that holds something else, not one that lies elsewhere or was written anew.
+    const copy = fresh();
+    cpSync(tinyModel, copy, { recursive: true });
+    const weights = path.join(copy, "model.safetensors");
+    chmodSync(weights, 0o600);
+    const bytes = readFileSync(weights);
+    bytes[bytes.length - 1] = (bytes.at(-1) ?? 0) ^ 1;
+    writeFileSync(weights, bytes);
+    await expect(again(copy, {})).rejects.toThrow(/Expected the model of the unfinished run/);
+    bytes[bytes.length - 1] = (bytes.at(-1) ?? 0) ^ 1;
+    writeFileSync(weights, bytes);
+    const { folder: finished } = await again(copy, {});
+    expect(finished).toBe(out);
   });
 });
 
