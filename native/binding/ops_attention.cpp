@@ -129,8 +129,8 @@ void attention(const Info& info) {
   args.path = paths.rows.data();
   args.path_stride = paths.stride;
   args.window = window;
-  args.row_begin = 0;
-  args.row_end = N;
+  args.query_begin = 0;
+  args.query_end = N * (args.H / args.G);
   parallel(threads, [&](int index, int count) {
     const Share heads = share_of(G, index, count);
     if (heads.begin == heads.end) return;

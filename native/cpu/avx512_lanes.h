@@ -28,6 +28,7 @@ static inline F f_abs(F x) { return {_mm512_abs_ps(x.v)}; }
 static inline F f_select_less(F x, F y, F t, F f) {
   return {_mm512_mask_blend_ps(_mm512_cmp_ps_mask(x.v, y.v, _CMP_LT_OQ), f.v, t.v)};
 }
+static inline bool f_any_nan(F x) { return _mm512_cmp_ps_mask(x.v, x.v, _CMP_UNORD_Q) != 0; }
 static inline F f_load_f16(const std::uint16_t* p) {
   return {_mm512_cvtph_ps(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)))};
 }

@@ -1,8 +1,44 @@
 // The attention step of LayerPass. Many items are taken from a counter; few, as in decoding, are cut into equal runs of
-// segments, so that three KV heads keep two threads busy for the same time.
+// segments, or of queries where the text is short, so that three KV heads keep two threads busy for the same time.
 #include "model/layer_pass.h"
 
 namespace outrider {
+namespace {
+
+constexpr long kShortSegments = 3;  // fewer for a head cannot be shared out evenly
+
+}  // namespace
+
+// Whether every thread takes its part of all queries: where heads do not divide evenly and the text is too short to be
+// cut into segments. Only the heads at the borders are then read twice.
+bool LayerPass::shares_queries(const Run& run) const {
+  const bool even = spec_.kv_heads % threads_ == 0 || spec_.kv_heads >= 4L * threads_;
+  const bool segments = rows_.position[run.end - 1] >= kShortSegments * ops::kSegmentTokens;
+  return !even && !segments && run.end - run.begin <= kAttentionRows && chunk_.runs.size() == 1;
+}
+
+void LayerPass::list_items() {
+  const long heads = spec_.kv_heads, per_group = spec_.heads / heads;
+  for (std::size_t r = 0; r < chunk_.runs.size(); ++r) {
+    const Run& run = chunk_.runs[r];
+    const long first = run.begin * per_group, queries = (run.end - run.begin) * per_group;
+    if (shares_queries(run)) {
+      for (int thread = 0; thread < threads_; ++thread) {
+        const Share mine = share(heads * queries, thread);
+        for (long at = mine.begin; at < mine.end;) {
+          const long head = at / queries, end = std::min((head + 1) * queries, mine.end);
+          items_.push_back({r, first + at - head * queries, first + end - head * queries, head, thread});
+          at = end;
+        }
+      }
+      continue;
+    }
+    for (long begin = run.begin; begin < run.end; begin += kAttentionRows) {
+      const long end = std::min(begin + kAttentionRows, run.end);
+      for (long g = 0; g < heads; ++g) items_.push_back({r, begin * per_group, end * per_group, g, -1});
+    }
+  }
+}
 
 ops::AttentionArgs LayerPass::attention_args(const Item& item, long l, int index) const {
   const Run& run = chunk_.runs[item.run];
@@ -26,19 +62,20 @@ ops::AttentionArgs LayerPass::attention_args(const Item& item, long l, int index
   args.window = spec_.layers[static_cast<std::size_t>(l)].window;
   args.scale = spec_.attention_scale;
   args.soft_cap = spec_.attention_soft_cap;
-  args.row_begin = item.begin;
-  args.row_end = item.end;
+  args.query_begin = item.begin;
+  args.query_end = item.end;
   args.g_begin = item.head;
   args.g_end = item.head + 1;
   args.work = work_ + work_bytes_ * static_cast<std::size_t>(index);
   return args;
 }
 
-// Segments that the rows of an item see, [begin, end).
+// Segments that the queries of an item see, [begin, end).
 Share LayerPass::segments_of(const Item& item, long window) const {
-  long first = rows_.position[item.begin], last = 0;
-  for (long i = item.begin; i < item.end; ++i) {
-    const long position = rows_.position[i];
+  const long per_group = spec_.heads / spec_.kv_heads;
+  long first = rows_.position[item.begin / per_group], last = 0;
+  for (long query = item.begin; query < item.end; ++query) {
+    const long position = rows_.position[query / per_group];
     first = std::min(first, window > 0 ? std::max(0L, position - window + 1) : 0L);
     last = std::max(last, position);
   }
@@ -48,6 +85,13 @@ Share LayerPass::segments_of(const Item& item, long window) const {
 void LayerPass::plan_attention(long window) {
   Plan& plan = plans_.emplace_back();
   plan.window = window;
+  if (!items_.empty() && items_.front().thread >= 0) {
+    for (const Item& item : items_) {
+      const Share all = segments_of(item, window);
+      plan.pieces.push_back({item, item.thread, all, all.begin, -1});
+    }
+    return;
+  }
   if (static_cast<long>(items_.size()) >= 4 * threads_ || threads_ == 1 || !ops::attention_splits(batch_.level)) return;
   long total = 0;
   for (const Item& item : items_) {
@@ -69,8 +113,7 @@ void LayerPass::plan_attention(long window) {
     }
     if (plan.pieces[first_piece].parts >= 0) {
       plan.merges.push_back(plan.pieces[first_piece]);
-      const long queries = (item.end - item.begin) * (spec_.heads / spec_.kv_heads);
-      plan.floats += static_cast<long>(ops::attention_parts_floats(queries, count, spec_.head_dim));
+      plan.floats += static_cast<long>(ops::attention_parts_floats(item.end - item.begin, count, spec_.head_dim));
     }
     at += count;
   }

@@ -1,5 +1,7 @@
 #include "model/layer_pass.h"
 
+#include <algorithm>
+
 #include "ops/activation/activation.h"
 #include "ops/kv_write/kv_write.h"
 #include "ops/rmsnorm/rmsnorm.h"
@@ -8,10 +10,11 @@
 namespace outrider {
 namespace {
 
-constexpr long kSharedRows = 8;      // from here on rows are split over threads
-constexpr long kAttentionRows = 16;  // rows of one attention item
-constexpr long kShortSegments = 3;   // fewer for a head cannot be shared out evenly
-constexpr long kBlockPanels = 8;     // columns that many rows take at a time while an epilogue follows
+constexpr long kSharedRows = 8;  // from here on rows are split over threads
+
+// Panels that rows take at a time while an epilogue follows: their outputs stay in cache, and few rows, bound by
+// memory, have long streams.
+constexpr long block_panels(long rows) { return std::max(8L, 1024 / rows); }
 
 }  // namespace
 
@@ -26,22 +29,7 @@ LayerPass::LayerPass(const Weights& weights, const Batch& batch, const Chunk& ch
       shared_(chunk.n >= kSharedRows),
       barrier_(threads_),
       next_(static_cast<std::size_t>(batch.layer_end)) {
-  for (std::size_t r = 0; r < chunk.runs.size(); ++r) {
-    const long end = chunk.runs[r].end, step = attention_rows(chunk.runs[r]);
-    for (long begin = chunk.runs[r].begin; begin < end; begin += step) {
-      for (long g = 0; g < spec_.kv_heads; ++g) items_.push_back({r, begin, std::min(begin + step, end), g});
-    }
-  }
-}
-
-// Rows of an item: as many as share what is read, but where heads do not divide evenly and are too short to be cut into
-// segments, every thread takes its part of a few rows.
-long LayerPass::attention_rows(const Run& run) const {
-  const long rows = run.end - run.begin;
-  const bool even = spec_.kv_heads % threads_ == 0 || spec_.kv_heads >= 4L * threads_;
-  const bool segments = rows_.position[run.end - 1] >= kShortSegments * ops::kSegmentTokens;
-  if (even || segments || rows > kAttentionRows || chunk_.runs.size() > 1) return kAttentionRows;
-  return std::max(1L, (rows + threads_ - 1) / threads_);
+  list_items();
 }
 
 std::size_t LayerPass::prepared_bytes(Matrices matrices) const {
@@ -318,7 +306,7 @@ bool LayerPass::add_branch(int index, Phase phase, long l, const float* in, long
   {
     const Timed timed(phase, l, index);
     const Share panels = share(matrix.packed.layout.panels, index);
-    const long step = shared_ ? kBlockPanels : std::max(1L, panels.end - panels.begin);
+    const long step = block_panels(n_);
     for (long p = panels.begin; p < panels.end && !aborted(); p += step) {
       const long end = std::min(p + step, panels.end);
       multiply(matrix, bias, prepared.inputs[0], branch_, {p, end});
@@ -345,7 +333,7 @@ bool LayerPass::gate_up(int index, long l) {
   {
     const Timed timed(Phase::kGateUp, l, index);
     const Share panels = share(layer.gate.packed.layout.panels, index);
-    const long step = shared_ ? kBlockPanels : std::max(1L, panels.end - panels.begin);
+    const long step = block_panels(n_);
     for (long p = panels.begin; p < panels.end && !aborted(); p += step) {
       const Share block{p, std::min(p + step, panels.end)};
       multiply(layer.gate, layer.gate_bias, in.inputs[in.of[0]], gate_, block);

@@ -39,10 +39,12 @@ class LayerPass {
   bool run(const std::atomic<bool>& abort);
 
  private:
-  // Rows of one sequence and one KV head that attend together.
+  static constexpr long kAttentionRows = 16;  // at most, of one item
+  // Queries of one sequence and one KV head that attend together, as numbered by ops::AttentionArgs.
   struct Item {
     std::size_t run;
     long begin, end, head;
+    int thread;  // whose it is; -1: not given away yet
   };
   // How layers with one window share their attention: not at all planned (pieces empty: items are taken from a
   // counter), or each thread's run of segments beforehand.
@@ -75,7 +77,8 @@ class LayerPass {
   [[nodiscard]] bool aborted() const { return abort_->load(std::memory_order_relaxed); }
   [[nodiscard]] Share share(long items, int index) const { return share_of(items, index, threads_); }
 
-  [[nodiscard]] long attention_rows(const Run& run) const;
+  [[nodiscard]] bool shares_queries(const Run& run) const;
+  void list_items();
   [[nodiscard]] std::size_t prepared_bytes(Matrices matrices) const;
   Prepared prepare(int index, long layer, const float* in, long K, const std::vector<float>* norm, Matrices matrices);
   void norm_rows(const float* x, const std::vector<float>& weight, float* out, long rows, long K) const;

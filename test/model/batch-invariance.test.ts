@@ -16,7 +16,7 @@ const family = (name: string) => path.join(shared ?? "", "golden/families", name
 
 const cases: [name: string, folder: string, options: Partial<RuntimeOptions>][] = [
   ["u8 weights, float, f32 KV", tinyModel, {}],
-  ["u8 weights, int8, f16 KV", tinyModel, { rounded: true, kv: "f16" }],
+  ["u8 weights, int8, f16 KV, three threads for two KV heads", tinyModel, { rounded: true, kv: "f16", threads: 3 }],
   ["u8 weights, int8, bf16 KV, one thread", tinyModel, { rounded: true, kv: "bf16", threads: 1 }],
   ...(shared
     ? ([

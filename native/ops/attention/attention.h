@@ -33,7 +33,7 @@ constexpr long kMaxHeadDim = 512;
 constexpr long kMaxTreeRows = 1024;
 // Query rows of one KV head that walk the pages together in the vector kernels.
 constexpr int kAttentionQueries = 64;
-// Up to so many need no page of their own.
+// Up to so many never need a page of their own.
 constexpr int kFewQueries = 4;
 // Those of a call of N rows.
 constexpr long attention_queries(long N, long H, long G) {
@@ -44,7 +44,7 @@ constexpr long kSegmentTokens = 256;
 
 struct AttentionArgs {
   const float* q;  // [N, H, D], rows q_stride apart
-  float* out;  // [N, H, D], rows out_stride apart; overwritten for kv heads [g_begin, g_end), rows [row_begin, row_end)
+  float* out;      // [N, H, D], rows out_stride apart; overwritten for the queries below
   long q_stride, out_stride;
   long H, G, D;
   const std::byte* const* pages;  // page p of kv head 0 of this layer; kv head g lies head_bytes * g further
@@ -59,12 +59,14 @@ struct AttentionArgs {
   long window;  // 0: all positions
   float scale;
   float soft_cap;  // 0: off
-  long row_begin, row_end;
+  // Queries [query_begin, query_end) of each of KV heads [g_begin, g_end): query i of a KV head is its query head
+  // i % (H / G) of row i / (H / G).
+  long query_begin, query_end;
   long g_begin, g_end;
   std::byte* work;  // attention_work_bytes() for this call alone
-  // Split over segments of one KV head: null, or attention_parts_floats() for the rows and the segments from
+  // Split over segments of one KV head: null, or attention_parts_floats() for the queries and the segments from
   // parts_first on. Then only segments [segment_begin, segment_end) are computed, into parts, and attention_merge() of
-  // all rows makes `out` once every segment is there. The bits are those of one call.
+  // all queries makes `out` once every segment is there. The bits are those of one call.
   float* parts;
   long parts_first, segment_begin, segment_end;
 };

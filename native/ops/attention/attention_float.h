@@ -1,8 +1,10 @@
 // Blocks in f32 arithmetic, whatever the pages hold. Included inside a level's region, which defines kTile, the query
-// rows that share each load.
+// rows that share each load, and kDirect, up to how many rows a page of 16 bits is converted by each tile as it loads.
 //
 // Scores are [rows][4 vectors of 16 tokens], summed over channels in order; the weighted sum of values runs token by
 // token with channels in lanes. Each query row does exactly the operations it would do alone.
+
+static inline void prefetch(const std::byte* at) { __builtin_prefetch(at, 0, 2); }
 
 // The half of each bf16 pair that `odd` names.
 static inline F pair_half(const std::uint16_t* pairs, long odd) {
@@ -36,11 +38,30 @@ static inline F load_values(const std::byte* page, long D, long slot, long d) {
   return pair_half(half + ((slot >> 1) * D + d) * 2, slot & 1);
 }
 
+// Asks for what load_keys() of channel d, and load_values() of V vectors, read of the page after this one: bf16 lies in
+// pairs, whose lines come with the even one.
+template <DType kType>
+static inline void prefetch_keys(const std::byte* next, long D, long d) {
+  if (kType == DType::kBF16 && (d & 1) != 0) return;
+  constexpr int kLines = (kType == DType::kF16 ? 2 : 4) * kPageTokens / 64;
+  const std::byte* const at = next + kv_key_index(kType, D, d, 0) * dtype_bytes(kType);
+  OUTRIDER_UNROLL
+  for (int line = 0; line < kLines; ++line) prefetch(at + line * 64);
+}
+template <DType kType, int V>
+static inline void prefetch_values(const std::byte* next, long D, long slot, long d) {
+  if (kType == DType::kBF16 && (slot & 1) != 0) return;
+  constexpr int kBytes = kType == DType::kF16 ? 2 : 4;  // of a channel, or of a pair
+  const std::byte* const at = next + kv_value_index(kType, D, slot, d) * dtype_bytes(kType);
+  OUTRIDER_UNROLL
+  for (int byte = 0; byte < V * kLanes * kBytes; byte += 64) prefetch(at + byte);
+}
+
 // The weighted sum of values over channels [d, d + 16 V). Each row takes its tokens in order, and those that all rows
 // see together. No row touches a value it may not see: its weight there is 0, but 0 times Inf is not.
 template <DType kType, int R, int V>
-static inline void attend_values(const std::byte* page, long D, long d, Query* rows, const Columns (&own)[R],
-                                 Columns all) {
+static inline void attend_values(const std::byte* page, const std::byte* next, long D, long d, Query* rows,
+                                 const Columns (&own)[R], Columns all) {
   F acc[R][V];
   OUTRIDER_UNROLL
   for (int r = 0; r < R; ++r) {
@@ -61,6 +82,7 @@ static inline void attend_values(const std::byte* page, long D, long d, Query* r
     F value[V];
     OUTRIDER_UNROLL
     for (int v = 0; v < V; ++v) value[v] = load_values<kType, (V > 1)>(page, D, j, d + v * kLanes);
+    if (next != nullptr) prefetch_values<kType, V>(next, D, j, d);
     OUTRIDER_UNROLL
     for (int r = 0; r < R; ++r) {
       const F weight = f_set1(rows[r].weights[j]);
@@ -78,7 +100,8 @@ static inline void attend_values(const std::byte* page, long D, long d, Query* r
 
 // One block for R query rows: scores, softmax statistics, weighted values.
 template <DType kType, int R>
-static inline void attend_block(const ops::AttentionArgs& args, const std::byte* page, long block_start, Query* rows) {
+static inline void attend_block(const ops::AttentionArgs& args, const std::byte* page, const std::byte* next,
+                                long block_start, Query* rows) {
   const long D = args.D;
   F score[R][kColumns];
   OUTRIDER_UNROLL
@@ -90,6 +113,7 @@ static inline void attend_block(const ops::AttentionArgs& args, const std::byte*
     F key[kColumns];
     OUTRIDER_UNROLL
     for (int c = 0; c < kColumns; ++c) key[c] = load_keys<kType>(page, D, d, c * kLanes);
+    if (next != nullptr) prefetch_keys<kType>(next, D, d);
     OUTRIDER_UNROLL
     for (int r = 0; r < R; ++r) {
       const F q = f_set1(rows[r].q[d]);
@@ -115,40 +139,45 @@ static inline void attend_block(const ops::AttentionArgs& args, const std::byte*
   }
   if (all.to < all.from) all.to = all.from;
   long d = 0;
-  for (; d + 4 * kLanes <= D; d += 4 * kLanes) attend_values<kType, R, 4>(page, D, d, rows, own, all);
-  for (; d < D; d += kLanes) attend_values<kType, R, 1>(page, D, d, rows, own, all);
+  for (; d + 4 * kLanes <= D; d += 4 * kLanes) attend_values<kType, R, 4>(page, next, D, d, rows, own, all);
+  for (; d < D; d += kLanes) attend_values<kType, R, 1>(page, next, D, d, rows, own, all);
 }
 
-// The block for the last `count` rows, at most R.
+// The block for `count` rows, at most R.
 template <DType kType, int R>
-static void attend_rest(const ops::AttentionArgs& args, const std::byte* page, long block_start, Query* rows,
-                        int count) {
-  if constexpr (R > 0) {
-    if (count == R) return attend_block<kType, R>(args, page, block_start, rows);
-    attend_rest<kType, R - 1>(args, page, block_start, rows, count);
+static void attend_rows(const ops::AttentionArgs& args, const std::byte* page, const std::byte* next, long block_start,
+                        Query* rows, int count) {
+  if constexpr (R > 1) {
+    if (count < R) return attend_rows<kType, R - 1>(args, page, next, block_start, rows, count);
+  }
+  attend_block<kType, R>(args, page, next, block_start, rows);
+}
+
+// Tiles of nearly equal height; only the first asks for the next page.
+template <DType kType>
+static inline void attend_tiles(const ops::AttentionArgs& args, const std::byte* page, const std::byte* next,
+                                long block_start, Query* rows, int count) {
+  const int tiles = (count + kTile - 1) / kTile;
+  for (int i = 0, r = 0; i < tiles; ++i) {
+    const int after = count * (i + 1) / tiles;
+    attend_rows<kType, kTile>(args, page, i == 0 ? next : nullptr, block_start, rows + r, after - r);
+    r = after;
   }
 }
 
-template <DType kType>
-static inline void attend_tiles(const ops::AttentionArgs& args, const std::byte* page, long block_start, Query* rows,
-                                int count) {
-  int r = 0;
-  for (; r + kTile <= count; r += kTile) attend_block<kType, kTile>(args, page, block_start, rows + r);
-  attend_rest<kType, kTile - 1>(args, page, block_start, rows + r, count - r);
-}
-
-// A page of one type, for the walk. More rows than one tile share one conversion to f32, which is exact and so changes
-// no bit.
+// A page of one type, for the walk. Many rows share one conversion to f32, which is exact and so changes no bit.
 template <DType kType>
 struct FloatBlocks {
   static void prepare(Query&, long) {}
 
-  static void attend(const ops::AttentionArgs& args, const std::byte* page, const std::byte*, long block_start,
+  static void attend(const ops::AttentionArgs& args, const std::byte* page, const std::byte* next, long block_start,
                      Query* rows, int count, float* wide) {
-    if (kType == DType::kF32 || count <= kTile || count <= ops::kFewQueries)
-      return attend_tiles<kType>(args, page, block_start, rows, count);
+    static_assert(kDirect >= ops::kFewQueries);
+    if (kType == DType::kF32 || count <= kDirect)
+      return attend_tiles<kType>(args, page, next, block_start, rows, count);
     const long D = args.D;
     for (long d = 0; d < D; ++d) {
+      if (next != nullptr) prefetch_keys<kType>(next, D, d);
       for (long slot = 0; slot < kPageTokens; slot += kLanes) {
         f_store(wide + d * kPageTokens + slot, load_keys<kType>(page, D, d, slot));
       }
@@ -156,10 +185,11 @@ struct FloatBlocks {
     float* values = wide + kPageTokens * D;
     for (long slot = 0; slot < kPageTokens; ++slot) {
       for (long d = 0; d < D; d += kLanes) {
+        if (next != nullptr && d % (2 * kLanes) == 0) prefetch_values<kType, 2>(next, D, slot, d);
         f_store_to(values + slot * D + d, load_values<kType>(page, D, slot, d),
                    D - d < kLanes ? static_cast<int>(D - d) : kLanes);
       }
     }
-    attend_tiles<DType::kF32>(args, reinterpret_cast<const std::byte*>(wide), block_start, rows, count);
+    attend_tiles<DType::kF32>(args, reinterpret_cast<const std::byte*>(wide), nullptr, block_start, rows, count);
   }
 };

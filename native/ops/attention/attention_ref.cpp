@@ -26,11 +26,11 @@ Place place_of(const ops::AttentionArgs& args, long n, long j, long g) {
 void attention(const ops::AttentionArgs& args) {
   const long D = args.D, per_group = args.H / args.G;
   double sums[ops::kMaxHeadDim];
-  for (long n = args.row_begin; n < args.row_end; ++n) {
-    const long last = args.position[n];
+  for (long query = args.query_begin; query < args.query_end; ++query) {
+    const long n = query / per_group, last = args.position[n];
     const long first = args.window > 0 && last - args.window + 1 > 0 ? last - args.window + 1 : 0;
-    for (long h = args.g_begin * per_group; h < args.g_end * per_group; ++h) {
-      const long g = h / per_group;
+    for (long g = args.g_begin; g < args.g_end; ++g) {
+      const long h = g * per_group + query % per_group;
       const float* q = args.q + n * args.q_stride + h * D;
       double largest = -INFINITY, total = 0;
       for (long d = 0; d < D; ++d) sums[d] = 0;

@@ -48,14 +48,15 @@ struct TreePage {
 static inline long padded_head(long D) { return (D + kLanes - 1) / kLanes * kLanes; }
 
 static inline float* part_of(const ops::AttentionArgs& args, long query, long segment) {
-  const long queries = (args.row_end - args.row_begin) * (args.H / args.G);
+  const long queries = args.query_end - args.query_begin;
   return args.parts + ((segment - args.parts_first) * queries + query) * (padded_head(args.D) + kLanes);
 }
 
 template <typename Blocks>
 static void walk(const ops::AttentionArgs& args) {
   const long D = args.D, per_group = args.H / args.G, padded = padded_head(D);
-  const long together = ops::attention_queries(args.row_end - args.row_begin, args.H, args.G);
+  const long queries = args.query_end - args.query_begin;
+  const long together = queries < ops::kAttentionQueries ? queries : ops::kAttentionQueries;
   auto* memory = reinterpret_cast<float*>(args.work);
   const auto take = [&memory](long floats) {
     float* const at = memory;
@@ -68,12 +69,10 @@ static void walk(const ops::AttentionArgs& args) {
   TreePage own{reinterpret_cast<std::byte*>(take(2 * kPageTokens * padded)), 0, {}};
   float* const wide = memory;
   for (long g = args.g_begin; g < args.g_end; ++g) {
-    // Queries of this KV head, row by row: query i is head i % per_group of batch row i / per_group.
-    const long end_query = args.row_end * per_group;
-    for (long at = args.row_begin * per_group; at < end_query; at += ops::kAttentionQueries) {
+    for (long at = args.query_begin; at < args.query_end; at += ops::kAttentionQueries) {
       Query rows[ops::kAttentionQueries];
       const auto count =
-          static_cast<int>(end_query - at < ops::kAttentionQueries ? end_query - at : ops::kAttentionQueries);
+          static_cast<int>(args.query_end - at < ops::kAttentionQueries ? args.query_end - at : ops::kAttentionQueries);
       long from = args.position[at / per_group], to = 0;
       bool tree = false;
       for (int r = 0; r < count; ++r) {
@@ -132,7 +131,7 @@ static void walk(const ops::AttentionArgs& args) {
             merge_segment(row, row.acc, row.largest, row.total, D);
             continue;
           }
-          float* part = part_of(args, at + r - args.row_begin * per_group, segment);
+          float* part = part_of(args, at + r - args.query_begin, segment);
           part[0] = row.largest;
           part[1] = row.total;
           for (long d = 0; d < D; d += kLanes) f_store(part + kLanes + d, f_load(row.acc + d));
@@ -144,20 +143,20 @@ static void walk(const ops::AttentionArgs& args) {
   }
 }
 
-// Merges what calls with `parts` left, for the rows and KV heads of args.
+// Merges what calls with `parts` left, for the queries and KV heads of args.
 static void merge_parts(const ops::AttentionArgs& args) {
   const long D = args.D, per_group = args.H / args.G;
   alignas(64) float sum[ops::kMaxHeadDim];
   for (long g = args.g_begin; g < args.g_end; ++g) {
-    for (long query = 0; query < (args.row_end - args.row_begin) * per_group; ++query) {
-      const long n = args.row_begin + query / per_group, h = g * per_group + query % per_group;
+    for (long query = args.query_begin; query < args.query_end; ++query) {
+      const long n = query / per_group, h = g * per_group + query % per_group;
       Query row{};
       row.sum = sum;
       row.out = args.out + n * args.out_stride + h * D;
       row.last = args.position[n];
       row.first = args.window > 0 && row.last - args.window + 1 > 0 ? row.last - args.window + 1 : 0;
       for (long segment = row.first / ops::kSegmentTokens; segment <= row.last / ops::kSegmentTokens; ++segment) {
-        const float* part = part_of(args, query, segment);
+        const float* part = part_of(args, query - args.query_begin, segment);
         merge_segment(row, part + kLanes, part[0], part[1], D);
       }
       finish_row(row, D);

@@ -1,9 +1,9 @@
 // The order of tiles, included inside a level's region after the tiles. A kind of tile is
 //
 //   struct Kind {
-//     static constexpr int kRows, kPanels;                                   the largest tile
+//     static constexpr int kRows, kPanels;   the largest tile
 //     template <int R, int P> static void tile(args, rows, weights, place);
-//     static long units(layout);                                             what a stretch of inputs is counted in
+//     static long units(layout);             what a stretch of inputs is counted in
 //   };
 
 // Bytes of weights of a tile that many rows come back to: half of a 1 MiB second-level cache.
@@ -34,45 +34,43 @@ static void tile_of(const ops::GemmArgs& args, const Place& t, long count) {
   run_tile<Kind, R, P>(args, t);
 }
 
-// All rows of P panels in tiles of nearly equal height: 7 rows are 4 and 3, never 6 and 1.
-template <typename Kind, int P>
-static void strip(const ops::GemmArgs& args, long panel) {
-  constexpr int R = Kind::kRows;
+// All rows of P panels, `step` apart, in tiles of nearly equal height: 7 rows are 4 and 3, never 6 and 1.
+template <typename Kind, int R, int P>
+static void strip(const ops::GemmArgs& args, long panel, long step) {
   const long N = args.input->N, tiles = (N + R - 1) / R, units = Kind::units(args.w->layout);
   const std::size_t bytes = static_cast<std::size_t>(P) * args.w->layout.panel_stride;
   long stretches = tiles == 1 ? 1 : static_cast<long>((bytes + kStretchBytes - 1) / kStretchBytes);
   stretches = stretches < units ? stretches : units;
   for (long s = 0; s < stretches; ++s) {
-    Place t{0, panel, 1, units * s / stretches, units * (s + 1) / stretches, s == 0, s + 1 == stretches};
+    Place t{0, panel, step, units * s / stretches, units * (s + 1) / stretches, s == 0, s + 1 == stretches, false};
     for (long i = 0; i < tiles; ++i) {
       const long next = N * (i + 1) / tiles;
+      t.ahead = i == 0;
       tile_of<Kind, R, P>(args, t, next - t.row);
       t.row = next;
     }
   }
 }
 
+// Four streams that run on from tile to tile, each through a quarter of the panels: memory then works while products
+// are summed. One row is bound by it, and of many rows the first tile of each strip.
+template <typename Kind, int R>
+static void streams(const ops::GemmArgs& args) {
+  const long quarter = (args.panel_end - args.panel_begin) / 4;
+  for (long i = 0; i < quarter; ++i) strip<Kind, R, 4>(args, args.panel_begin + i, quarter);
+  const long panel = args.panel_begin + 4 * quarter, left = args.panel_end - panel;
+  if (left == 3) strip<Kind, R, 3>(args, panel, 1);
+  if (left == 2) strip<Kind, R, 2>(args, panel, 1);
+  if (left == 1) strip<Kind, R, 1>(args, panel, 1);
+}
+
 template <typename Kind>
 static void multiply(const ops::GemmArgs& args) {
-  const long end = args.panel_end, units = Kind::units(args.w->layout);
+  constexpr int R = Kind::kRows, P = Kind::kPanels;
+  if (args.input->N == 1) return streams<Kind, 1>(args);
+  static_assert(P == 1 || P == 2 || P == 4);
+  if constexpr (P == 4) return streams<Kind, R>(args);
   long panel = args.panel_begin;
-  const long N = args.input->N;
-  if (N == 1 || (Kind::kPanels == 4 && N <= Kind::kRows)) {
-    // Few rows are bound by memory: four streams that run on from tile to tile, each through a quarter of the panels.
-    constexpr int R = Kind::kPanels == 4 ? Kind::kRows : 1;
-    const long quarter = (end - panel) / 4;
-    Place t{0, panel, quarter, 0, units, true, true};
-    for (long i = 0; i < quarter; ++i, ++t.panel) tile_of<Kind, R, 4>(args, t, N);
-    t.panel = panel + 4 * quarter;
-    t.step = 1;
-    if (end - t.panel == 3) tile_of<Kind, R, 3>(args, t, N);
-    if (end - t.panel == 2) tile_of<Kind, R, 2>(args, t, N);
-    if (end - t.panel == 1) tile_of<Kind, R, 1>(args, t, N);
-    return;
-  }
-  for (; panel + Kind::kPanels <= end; panel += Kind::kPanels) strip<Kind, Kind::kPanels>(args, panel);
-  if constexpr (Kind::kPanels > 2) {
-    for (; panel + 2 <= end; panel += 2) strip<Kind, 2>(args, panel);
-  }
-  for (; panel < end; ++panel) strip<Kind, 1>(args, panel);
+  for (; panel + P <= args.panel_end; panel += P) strip<Kind, R, P>(args, panel, 1);
+  if (panel < args.panel_end) strip<Kind, R, 1>(args, panel, 1);
 }

@@ -14,24 +14,30 @@ static inline F load_activations(const ops::GemmPrepareArgs& args, long at, long
 }
 
 // A group with a value that is not finite has scale NaN: it reaches every output of its row, as the value would have.
+// kWhole: floats, and no padding.
+template <bool kWhole>
 static inline void quantise_group(const ops::GemmPrepareArgs& args, long x_at, long count, long padded, long at,
                                   long row_group) {
   const ops::GemmInput& in = *args.input;
   std::int8_t* const q = in.q + at;
   float* const scale = in.scale + row_group;
   const int zero_point = args.layout->zero_point;
+  const auto load = [&](long k) OUTRIDER_INLINE {
+    if constexpr (kWhole) return f_load(static_cast<const float*>(args.x) + x_at + k);
+    return load_activations(args, x_at + k, count - k < 0 ? 0 : count - k);
+  };
   F largest = f_zero(), poison = f_zero();
   for (long k = 0; k < count; k += kLanes) {
-    const F x = load_activations(args, x_at + k, count - k);
+    const F x = load(k);
     largest = f_max(f_abs(x), largest);
     poison = f_fma(x, f_zero(), poison);
   }
-  if (const float bad = f_sum(poison); bad != 0) {
-    *scale = bad;
+  if (f_any_nan(poison)) {
+    *scale = __builtin_nanf("");
     if (zero_point != 0)
       in.start[row_group] = 0;
     else
-      in.sum[row_group] = bad;
+      in.sum[row_group] = __builtin_nanf("");
     __builtin_memset(q, 0, static_cast<std::size_t>(padded));
     return;
   }
@@ -39,9 +45,9 @@ static inline void quantise_group(const ops::GemmPrepareArgs& args, long x_at, l
   const F inverse = f_set1(top > 0 ? 127.0f / top : 0.0f);
   I integers = i_zero();
   for (long k = 0; k < padded; k += kLanes) {
-    const I rounded = f_to_i(f_mul(load_activations(args, x_at + k, count - k < 0 ? 0 : count - k), inverse));
+    const I rounded = f_to_i(f_mul(load(k), inverse));
     integers = i_add(integers, rounded);
-    i_store_i8(q + k, rounded, padded - k < kLanes ? static_cast<int>(padded - k) : kLanes);
+    i_store_i8(q + k, rounded, kWhole || padded - k >= kLanes ? kLanes : static_cast<int>(padded - k));
   }
   *scale = top / 127.0f;
   if (zero_point != 0)
@@ -105,7 +111,10 @@ void gemm_prepare(const ops::GemmPrepareArgs& args) {
       const long padded = g + 1 < layout.groups ? padded_group : layout.padded_cols - g * padded_group;
       const long row_group = n * layout.groups + g;
       if (in.mode == ops::Rounding::kInt8) {
-        quantise_group(args, x_at, count, padded, at, row_group);
+        if (args.x_type == DType::kF32 && count == padded && count % kLanes == 0)
+          quantise_group<true>(args, x_at, count, padded, at, row_group);
+        else
+          quantise_group<false>(args, x_at, count, padded, at, row_group);
       } else {
         copy_group(args, x_at, count, padded, in.x + at, in.sum + row_group);
       }

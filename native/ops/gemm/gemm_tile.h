@@ -1,8 +1,7 @@
 // What the tiles of all formats share, included inside a level's region.
 //
-// Panels are multiplied in tiles of R rows x P panels. One row takes four panels at a time: each is a stream of its own
-// for the memory system. Several rows take fewer panels and reuse each decoded weight R times. Accumulators live in
-// registers. Many rows over many inputs go through the inputs in stretches that stay in cache; between them the sums
+// Panels are multiplied in tiles of R rows x P panels. Each of four panels is a stream of its own for the memory system,
+// and each decoded weight is used R times; levels with few registers take fewer panels. Accumulators live in registers. Many rows over many inputs go through the inputs in stretches that stay in cache; between them the sums
 // wait in `out`. None of this changes the order of any output's sum.
 
 // Activations of one tile row.
@@ -21,6 +20,7 @@ struct Place {
   long row, panel, step;
   long begin, end;
   bool first, last;  // the stretch starts the sums, finishes them
+  bool ahead;        // weights come from memory, and are worth asking for before their turn
 };
 
 template <int R, int P>
