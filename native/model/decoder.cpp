@@ -84,6 +84,9 @@ Result Forward::begin() {
   approximate_ = batch_.verify && std::any_of(batch_.samplers.begin(), batch_.samplers.end(), [](const auto& sampler) {
                    return sampler != nullptr && sampler->accept.rule != ops::AcceptRule::kNone;
                  });
+  // Chains need no pages of their own and no copies: their rows are like those of a prompt of which a part is kept.
+  in_place_ = batch_.verify && only_chains();
+  if (in_place_) batch_.scratch = false;
   if (Result reserved = reserve_output(); !reserved.ok()) return reserved;
   Result prepared = prepare_rows();
   first_length_ = start_length_;
@@ -274,7 +277,7 @@ Result Forward::prepare_rows() {
   }
   for (std::size_t s = 0; s < sequences; ++s) {
     const auto count = static_cast<long>(batch_.scratch ? trees_[s].parents.size() : rows_of_[s].size());
-    if (batch_.scratch && count > ops::kMaxTreeRows) {
+    if ((batch_.scratch || in_place_) && count > ops::kMaxTreeRows) {
       return Result::error(Status::kArgument, "Expected at most " + std::to_string(ops::kMaxTreeRows) +
                                                   " tree rows for a sequence, received " + std::to_string(count));
     }
@@ -327,7 +330,7 @@ Result Forward::step(Workspace& workspace, const std::atomic<bool>& abort, long 
   if (result.ok() && !batch_.scratch) {
     for (const Run& run : chunk.runs) {
       const auto s = static_cast<std::size_t>(run.sequence);
-      batch_.sequences[s]->advance(run.end - run.begin);
+      if (!in_place_) batch_.sequences[s]->advance(run.end - run.begin);
       if (batch_.samplers[s] == nullptr || batch_.token.empty()) continue;
       for (long i = run.begin; i < run.end; ++i) {
         batch_.samplers[s]->history.push_back(batch_.token[static_cast<std::size_t>(chunk.first + i)]);
@@ -345,9 +348,8 @@ Result Forward::step(Workspace& workspace, const std::atomic<bool>& abort, long 
   }
   if (*done && batch_.scratch) {
     for (std::size_t s = 0; s < trees_.size(); ++s) batch_.sequences[s]->set_tree(std::move(trees_[s]));
-    if (batch_.verify) return commit_walks();
   }
-  return {};
+  return *done && batch_.verify ? commit_walks() : Result{};
 }
 
 }  // namespace outrider

@@ -75,6 +75,7 @@ class Forward {
   [[nodiscard]] bool ends(std::int32_t token) const;
   [[nodiscard]] std::int32_t accepted(long row, ops::SampleArgs& args) const;
   void drawn(long row, std::int32_t token, float logprob, bool by_rule = false);
+  [[nodiscard]] bool only_chains() const;
   Result commit_walks();
 
   std::shared_ptr<const Weights> weights_;
@@ -90,6 +91,7 @@ class Forward {
   std::vector<std::size_t> first_history_;
   std::vector<std::int32_t> next_walk_;  // verify: per row: the child that the walk goes to, or -1
   bool approximate_ = false;             // verify: a sampler has a rule to accept tokens by
+  bool in_place_ = false;                // verify: rows of chains, written where they stay if the walk takes them
   long next_row_ = 0;
   long repeated_ = 0;  // tokens drawn by repetition
 };

@@ -63,6 +63,14 @@ void Forward::drawn(long row, std::int32_t token, float logprob, bool by_rule) {
   }
 }
 
+// Whether every row but the first of its sequence is the child of the one before. Only after check_verify().
+bool Forward::only_chains() const {
+  for (std::size_t i = 0; i < batch_.parent.size(); ++i) {
+    if (batch_.parent[i] >= 0 && batch_.parent[i] + 1 != static_cast<std::int32_t>(i)) return false;
+  }
+  return true;
+}
+
 // Appends the rows of all walks to their sequences.
 Result Forward::commit_walks() {
   std::int32_t* const walked = output_.walked.extend(batch_.sequences.size());
@@ -77,6 +85,11 @@ Result Forward::commit_walks() {
     }
     const auto count = static_cast<long>(slots.size());
     walked[s] = static_cast<std::int32_t>(count);
+    if (in_place_) {
+      batch_.sequences[s]->keep(count);
+      batch_.samplers[s]->history.resize(history_before_[s] + slots.size());
+      continue;
+    }
     if (batch_.sequences[s]->commit(slots.data(), count, &batch_.samplers[s]->history) != Status::kOk)
       return Result::error(Status::kMemory, "Cannot allocate KV pages for " + std::to_string(count) + " tokens");
   }

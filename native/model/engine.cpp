@@ -10,7 +10,7 @@ namespace {
 
 constexpr auto kKeepWorkspace = std::chrono::seconds(2);
 // A caller that goes on at once asks again within this time.
-constexpr std::chrono::microseconds kAwait{300};
+constexpr std::chrono::microseconds kAwait{1000};
 
 }  // namespace
 

@@ -29,7 +29,7 @@ Status Sequence::reserve(long count) {
   // A block that is not shared any more may have been read by a fork on another engine: before what is written now.
   std::atomic_thread_fence(std::memory_order_acquire);
   while (blocks_.size() < needed) {
-    std::shared_ptr<KvBlock> block = new_block(shape_);
+    std::shared_ptr<KvBlock> block = spare_ != nullptr ? std::move(spare_) : new_block(shape_);
     if (block == nullptr) {
       blocks_.resize(had);
       return Status::kMemory;
@@ -40,10 +40,20 @@ Status Sequence::reserve(long count) {
   return Status::kOk;
 }
 
+void Sequence::keep(long count) {
+  advance(count);
+  while (blocks_.size() > static_cast<std::size_t>(blocks_for(length_))) {
+    spare_ = std::move(blocks_.back());
+    blocks_.pop_back();
+  }
+  count_blocks();
+}
+
 void Sequence::truncate(long length) {
   if (length < length_) length_ = length;
   blocks_.resize(static_cast<std::size_t>(blocks_for(length_)));
   scratch_.clear();
+  spare_ = nullptr;
   tree_ = {};
   count_blocks();
 }

@@ -56,6 +56,8 @@ class Sequence {
     length_ += count;
     tree_ = {};
   }
+  // Declares the first `count` of the tokens written that reserve() made room for, and gives the rest of the room back.
+  void keep(long count);
   // Drops tokens from `length` on, and scratch.
   void truncate(long length);
   // Makes `rows` scratch slots. Those there are keep what they hold, but it can be neither committed nor gone on from
@@ -92,13 +94,15 @@ class Sequence {
     return static_cast<std::size_t>(layer * shape_.kv_heads + head) * shape_.page_bytes();
   }
 
-  void count_blocks() { held_blocks_ = blocks_.size() + scratch_.size(); }
+  void count_blocks() { held_blocks_ = blocks_.size() + scratch_.size() + (spare_ != nullptr ? 1 : 0); }
 
   KvShape shape_;
   std::atomic<long> length_{0};
   std::atomic<std::size_t> held_blocks_{0};
+  // No more than the tokens need but between reserve() and what follows: a fork shares them all.
   std::vector<std::shared_ptr<KvBlock>> blocks_;
   std::vector<std::unique_ptr<KvBlock>> scratch_;
+  std::shared_ptr<KvBlock> spare_;  // room that keep() gave back: the next reserve() is likely to want it again
   Tree tree_;
 };
 

@@ -288,6 +288,46 @@ test("an aborted step leaves cache and sampler as they were, wherever the abort 
   expect(aborted).toBeGreaterThan(0);
 });
 
+test("a fork shares nothing with rows of a chain that were not taken, in this page or the next", async () => {
+  const { vocab } = runtime.spec;
+  const text = Array.from({ length: 62 }, (_, i) => (i * 37) % vocab);
+  const cache = runtime.newCache();
+  const samplers = [greedySampler(vocab)];
+  await runtime.step({ ...rowsOf(text, 0), caches: [cache], samplers });
+  const chain = {
+    ...rowsOf([5, 6, 7, 8, 9, 10, 11, 12], want.sample),
+    parents: Int32Array.from(text.keys()).map((i) => i - 1),
+  };
+  const wrong = {
+    ...chain,
+    parents: chain.parents.slice(0, 8),
+    scratch: true,
+    verify: true,
+    caches: [cache],
+    samplers,
+  };
+  const { sampled } = await runtime.step(wrong);
+  expect(sampled.length).toBeLessThan(3); // the text goes on in the page before the one that the chain reached
+  const after = cache.length;
+  const ends = [
+    [21, 22, 23, 24, 25, 26],
+    [31, 32, 33, 34, 35, 36],
+  ];
+  const caches = [cache, cache.fork()];
+  const hidden = async (of: typeof cache, tokens: number[]) =>
+    (await runtime.step({ ...rowsOf(tokens, want.hidden), caches: [of] })).hidden;
+  for (const [i, tokens] of ends.entries()) await hidden(caches[i], tokens.slice(0, 5));
+  for (const [i, tokens] of ends.entries()) {
+    const found = await hidden(caches[i], tokens.slice(5));
+    const alone = runtime.newCache();
+    await hidden(alone, [...text, 5, ...Array.from(sampled.slice(0, -1)), ...tokens.slice(0, 5)]);
+    expect(await hidden(alone, tokens.slice(5))).toEqual(found);
+    alone.dispose();
+  }
+  expect(after).toBe(62 + sampled.length);
+  for (const one of caches) one.dispose();
+});
+
 test.each<[string, Partial<StepBatch>]>([
   ["no tree", { scratch: false, parents: undefined }],
   ["a second root", { parents: Int32Array.of(-1, -1, 0) }],

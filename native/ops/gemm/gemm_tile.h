@@ -1,7 +1,8 @@
 // What the tiles of all formats share, included inside a level's region.
 //
-// Panels are multiplied in tiles of R rows x P panels. Each of four panels is a stream of its own for the memory system,
-// and each decoded weight is used R times; levels with few registers take fewer panels. Accumulators live in registers. Many rows over many inputs go through the inputs in stretches that stay in cache; between them the sums
+// Panels are multiplied in tiles of R rows x P panels. Each of four panels is a stream of its own for the memory
+// system, and each decoded weight is used R times; levels with few registers take fewer panels. Accumulators live in
+// registers. Many rows over many inputs go through the inputs in stretches that stay in cache; between them the sums
 // wait in `out`. None of this changes the order of any output's sum.
 
 // Activations of one tile row.
