@@ -3,6 +3,7 @@
 import { TokenTree } from "../tree/token-tree.ts";
 import { Recent } from "./recent.ts";
 import { rising } from "./rising.ts";
+import type { Judged } from "./trust.ts";
 
 /** Upper ends of the bins of confidence. */
 const bins = [0.03, 0.1, 0.2, 0.3, 0.45, 0.6, 0.7, 0.8, 0.9, 1];
@@ -78,14 +79,17 @@ export class Acceptance {
     return this.#counts.of(kind).estimate[binOf(confidence)];
   }
 
-  /** The same tree with reaches as experience has them, and a bit as the source of all nodes. */
-  calibrate(kind: string, tree: TokenTree, source: number): TokenTree {
+  /**
+   * The same tree with reaches as experience has them, and a bit as the source of all nodes.
+   * @param trust what every acceptance is multiplied by: how right the drafter is in this text
+   */
+  calibrate(kind: string, tree: TokenTree, source: number, trust = 1): TokenTree {
     const reach = new Float32Array(tree.size).fill(1);
     const { estimate } = this.#counts.of(kind);
     const left = new Float32Array(tree.size).fill(1); // of each node's mass, what its earlier children leave
     for (let i = 1; i < tree.size; i++) {
       const above = tree.parent[i];
-      const share = Math.min(left[above], estimate[binOf(conditional(tree, i))]);
+      const share = Math.min(left[above], trust * estimate[binOf(conditional(tree, i))]);
       left[above] -= share;
       reach[i] = reach[above] * share;
     }
@@ -93,8 +97,12 @@ export class Acceptance {
     return new TokenTree({ token, parent, reach, source: new Uint32Array(tree.size).fill(source, 1) });
   }
 
-  /** Learns from the tokens that came after the root of a proposal, evaluated or not. */
-  observe(kind: string, tree: TokenTree, tokens: ArrayLike<number>): void {
+  /**
+   * Learns from the tokens that came after the root of a proposal, evaluated or not.
+   * @returns its tokens whose parent was reached: how many were right, and how many were expected to be
+   */
+  observe(kind: string, tree: TokenTree, tokens: ArrayLike<number>): Judged {
+    const judged = { right: 0, expected: 0 };
     const counts = this.#counts.of(kind);
     const met = new Set<number>();
     let at = 0;
@@ -104,11 +112,14 @@ export class Acceptance {
         const right = tree.token[child] === tokens[i];
         if (right) next = child;
         const bin = binOf(conditional(tree, child));
+        if (right) judged.right += 1;
+        judged.expected += counts.estimate[bin];
         this.#count(counts, bin, right, !met.has(bin));
         met.add(bin);
       }
       at = next;
     }
+    return judged;
   }
 
   #count({ accepted, offered, proposals, estimate }: Counts, bin: number, right: boolean, first: boolean): void {

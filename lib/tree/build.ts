@@ -9,12 +9,15 @@ import { maxTreeNodes, TokenTree } from "./token-tree.ts";
  */
 export function chain(root: number, tokens: ArrayLike<number>, reach?: ArrayLike<number>, source = 0): TokenTree {
   const n = tokens.length + 1;
-  return new TokenTree({
-    token: Int32Array.from({ length: n }, (_, i) => (i === 0 ? root : tokens[i - 1])),
-    parent: Int32Array.from({ length: n }, (_, i) => i - 1),
-    reach: Float32Array.from({ length: n }, (_, i) => (i === 0 ? 1 : (reach?.[i - 1] ?? 1))),
-    source: new Uint32Array(n).fill(source, 1),
-  });
+  const parent = new Int32Array(n);
+  const token = new Int32Array(n);
+  const reaches = new Float32Array(n).fill(1);
+  for (let i = 0; i < n; i++) {
+    parent[i] = i - 1;
+    token[i] = i === 0 ? root : tokens[i - 1];
+    if (i > 0) reaches[i] = reach?.[i - 1] ?? 1;
+  }
+  return new TokenTree({ token, parent, reach: reaches, source: new Uint32Array(n).fill(source, 1) });
 }
 
 /** A shape without tokens: node i + 1 is the child of rank `rank[i + 1]` of its parent. Nodes are sorted by depth, then by ranks. */

@@ -29,6 +29,10 @@ export interface TreeParts {
   draws?: readonly Draw[];
 }
 
+function checkLength(name: string, column: ArrayLike<number> | undefined, nodes: number): void {
+  if (column !== undefined && column.length !== nodes) throw badArgument(name, `${nodes} entries`, column.length);
+}
+
 /** Structure of arrays over `size` nodes in an order where parents come before their children. Siblings are verified in that order. */
 export class TokenTree {
   readonly size: number;
@@ -50,8 +54,9 @@ export class TokenTree {
   constructor({ token, parent, reach, source, draws }: TreeParts, vocab: number = 2 ** 31) {
     const n = token.length;
     if (!Number.isInteger(n) || n < 1 || n > maxTreeNodes) throw badArgument("token", `1 to ${maxTreeNodes} nodes`, n);
-    for (const [name, column] of Object.entries({ parent, reach, source }))
-      if (column !== undefined && column.length !== n) throw badArgument(name, `${n} entries`, column.length);
+    checkLength("parent", parent, n);
+    checkLength("reach", reach, n);
+    checkLength("source", source, n);
     this.size = n;
     this.token = new Int32Array(n);
     this.parent = new Int32Array(n);
@@ -60,17 +65,20 @@ export class TokenTree {
     this.source = new Uint32Array(n);
     this.#first = new Int32Array(n + 1);
     this.#children = new Int32Array(n - 1);
-    const siblings = new Set<number>();
     for (let i = 0; i < n; i++) {
-      const [t, p, r] = [token[i], parent[i], Math.fround(reach?.[i] ?? 1)];
+      const t = token[i];
+      const p = parent[i];
+      const r = Math.fround(reach?.[i] ?? 1);
       if (!Number.isInteger(t) || t < 0 || t >= vocab) throw badArgument(`token[${i}]`, `a token id below ${vocab}`, t);
       if (i === 0 ? p !== -1 : !Number.isInteger(p) || p < 0 || p >= i)
         throw badArgument(`parent[${i}]`, i === 0 ? "-1 for the root" : "an earlier node", p);
       if (!(r >= 0 && r <= (i === 0 ? 1 : this.reach[p])))
         throw badArgument(`reach[${i}]`, "a probability, at most that of the parent", r);
-      const key = (p + 1) * 2 ** 31 + t;
-      if (siblings.has(key)) throw badArgument(`token[${i}]`, "a token that no sibling has", t);
-      siblings.add(key);
+      // Most nodes are the first child of theirs.
+      if (i > 0 && this.#first[p + 1] > 0)
+        for (let j = p + 1; j < i; j++)
+          if (this.parent[j] === p && this.token[j] === t)
+            throw badArgument(`token[${i}]`, "a token that no sibling has", t);
       this.token[i] = t;
       this.parent[i] = p;
       this.depth[i] = i === 0 ? 0 : this.depth[p] + 1;

@@ -9,6 +9,7 @@ import { Experience } from "../../../lib/draft/experience.ts";
 import { choose } from "../../../lib/draft/policy.ts";
 import { Adjacency, recycle } from "../../../lib/draft/recycle.ts";
 import { rising } from "../../../lib/draft/rising.ts";
+import { Trust } from "../../../lib/draft/trust.ts";
 import { chain } from "../../../lib/tree/build.ts";
 import { TokenTree } from "../../../lib/tree/token-tree.ts";
 import { contextOf, costsOf, greedy } from "../../support/eager.ts";
@@ -48,6 +49,27 @@ describe("acceptance", () => {
     for (let i = 0; i < 100; i++) acceptance.observe("a", chain(1, [2, 3], [0.95, 0.95 * 0.5]), [9, 3]);
     expect(acceptance.estimate("a", 0.95)).toBeLessThan(0.1);
     expect(acceptance.estimate("a", 0.5)).toBeCloseTo(0.525, 6); // never reached: as before
+  });
+
+  test("says how right a proposal was against what was expected, and trusts a drafter less that is wrong in this text", () => {
+    const acceptance = new Acceptance();
+    const trust = new Trust();
+    const tree = chain(1, [2, 3, 4], [0.95, 0.95 ** 2, 0.95 ** 3]);
+    const usual = acceptance.estimate("a", 0.95);
+    const { right, expected } = acceptance.observe("a", tree, [2, 9]);
+    expect(right).toBe(1);
+    expect(expected).toBeCloseTo(2 * usual, 1); // the second by what the first has taught
+    expect(acceptance.observe("a", tree, [])).toEqual({ right: 0, expected: 0 });
+    expect(trust.factor).toBe(1);
+    trust.note({ right: 1, expected: 0.95 });
+    expect(trust.factor).toBe(1); // never more than experience says
+    for (let i = 0; i < 20; i++) trust.note({ right: 0, expected: 0.9 });
+    expect(trust.factor).toBeGreaterThan(0.1);
+    expect(trust.factor).toBeLessThan(0.35);
+    const { reach } = acceptance.calibrate("b", tree, 1, 0.5);
+    expect([...reach].map((one) => one.toFixed(4))).toEqual([0, 1, 2, 3].map((n) => (0.475 ** n).toFixed(4)));
+    for (let i = 0; i < 60; i++) trust.note({ right: 0.9, expected: 0.9 });
+    expect(trust.factor).toBeGreaterThan(0.8);
   });
 
   test("values that never fall", () => {
