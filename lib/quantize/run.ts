@@ -70,11 +70,12 @@ export class Run {
   async begin(settings: Readonly<Record<string, unknown>>, resume: boolean): Promise<void> {
     const out = this.#out;
     await this.check(resume);
-    const before = await this.read<Record<string, unknown>>("run");
+    const before = await this.read<Record<string, unknown> | null>("run");
     if (before !== undefined) {
       for (const [name, value] of Object.entries(settings)) {
-        if (isDeepStrictEqual(before[name], value)) continue;
-        const had = name === "model" ? "the model" : `${name}: ${show(before[name])}`;
+        const earlier = before?.[name];
+        if (isDeepStrictEqual(earlier, value)) continue;
+        const had = name === "model" ? "the model" : `${name}: ${show(earlier)}`;
         const now = name === "model" ? "one with other contents" : show(value);
         const text = `Expected ${had} of the unfinished run in ${out} for resume, received ${now}`;
         throw new OutriderError("OUTRIDER_ARGUMENT", text);

@@ -317,17 +317,26 @@ describe("refuses", () => {
     const again = (source: string, other: object) => quantizeModel(source, { out, ...small, ...other, resume: true });
     await expect(again(tinyModel, { bits: 4 })).rejects.toThrow(/bits: 2 of the unfinished run in .* received 4$/);
     await expect(again(tinyModel, { seed: 7 })).rejects.toThrow(/Expected seed: \d+ of the unfinished run/);
+    const run = path.join(out, ".quantize/run.json");
+    const settings = readFileSync(run);
+    writeFileSync(run, "null");
+    await expect(again(tinyModel, {})).rejects.toThrow(/Expected bits: none of the unfinished run .* received 2$/);
+    writeFileSync(run, "{");
+    await expect(again(tinyModel, {})).rejects.toThrow(/Expected JSON in .*run\.json/);
+    writeFileSync(run, settings);
     // Another model is one that holds something else, not one that lies elsewhere or was written anew.
     const copy = fresh();
     cpSync(tinyModel, copy, { recursive: true });
     const weights = path.join(copy, "model.safetensors");
     chmodSync(weights, 0o600);
-    const bytes = readFileSync(weights);
-    bytes[bytes.length - 1] = (bytes.at(-1) ?? 0) ^ 1;
-    writeFileSync(weights, bytes);
+    const flipLastBit = () => {
+      const bytes = readFileSync(weights);
+      bytes[bytes.length - 1] ^= 1;
+      writeFileSync(weights, bytes);
+    };
+    flipLastBit();
     await expect(again(copy, {})).rejects.toThrow(/Expected the model of the unfinished run/);
-    bytes[bytes.length - 1] = (bytes.at(-1) ?? 0) ^ 1;
-    writeFileSync(weights, bytes);
+    flipLastBit();
     const { folder: finished } = await again(copy, {});
     expect(finished).toBe(out);
   });
