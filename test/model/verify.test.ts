@@ -22,6 +22,19 @@ const rowsOf = (tokens: ArrayLike<number>, wanted: number) => ({
   wants: new Uint8Array(tokens.length).fill(wanted),
 });
 
+/** A chain that is verified: every token the child of the one before; and one more row, a branch at the root, if there is a token for it. */
+function chainRows(tokens: ArrayLike<number>, branch?: number) {
+  const all = branch === undefined ? Array.from(tokens) : [...Array.from(tokens), branch];
+  const parents = Int32Array.from(all, (_, i) => (i === tokens.length ? 0 : i - 1));
+  return { ...rowsOf(all, want.sample), parents, scratch: true, verify: true };
+}
+
+/** Chains are evaluated where they stay, other trees in pages of their own. */
+const places: [string, number | undefined][] = [
+  ["a chain", undefined],
+  ["a chain with a branch", 500],
+];
+
 /** A text by plain decoding: tokens with their log-probabilities and three best. */
 async function plainText(options: Partial<NativeSamplerOptions>, length: number) {
   const cache = runtime.newCache();
@@ -211,12 +224,9 @@ describe.each<[string, Partial<NativeSamplerOptions>, number]>([
   });
 });
 
-test("trees in chunks, because another generation waits", async () => {
+test.each(places)("trees in chunks, because another generation waits: %s", async (_, branch) => {
   const { said } = await plainText({}, 60);
-  const tree = {
-    tokens: Int32Array.from(said.slice(0, 56)),
-    parents: Int32Array.from({ length: 56 }, (_, i) => i - 1),
-  };
+  const tree = chainRows(said.slice(0, 56), branch);
   const busy = runtime.newCache();
   const others = Array.from({ length: 6 }, () => runtime.newCache());
   const load = others.map((cache) =>
@@ -249,44 +259,43 @@ test("sequences without rows, and rows in another order than their sequences", a
   expect(caches.map((cache) => cache.length - prompt.length)).toEqual([1, 0, 2]);
 });
 
-test("an aborted step leaves cache and sampler as they were, wherever the abort lands", async () => {
-  const count = 200;
-  const chain = {
-    ...rowsOf(
-      Int32Array.from({ length: count }, (_, i) => i),
-      want.sample,
-    ),
-    parents: Int32Array.from({ length: count }, (_, i) => i - 1),
-  };
-  const begin = async () => {
-    const cache = runtime.newCache();
-    const samplers = [greedySampler(runtime.spec.vocab, { repetitionPenalty: 1.5 })];
-    await runtime.step({ ...rowsOf(prompt, 0), caches: [cache], samplers });
-    const step = (signal?: AbortSignal): Promise<NativeBatchResult> =>
-      runtime.step({ ...chain, scratch: true, verify: true, caches: [cache], samplers }, signal);
-    return { cache, step };
-  };
-  const expected = await (await begin()).step();
-  let aborted = 0;
-  for (let attempt = 0; attempt < 30; attempt++) {
-    const { cache, step } = await begin();
-    const controller = new AbortController();
-    const running = step(controller.signal);
-    const timer = setTimeout(() => controller.abort(), attempt / 3);
-    const done = await running.then(
-      () => true,
-      () => false,
+test.each(places)(
+  "an aborted step leaves cache and sampler as they were, wherever the abort lands: %s",
+  async (_, branch) => {
+    const chain = chainRows(
+      Array.from({ length: 200 }, (_row, i) => i),
+      branch,
     );
-    clearTimeout(timer);
-    if (!done) {
-      aborted += 1;
-      expect(cache.length).toBe(prompt.length);
-      expect((await step()).sampled).toEqual(expected.sampled);
+    const begin = async () => {
+      const cache = runtime.newCache();
+      const samplers = [greedySampler(runtime.spec.vocab, { repetitionPenalty: 1.5 })];
+      await runtime.step({ ...rowsOf(prompt, 0), caches: [cache], samplers });
+      const step = (signal?: AbortSignal): Promise<NativeBatchResult> =>
+        runtime.step({ ...chain, caches: [cache], samplers }, signal);
+      return { cache, step };
+    };
+    const expected = await (await begin()).step();
+    let aborted = 0;
+    for (let attempt = 0; attempt < 30; attempt++) {
+      const { cache, step } = await begin();
+      const controller = new AbortController();
+      const running = step(controller.signal);
+      const timer = setTimeout(() => controller.abort(), attempt / 3);
+      const done = await running.then(
+        () => true,
+        () => false,
+      );
+      clearTimeout(timer);
+      if (!done) {
+        aborted += 1;
+        expect(cache.length).toBe(prompt.length);
+        expect((await step()).sampled).toEqual(expected.sampled);
+      }
+      cache.dispose();
     }
-    cache.dispose();
-  }
-  expect(aborted).toBeGreaterThan(0);
-});
+    expect(aborted).toBeGreaterThan(0);
+  },
+);
 
 test("a fork shares nothing with rows of a chain that were not taken, in this page or the next", async () => {
   const { vocab } = runtime.spec;
@@ -294,19 +303,8 @@ test("a fork shares nothing with rows of a chain that were not taken, in this pa
   const cache = runtime.newCache();
   const samplers = [greedySampler(vocab)];
   await runtime.step({ ...rowsOf(text, 0), caches: [cache], samplers });
-  const chain = {
-    ...rowsOf([5, 6, 7, 8, 9, 10, 11, 12], want.sample),
-    parents: Int32Array.from(text.keys()).map((i) => i - 1),
-  };
-  const wrong = {
-    ...chain,
-    parents: chain.parents.slice(0, 8),
-    scratch: true,
-    verify: true,
-    caches: [cache],
-    samplers,
-  };
-  const { sampled } = await runtime.step(wrong);
+  const wrong = chainRows([5, 6, 7, 8, 9, 10, 11, 12]);
+  const { sampled } = await runtime.step({ ...wrong, caches: [cache], samplers });
   expect(sampled.length).toBeLessThan(3); // the text goes on in the page before the one that the chain reached
   const after = cache.length;
   const ends = [
@@ -358,14 +356,8 @@ test("a tree whose longest path does not fit the context is refused before anyth
   const cache = short.newCache();
   const samplers = [greedySampler(short.spec.vocab)];
   await short.step({ ...rowsOf(prompt, 0), caches: [cache], samplers });
-  const chain = (n: number) => ({
-    ...rowsOf(
-      Array.from({ length: n }, (_, i) => i),
-      want.sample,
-    ),
-    parents: Int32Array.from({ length: n }, (_, i) => i - 1),
-  });
-  const step = (n: number) => short.step({ ...chain(n), scratch: true, verify: true, caches: [cache], samplers });
+  const chain = (n: number) => chainRows(Array.from({ length: n }, (_row, i) => i));
+  const step = (n: number) => short.step({ ...chain(n), caches: [cache], samplers });
   await expect(step(5)).rejects.toEqual(code("OUTRIDER_CONTEXT"));
   expect(cache.length).toBe(prompt.length);
   await step(4);
