@@ -8,7 +8,6 @@ import type { DraftContext, DraftCosts, Drafter, DraftOutcome, DraftSampling } f
 import type { Experience } from "./experience.ts";
 import { Part } from "./part.ts";
 import { choose, mergeAll } from "./policy.ts";
-import { Trust } from "./trust.ts";
 
 /** Most rows of a step that the policy considers, the root included. */
 const mostRows = 64;
@@ -27,7 +26,6 @@ const probeEvery = 64;
 export class Drafting {
   readonly #parts: Part[];
   readonly #kinds: Map<Part, string>;
-  readonly #trust: Map<Part, Trust>;
   readonly #experience: Experience;
   readonly #vocab: number;
   readonly #account: Account;
@@ -64,7 +62,6 @@ export class Drafting {
     const warmth = temperature === 0 ? "greedy" : temperature <= 0.5 ? "cool" : temperature <= 1 ? "warm" : "hot";
     this.#credit = experience.credit(this.#parts.map(({ kind }) => kind));
     const way = approximate ? `${warmth}, ${approximate.rule}` : warmth;
-    this.#trust = new Map(this.#parts.map((part) => [part, new Trust()]));
     this.#kinds = new Map(this.#parts.map((part) => [part, `${part.kind}, ${way}`]));
   }
 
@@ -118,8 +115,7 @@ export class Drafting {
       }
       await part.propose(this.#root, this.#vocab, budget, signal);
       if (!part.proposal) continue;
-      const trust = this.#trust.get(part)?.factor;
-      const tree = acceptance.calibrate(this.#kinds.get(part) as string, part.proposal, 2 ** i, trust);
+      const tree = acceptance.calibrate(this.#kinds.get(part) as string, part.proposal, 2 ** i, part.trust.factor);
       proposals.push(tree);
       for (let node = 1; node < tree.size; node++) expected += tree.reach[node];
     }
@@ -193,7 +189,7 @@ export class Drafting {
     for (const part of this.#parts) {
       if (part.proposal) {
         const kind = this.#kinds.get(part) as string;
-        this.#trust.get(part)?.note(this.#experience.acceptance.observe(kind, part.proposal, tokens));
+        part.trust.note(this.#experience.acceptance.observe(kind, part.proposal, tokens));
       }
       part.observe(outcome, width);
     }

@@ -4,6 +4,7 @@ import { badArgument } from "../errors.ts";
 import { prune, shallow } from "../tree/build.ts";
 import { TokenTree } from "../tree/token-tree.ts";
 import type { DraftBudget, DraftContext, Drafter, DraftOutcome, DraftSampling, DraftSession } from "./drafter.ts";
+import { Trust } from "./trust.ts";
 import { unlessAborted } from "./unless-aborted.ts";
 
 /** The tree that a drafter returned, checked and copied: its columns may have been written to, and may be later. */
@@ -39,6 +40,8 @@ export class Part {
   readonly name: string;
   /** What it is called in what the policy learns. */
   readonly kind: string;
+  /** How right it is in this text. */
+  readonly trust = new Trust();
   /** Best ids of every row that it wants. */
   readonly best: number;
   /** What it proposed for the step under way. */

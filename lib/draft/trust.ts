@@ -2,7 +2,7 @@
 
 /** What a text counts for before anything of it was seen, in tokens that were expected to be right. */
 const prior = 4;
-/** Of earlier tokens at each new one: the last thirty or so count, as texts copy in one place and say something new in the next. */
+/** Of earlier proposals at each new one: the last thirty or so count, as texts copy in one place and say something new in the next. */
 const decay = 0.97;
 
 /** Drafted tokens that were judged: how many were right, and how many were expected to be. */

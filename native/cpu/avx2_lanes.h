@@ -42,6 +42,7 @@ static inline F f_select_less(F x, F y, F t, F f) {
   return {_mm256_blendv_ps(f.a, t.a, _mm256_cmp_ps(x.a, y.a, _CMP_LT_OQ)),
           _mm256_blendv_ps(f.b, t.b, _mm256_cmp_ps(x.b, y.b, _CMP_LT_OQ))};
 }
+// Whether any lane is NaN.
 static inline bool f_any_nan(F x) {
   const __m256 nans = _mm256_or_ps(_mm256_cmp_ps(x.a, x.a, _CMP_UNORD_Q), _mm256_cmp_ps(x.b, x.b, _CMP_UNORD_Q));
   return _mm256_movemask_ps(nans) != 0;

@@ -31,7 +31,7 @@ constexpr std::size_t padded_head(long D) { return static_cast<std::size_t>((D +
 // in pairs of bf16; then, where they are needed, two pages of f32: one assembled for tree rows and one converted.
 std::size_t attention_work_bytes(long N, long H, long G, long D, bool tree) {
   const std::size_t d = padded_head(D);
-  const auto queries = static_cast<std::size_t>(attention_queries(N, H, G));
+  const auto queries = static_cast<std::size_t>(attention_queries(N * (H / G)));
   const std::size_t pages = tree || queries > kFewQueries ? 2 * 2 * kPageTokens * d : 0;
   return ((queries * (3 * d + kPageTokens) + pages) * sizeof(float) + 63) / 64 * 64 + 64;
 }

@@ -33,12 +33,10 @@ constexpr long kMaxHeadDim = 512;
 constexpr long kMaxTreeRows = 1024;
 // Query rows of one KV head that walk the pages together in the vector kernels.
 constexpr int kAttentionQueries = 64;
+// Of so many, those that do.
+constexpr long attention_queries(long queries) { return queries < kAttentionQueries ? queries : kAttentionQueries; }
 // Up to so many never need a page of their own.
 constexpr int kFewQueries = 4;
-// Those of a call of N rows.
-constexpr long attention_queries(long N, long H, long G) {
-  return N * (H / G) < kAttentionQueries ? N * (H / G) : kAttentionQueries;
-}
 // Positions whose softmax is computed on its own before it is merged with what came before. A multiple of kPageTokens.
 constexpr long kSegmentTokens = 256;
 

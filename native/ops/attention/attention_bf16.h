@@ -33,8 +33,6 @@ struct Bf16Blocks {
               static_cast<int>((D - d + 1) / 2));
   }
 
-  static inline void prefetch(const std::byte* at) { _mm_prefetch(reinterpret_cast<const char*>(at), _MM_HINT_T1); }
-
   template <int R>
   static inline void scores(const std::byte* page, const std::byte* next, long D, const Query* rows,
                             F (&score)[R][kColumns]) {

@@ -4,8 +4,6 @@
 // Scores are [rows][4 vectors of 16 tokens], summed over channels in order; the weighted sum of values runs token by
 // token with channels in lanes. Each query row does exactly the operations it would do alone.
 
-static inline void prefetch(const std::byte* at) { __builtin_prefetch(at, 0, 2); }
-
 // The half of each bf16 pair that `odd` names.
 static inline F pair_half(const std::uint16_t* pairs, long odd) {
   const I both = i_load(pairs);

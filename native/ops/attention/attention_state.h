@@ -39,6 +39,9 @@ static inline F mask_scores(F scores, long column, long lo, long hi) {
   return f_select_less(f_set1(static_cast<float>(hi - column)), index, none, scores);
 }
 
+// Into the second-level cache: what is asked for are lines of the page after this one.
+static inline void prefetch(const std::byte* at) { _mm_prefetch(reinterpret_cast<const char*>(at), _MM_HINT_T1); }
+
 constexpr int kColumns = kPageTokens / kLanes;
 
 // The columns of a block that a row sees: [from, to).

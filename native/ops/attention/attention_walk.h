@@ -55,8 +55,7 @@ static inline float* part_of(const ops::AttentionArgs& args, long query, long se
 template <typename Blocks>
 static void walk(const ops::AttentionArgs& args) {
   const long D = args.D, per_group = args.H / args.G, padded = padded_head(D);
-  const long queries = args.query_end - args.query_begin;
-  const long together = queries < ops::kAttentionQueries ? queries : ops::kAttentionQueries;
+  const long together = ops::attention_queries(args.query_end - args.query_begin);
   auto* memory = reinterpret_cast<float*>(args.work);
   const auto take = [&memory](long floats) {
     float* const at = memory;
@@ -71,8 +70,7 @@ static void walk(const ops::AttentionArgs& args) {
   for (long g = args.g_begin; g < args.g_end; ++g) {
     for (long at = args.query_begin; at < args.query_end; at += ops::kAttentionQueries) {
       Query rows[ops::kAttentionQueries];
-      const auto count =
-          static_cast<int>(args.query_end - at < ops::kAttentionQueries ? args.query_end - at : ops::kAttentionQueries);
+      const auto count = static_cast<int>(ops::attention_queries(args.query_end - at));
       long from = args.position[at / per_group], to = 0;
       bool tree = false;
       for (int r = 0; r < count; ++r) {
