@@ -2,7 +2,11 @@
 
 import { createHash } from "node:crypto";
 import { badArgument } from "../errors.ts";
+import { JointDecoding } from "../generate/joint-decoding.ts";
 import { load } from "../generate/open.ts";
+import { resolveOptions } from "../generate/options.ts";
+import { type ModelParts, partsOf } from "../generate/parts.ts";
+import type { Runtime } from "../model/runtime.ts";
 import type { ChatTemplate } from "../text/chat-template.ts";
 import type { Tokenizer } from "../text/tokenizer.ts";
 import type { ResolvedQuantize } from "./options.ts";
@@ -11,6 +15,15 @@ import type { ResolvedQuantize } from "./options.ts";
 export interface Text {
   tokenizer: Tokenizer;
   template: ChatTemplate;
+}
+
+/** Texts that are made at once, at most, and bytes that their keys and values may take; one in any case. */
+const [mostAtOnce, mostBytes] = [16, 2 ** 29];
+
+/** How many texts of so many tokens are made at once. */
+function atOnce({ spec: { layers, kvHeads, headDim } }: Runtime, window: number): number {
+  const token = layers.length * kvHeads * headDim * 2 * 2; // keys and values of 16 bits
+  return Math.max(1, Math.min(mostAtOnce, Math.floor(mostBytes / (window * token))));
 }
 
 /** Every so many of the texts begin as the model's texts begin, with BOS; the others with a token drawn from all. */
@@ -64,13 +77,14 @@ export async function madeText(
 ): Promise<Int32Array[]> {
   const frame = kind === "chat" ? questionFrame(text, window) : undefined;
   await using model = await load(source, { threads, signal, activation: "int8", contextLength: window });
-  const windows: Int32Array[] = [];
-  for (let i = from; i < to; i++) {
+  const { runtime, endIds, defaults } = partsOf(model) as ModelParts;
+  const joint = new JointDecoding(runtime, endIds, signal);
+  const make = async (i: number): Promise<Int32Array> => {
     const draw = async (start: Int32Array, maxTokens: number, ignoreEos: boolean) => {
       const sampling = { temperature: 1, topK: 0, topP: 1, minP: 0, typicalP: 1, repetitionPenalty: 1 };
-      const options = { ...sampling, seed: seed * 1_000_003 + i, maxTokens, ignoreEos, signal };
-      const { tokens, finishReason } = await model.generate(start, options);
-      return Int32Array.from(finishReason === "stop" ? tokens.slice(0, -1) : tokens); // without the end
+      const wish = { ...sampling, seed: seed * 1_000_003 + i, maxTokens, ignoreEos };
+      const tokens = Int32Array.from(await joint.draw(start, resolveOptions(wish, defaults, runtime.spec.vocab)));
+      return endIds.includes(tokens[tokens.length - 1]) ? tokens.slice(0, -1) : tokens; // without the end
     };
     // A conversation begins with a question that the model makes up where the user speaks: Magpie (arXiv:2406.08464), section 2.
     const begun = frame
@@ -78,8 +92,17 @@ export async function madeText(
       : opening(text, seed, i);
     const start = begun.subarray(0, window);
     const left = window - start.length;
-    windows.push(Int32Array.from([...start, ...(left > 0 ? await draw(start, left, true) : [])]));
-    report(i + 1);
-  }
+    return Int32Array.from([...start, ...(left > 0 ? await draw(start, left, true) : [])]);
+  };
+  const windows: Int32Array[] = [];
+  let [next, done] = [from, from];
+  const work = async () => {
+    while (next < to) {
+      const i = next++;
+      windows[i - from] = await make(i);
+      report(++done);
+    }
+  };
+  await Promise.all(Array.from({ length: Math.min(to - from, atOnce(runtime, window)) }, work));
   return windows;
 }
