@@ -38,34 +38,56 @@ constexpr int kFewestSpins = 50;
 // costs more; on a crowded machine one of them has lost its core, and spinning only keeps it from getting ours.
 thread_local int patience = kSpins;
 
-// Learns from the kernel's accounts how long this thread stood in line for a core: more than a twentieth of the time is
-// a crowd. Asked at most every two milliseconds; without such accounts patience stays as it is.
-void look_around() {
+// Learns from the kernel's accounts how long this thread stood in line for a core while it had a task: more than a
+// twentieth of that time is a crowd. Between tasks it gives its core away, to the thread that asks for the next one
+// among others, and that is none. Asked at most every two milliseconds; without such accounts patience stays as it is.
+class Lookout {
+ public:
+  // A task begins.
+  void begin() {
+    const auto now = Clock::now();
+    watches_ = now - since_ >= kPause && read(&waited_);
+    if (watches_) since_ = now;
+  }
+  // It has ended.
+  void end() {
+    long long waited = 0;
+    if (!watches_ || !read(&waited)) return;
+    const auto passed = std::chrono::duration_cast<std::chrono::nanoseconds>(Clock::now() - since_).count();
+    patience = (waited - waited_) * 20 > passed ? kFewestSpins : kSpins;
+  }
+
+ private:
   using Clock = std::chrono::steady_clock;
+  static constexpr std::chrono::milliseconds kPause{2};
+
   struct Accounts {
     int file = ::open("/proc/thread-self/schedstat", O_RDONLY | O_CLOEXEC);
     ~Accounts() {
       if (file >= 0) ::close(file);
     }
   };
-  static thread_local const Accounts accounts;
-  static thread_local Clock::time_point since = Clock::now();
-  static thread_local long long waited = -1;
-  if (accounts.file < 0) return;
-  const auto now = Clock::now();
-  const auto passed = std::chrono::duration_cast<std::chrono::nanoseconds>(now - since).count();
-  if (waited >= 0 && passed < 2'000'000) return;
-  char text[96];
-  const ssize_t length = ::pread(accounts.file, text, sizeof(text) - 1, 0);
-  if (length <= 0) return;
-  text[length] = 0;
-  char* end = nullptr;
-  std::strtoll(text, &end, 10);  // time on the core
-  const long long waiting = std::strtoll(end, nullptr, 10);
-  if (waited >= 0) patience = (waiting - waited) * 20 > passed ? kFewestSpins : kSpins;
-  waited = waiting;
-  since = now;
-}
+
+  // Nanoseconds that this thread has stood in line until now.
+  bool read(long long* waited) {
+    if (accounts_.file < 0) return false;
+    char text[96];
+    const ssize_t length = ::pread(accounts_.file, text, sizeof(text) - 1, 0);
+    if (length <= 0) return false;
+    text[length] = 0;
+    char* end = nullptr;
+    std::strtoll(text, &end, 10);  // time on the core
+    *waited = std::strtoll(end, nullptr, 10);
+    return true;
+  }
+
+  const Accounts accounts_;
+  Clock::time_point since_ = Clock::now() - kPause;
+  long long waited_ = 0;
+  bool watches_ = false;
+};
+
+thread_local Lookout lookout;
 
 // A lock that is taken in the order of asking. std::mutex lets the thread that released it take it again before a
 // waiter has woken up, and a loader that packs slice after slice would shut a generation out.
@@ -118,7 +140,7 @@ class Pool {
       workers_[i]->ticket.fetch_add(1, std::memory_order_seq_cst);  // as in Barrier::wait()
       workers_[i]->ticket.notify_one();
     }
-    look_around();
+    lookout.begin();
     task(context, 0, count);
     for (int spin = 0; pending_.load(std::memory_order_acquire) != 0; ++spin) {
       if (spin < kSpins) {
@@ -127,6 +149,7 @@ class Pool {
         std::this_thread::yield();  // a worker lost its core: give it ours rather than burn it
       }
     }
+    lookout.end();
     turns_.unlock();
   }
 
@@ -168,9 +191,10 @@ class Pool {
         }
       }
       ++seen;
-      look_around();
+      lookout.begin();
       task_(context_, self->index, count_);
       pending_.fetch_sub(1, std::memory_order_release);
+      lookout.end();
     }
   }
 
@@ -213,8 +237,9 @@ void Barrier::wait() {
     phase_.notify_all();
     return;
   }
+  const int most = patience;
   for (int spin = 0; phase_.load(std::memory_order_acquire) == phase; ++spin) {
-    if (spin < patience) {
+    if (spin < most) {
       relax();
     } else {
       phase_.wait(phase, std::memory_order_acquire);
@@ -223,7 +248,6 @@ void Barrier::wait() {
 }
 
 void spin_while(const std::atomic<long>& value, long expected, std::chrono::microseconds most) {
-  look_around();
   if (patience < kSpins) return;
   const auto end = std::chrono::steady_clock::now() + most;
   for (int spin = 1; value.load(std::memory_order_acquire) == expected; ++spin) {

@@ -1,6 +1,7 @@
 #include "model/layer_pass.h"
 
 #include <algorithm>
+#include <cmath>
 
 #include "ops/activation/activation.h"
 #include "ops/kv_write/kv_write.h"
@@ -197,13 +198,45 @@ bool LayerPass::qkv(int index, long l) {
   return sync(index);
 }
 
+// A thread's run of the heads of query, key and value side by side. Those of key and value are also appended to pages,
+// which come from memory: what that takes, and a product, is counted in bytes of weights that are read meanwhile.
+Share LayerPass::heads_of(const LayerWeights& layer, int index) const {
+  constexpr double kBytesOfProduct = 0.2, kBytesOfLine = 200, kBytesOfValue = 16;
+  const long D = spec_.head_dim, H = spec_.heads, G = spec_.kv_heads, panels = D / kPanelRows;
+  const auto rows = static_cast<double>(n_), dims = static_cast<double>(D);
+  const auto product = [&](const Matrix& matrix) {
+    const PackedLayout& layout = matrix.packed.layout;
+    return static_cast<double>(layout.panel_stride) * static_cast<double>(panels) +
+           kBytesOfProduct * rows * dims * static_cast<double>(layout.cols);
+  };
+  const double append = dims * (kBytesOfLine + kBytesOfValue * rows);
+  const struct {
+    long heads;
+    double cost;
+  } parts[] = {{H, product(layer.q)}, {G, product(layer.k) + append}, {G, product(layer.v) + append}};
+  double all = 0;
+  for (const auto& part : parts) all += static_cast<double>(part.heads) * part.cost;
+  const auto bound = [&](int thread) {
+    double left = all * thread / threads_;
+    long heads = 0;
+    for (const auto& part : parts) {
+      const long fit = std::clamp(std::lround(left / part.cost), 0L, part.heads);
+      heads += fit;
+      if (fit < part.heads) break;
+      left -= static_cast<double>(fit) * part.cost;
+    }
+    return heads;
+  };
+  return {index == 0 ? 0 : bound(index), index + 1 == threads_ ? H + 2 * G : bound(index + 1)};
+}
+
 void LayerPass::qkv_by_heads(int index, long l, const Prepared& in) {
   const Timed timed(Phase::kQkv, l, index);
   const LayerWeights& layer = weights_.layers[static_cast<std::size_t>(l)];
   const long D = spec_.head_dim, H = spec_.heads, G = spec_.kv_heads, panels = D / kPanelRows;
-  const Share mine = share(H + 2 * G, index);
+  const Share mine = heads_of(layer, index);
   // The part of [first, first + heads) that is mine, as heads of that matrix.
-  const auto heads_of = [&mine](long first, long heads) {
+  const auto part_of = [&mine](long first, long heads) {
     const long begin = std::max(mine.begin, first) - first, end = std::min(mine.end, first + heads) - first;
     return begin < end ? Share{begin, end} : Share{0, 0};
   };
@@ -221,7 +254,7 @@ void LayerPass::qkv_by_heads(int index, long l, const Prepared& in) {
     }
     rotate(l, x + heads.begin * D, count, stride, 0, n_);
   };
-  const Share q = heads_of(0, H), k = heads_of(H, G), v = heads_of(H + G, G);
+  const Share q = part_of(0, H), k = part_of(H, G), v = part_of(H + G, G);
   project(layer.q, layer.q_bias, 0, q_, q);
   finish(q_, layer.q_norm, H, q);
   project(layer.k, layer.k_bias, 1, k_, k);

@@ -86,6 +86,7 @@ class LayerPass {
                 Share panels) const;
 
   bool qkv(int index, long layer);
+  [[nodiscard]] Share heads_of(const LayerWeights& layer, int index) const;
   void qkv_by_heads(int index, long layer, const Prepared& in);
   bool qkv_by_rows(int index, long layer, const Prepared& in);
   void rotate(long layer, float* x, long heads, long stride, long begin, long end) const;
