@@ -8,7 +8,7 @@ const decodeSeconds = ({ totalMs, timeToFirstTokenMs }) => (totalMs - timeToFirs
  * Asks all questions so many times, and once before that is not counted. In each round another set is the first.
  * @param sets by name: makes the drafters of a round; `plain` among them
  * @param answer (question, its number, drafters) => what a model says
- * @returns by set: for each round the seconds and tokens of all answers without their prefill, and their statistics of speculation
+ * @returns by set: for each round the seconds and tokens of all answers without their prefill, of these the engine's seconds, and their statistics of speculation
  * @throws if a set changes a text
  */
 export async function rounds({ repetitions, questions, sets, answer }) {
@@ -19,13 +19,14 @@ export async function rounds({ repetitions, questions, sets, answer }) {
     const first = (round + 1) % names.length;
     const order = [...names.slice(first), ...names.slice(0, first)];
     const drafters = Object.fromEntries(names.map((name) => [name, sets[name]()]));
-    const found = Object.fromEntries(names.map((name) => [name, { seconds: 0, tokens: 0, stats: [] }]));
+    const found = Object.fromEntries(names.map((name) => [name, { seconds: 0, engine: 0, tokens: 0, stats: [] }]));
     for (const [i, question] of questions.entries()) {
       for (const name of order) {
         const { tokens, stats } = await answer(question, i, drafters[name]);
         said[i] ??= JSON.stringify(tokens);
         if (JSON.stringify(tokens) !== said[i]) throw new Error(`${name}: another text for question ${i}`);
         found[name].seconds += decodeSeconds(stats);
+        found[name].engine += (tokens.length - 1) / stats.decodeTokensPerSecond;
         found[name].tokens += tokens.length - 1;
         found[name].stats.push(stats.speculation);
       }

@@ -1,7 +1,8 @@
 // Speculative decoding against plain decoding of the same model in the same process, by turns; the texts are the same to the token, which
 // is checked. Rows `speculation/WORKLOAD/DRAFTERS` in tokens/s of whole answers without their prefill, greedy, and with `-t0.8` at that temperature
 // (`random` at 1.2 alone); the ratio is over plain decoding. Rows behind each, `.../accepted` and so on: see detail.mjs.
-// `speculation/oracle/g4`: a drafter that knows four tokens of the answer; its limit is 5 T(1) / T(5) of the cost curve.
+// `speculation/oracle/g4`: a drafter that knows four tokens of the answer; its limit is 5 T(1) / T(5), where T(1) is the engine's time of a token without drafts
+// and T(5) that of a step with them, in the same rounds: what is lost beside it is all that is not the engine.
 // `speculation/draft-model/...`: see draft-models.mjs. `speculation/rules/...`: see rules.mjs.
 // `speculation/overhead`: microseconds of drafters for a token. --only WORKLOAD or WORKLOAD/DRAFTERS measures one.
 import { autoDrafters, chain, copy, input, load, lookahead, ngram, recycle, skipLayers, suffix } from "outrider";
@@ -107,9 +108,13 @@ async function oracleRow(model, quick) {
   const sets = { plain: () => false, oracle: () => (i) => [oracle(known[i], 4)] };
   const seen = await rounds({ repetitions: quick ? 1 : 5, questions, sets, answer });
   const { value, ratio } = speedOf(seen, "oracle");
-  const { costCurve } = await model.measure({ rows: [1, 5], promptTokens: 32, decodeTokens: 32 });
-  const cost = costCurve.find(({ rows }) => rows === 5).cost;
   const plain = value / ratio;
+  const cost = median(
+    seen.oracle.map(({ stats }, i) => {
+      const step = sum(stats, (one) => one.verifyMs) / sum(stats, (one) => one.steps) / 1e3;
+      return step / (seen.plain[i].engine / seen.plain[i].tokens);
+    }),
+  );
   return {
     id: "speculation/oracle/g4",
     value,

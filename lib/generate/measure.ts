@@ -12,7 +12,7 @@ import { resolveOptions } from "./options.ts";
 export interface MeasureOptions {
   /** Tokens of the prompt whose prefill is timed. @default 512, or what the context holds */
   promptTokens?: number;
-  /** Tokens decoded after 32 tokens of prompt. @default 64 */
+  /** Tokens decoded after 32 tokens of prompt; rows of the cost curve go on from there. @default 64 */
   decodeTokens?: number;
   /** Row counts of the cost curve, each 1 to 256. @default [1, 2, 3, 4, 6, 8, 12, 16, 24, 32] */
   rows?: readonly number[];
@@ -84,8 +84,8 @@ export async function measure(runtime: Runtime, options: MeasureOptions = {}): P
     const wants = new Uint8Array(tokens.length).fill(all ? want.sample : 0);
     wants[tokens.length - 1] = want.sample;
     const tree = all ? { scratch: true, parents: tokens.map((_, i) => i - 1) } : {};
-    const start = performance.now();
     const batch = { caches: [cache], samplers: [sampler()], tokens, sequence: new Int32Array(tokens.length), wants };
+    const start = performance.now();
     const result = await runtime.step({ ...batch, ...tree }, signal);
     return { seconds: (performance.now() - start) / 1e3, result };
   };
