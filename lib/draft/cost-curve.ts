@@ -37,15 +37,15 @@ export class CostCurve {
     else if (likely === undefined || counted <= likely) this.#seconds[rows] = counted;
     else this.#seconds[rows] = likely + firstWeight * (counted - likely);
     this.#weights[rows] = Math.min(count, mostWeight);
-    // A single row is decoded plainly, and never tried again as a tree.
     for (let other = 2; other < this.#worth.length; other++) this.#worth[other] = (this.#worth[other] ?? 0) * fading;
     this.#worth[rows] = 1;
     this.#fitted = undefined;
   }
 
-  /** Whether steps of so many rows were measured. */
-  known(rows: number): boolean {
-    return this.#seconds[rows] !== undefined;
+  /** Says what a single row takes, which is decoded plainly and never tried as a tree. */
+  setSingle(seconds: number): void {
+    [this.#seconds[1], this.#weights[1], this.#worth[1]] = [seconds, mostWeight, 1];
+    this.#fitted = undefined;
   }
 
   /** Seconds of a step of `rows` rows; undefined before any was measured. Never falls with rows; between measurements it is a line. */

@@ -37,6 +37,7 @@ export class Drafting {
   #reading = 0; // seconds that the first asking took beyond what asking takes
   #said: number; // tokens of the prompt
   #step: { tree: number; asking: number } | undefined; // seconds of the step under way
+  #timed: number; // seconds of the drafters before it
   #token = 0; // seconds of a token without drafts
   readonly #credit: Credit;
 
@@ -63,6 +64,7 @@ export class Drafting {
     this.#credit = experience.credit(this.#parts.map(({ kind }) => kind));
     const way = approximate ? `${warmth}, ${approximate.rule}` : warmth;
     this.#kinds = new Map(this.#parts.map((part) => [part, `${part.kind}, ${way}`]));
+    this.#timed = this.#seconds();
   }
 
   /** How many best ids of every row the drafters want. */
@@ -97,12 +99,10 @@ export class Drafting {
     this.#gain = 1;
     if (this.#credit.rest > 0) return undefined;
     const { acceptance, curve, plain, host } = this.#experience;
-    const single = curve.seconds(1);
-    const without = plain === undefined || single === undefined ? plain : Math.min(plain, single + host);
     const costs: DraftCosts | undefined =
-      without === undefined || single === undefined
+      plain === undefined
         ? undefined
-        : Object.freeze({ token: without, tree: (rows: number) => (curve.seconds(rows) ?? single * rows) + host });
+        : Object.freeze({ token: plain, tree: (rows: number) => (curve.seconds(rows) ?? plain * rows) + host });
     const before = this.#seconds();
     const budget = { nodes: mostRows - 1, depth, costs };
     const proposals: TokenTree[] = [];
@@ -195,11 +195,19 @@ export class Drafting {
     }
   }
 
-  /** Notes what a step took. @param rows of its tree, or 0 for plain decoding @param host undefined if others used the engine meanwhile */
-  time(rows: number, tokens: number, engine: number, host: number | undefined): void {
+  /**
+   * Notes what a step took.
+   * @param rows of its tree, or 0 for plain decoding
+   * @param beside seconds from the end of the step before that were not the engine's, the drafters' included; undefined if others used the engine meanwhile
+   */
+  time(rows: number, tokens: number, engine: number, beside: number | undefined): void {
+    const drafters = this.#seconds();
+    const host = beside === undefined ? undefined : Math.max(0, beside - (drafters - this.#timed));
+    this.#timed = drafters;
     this.#account.time(rows, tokens, engine, host);
-    if (rows === 0) this.#experience.observePlain(tokens, engine, host);
-    else this.#experience.observeTree(rows, engine, host);
+    const measured = host === 0 ? undefined : host; // drafters that work beside the engine say more than there was
+    if (rows === 0) this.#experience.observePlain(tokens, engine, measured);
+    else this.#experience.observeTree(rows, engine, measured);
   }
 
   /** The last so many tokens were not wanted: the text ended before. */

@@ -146,7 +146,7 @@ export class Experience implements Learnt {
     if (host !== undefined) this.#host.observe(host);
     this.#token.observe(engine / tokens);
     this.#burst = Math.max(this.#burst, tokens);
-    if (!this.curve.known(1)) this.curve.observe(1, engine / tokens);
+    if (this.#token.value !== undefined) this.curve.setSingle(this.#token.value);
   }
 
   /** Notes a step that evaluated a tree. */

@@ -162,6 +162,8 @@ export async function* decode(
   let burst = 1;
   let quiet = 0; // steps since a draft was of use
   let drafting: Drafting | undefined;
+  // What the loop itself takes beside the engine, drafters included and the reader of the tokens left out.
+  let [own, since] = [0, performance.now()];
   try {
     while (taken < most) {
       const [root] = tokens;
@@ -174,20 +176,23 @@ export async function* decode(
       // Calls that overlap take turns token by token.
       const alone = !runtime.busy;
       const asked = performance.now();
+      own += asked - since;
       const running = proposal ? decoding.tree(proposal, best) : decoding.plain(tokens, alone ? repeat : 1, best);
       running.catch(() => {}); // awaited below, after drafters have started beside it
       if (taken === 0 && draft && most > 2) drafting = draft(prompt);
       const result = await running;
-      const host = (performance.now() - asked) / 1e3 - result.seconds;
+      since = performance.now();
+      const host = (own + since - asked) / 1e3 - result.seconds;
+      own = 0;
       const { sampled } = result;
       held += proposal ? sampled.length : tokens.length + sampled.length - 1;
       stats.peakScratchBytes = Math.max(stats.peakScratchBytes, result.scratchBytes);
       if (drafting) {
         const rows = proposal ?? runOf(taken === 0 ? new Int32Array() : Int32Array.of(root, ...sampled.slice(0, -1)));
         const outcome = { tokens: sampled, rows, best: result.bestIds };
-        drafting.observe(outcome, best, proposal, result.walk?.slice(1), result.byRule);
         if (taken > 0)
           drafting.time(proposal?.size ?? 0, sampled.length, result.seconds, alone && !runtime.busy ? host : undefined);
+        drafting.observe(outcome, best, proposal, result.walk?.slice(1), result.byRule);
       }
       quiet = proposal && sampled.length > 1 ? 0 : quiet + 1;
       const seconds = result.seconds / sampled.length;
@@ -201,7 +206,9 @@ export async function* decode(
         taken += 1;
         const isEnd = ends.has(token);
         const logprob = logprobs === undefined ? undefined : readLogprob(result, logprobs, i);
+        own += performance.now() - since;
         yield { token, ends: isEnd, logprob };
+        since = performance.now();
         if (isEnd) return;
       }
       tokens = sampled.slice(-1);

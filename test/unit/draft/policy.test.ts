@@ -126,6 +126,12 @@ describe("experience", () => {
     const experience = new Experience();
     expect(experience.plain).toBeUndefined();
     experience.observePlain(1, 0.02, 0.005); // cold
+    experience.observePlain(2, 0.004, 0.0002);
+    expect(experience.plain).toBeCloseTo(0.0021, 9); // at once: the first was of code and memory that nobody had used
+    expect(experience.curve.seconds(1)).toBe(0.002);
+    for (let i = 0; i < 60; i++) experience.observePlain(2, 0.005, 0.0002);
+    expect(experience.plain).toBeCloseTo(0.0026, 4); // and later by and by
+    expect(experience.curve.seconds(1)).toBeCloseTo(0.0025, 4);
     for (let i = 0; i < 60; i++) experience.observePlain(2, 0.004, 0.0002);
     expect(experience.plain).toBeLessThan(0.0025);
     const { host } = experience;
