@@ -29,6 +29,7 @@ enum Slot : int {
   kSlotSampleScratch,
   kSlotTopk,
   kSlotPrepared,
+  kSlotAhead,
   kSlotParts,
   kSlotStop,
   kSlots  // at most Workspace::kMostSlots

@@ -119,6 +119,22 @@ void LayerPass::plan_attention(long window) {
   }
 }
 
+// Rounds what an item has attended, for the output projection.
+void LayerPass::prepare_attended(const Item& item, long l) const {
+  const LayerWeights& layer = weights_.layers[static_cast<std::size_t>(l)];
+  if (!attended_ahead(layer)) return;
+  const PackedLayout& layout = layer.o.packed.layout;
+  ops::GemmInput input = ahead(layer.o);
+  const long per_group = spec_.heads / spec_.kv_heads, D = spec_.head_dim, groups = D / layout.group;
+  for (long query = item.begin; query < item.end;) {
+    const long row = query / per_group, end = std::min(item.end, (row + 1) * per_group);
+    const long first = item.head * per_group - row * per_group;  // head of query 0, were it of this row
+    ops::gemm_prepare_groups({attended_, DType::kF32, spec_.heads * D, &layout, &input, row, row + 1},
+                             (first + query) * groups, (first + end) * groups, batch_.level);
+    query = end;
+  }
+}
+
 bool LayerPass::attend(int index, long l) {
   const Plan& plan = plans_[plan_of_[static_cast<std::size_t>(l)]];
   {
@@ -127,7 +143,9 @@ bool LayerPass::attend(int index, long l) {
       std::atomic<long>& next = next_[static_cast<std::size_t>(l)];
       const auto count = static_cast<long>(items_.size());
       for (long i = next.fetch_add(1); i < count && !aborted(); i = next.fetch_add(1)) {
-        ops::attention(attention_args(items_[static_cast<std::size_t>(i)], l, index), batch_.level);
+        const Item& item = items_[static_cast<std::size_t>(i)];
+        ops::attention(attention_args(item, l, index), batch_.level);
+        prepare_attended(item, l);
       }
     }
     for (const Piece& piece : plan.pieces) {
@@ -140,6 +158,7 @@ bool LayerPass::attend(int index, long l) {
         args.segment_end = piece.segments.end;
       }
       ops::attention(args, batch_.level);
+      if (piece.parts < 0) prepare_attended(piece.item, l);
     }
   }
   if (!plan.merges.empty()) {
@@ -151,6 +170,7 @@ bool LayerPass::attend(int index, long l) {
       args.parts = parts_ + piece.parts;
       args.parts_first = piece.first_segment;
       ops::attention_merge(args, batch_.level);
+      prepare_attended(piece.item, l);
     }
   }
   return sync(index);

@@ -5,7 +5,7 @@
 //   gate, up and activation of own columns | down projection + residual
 //
 // Few rows are normalised and rounded by every thread for itself, which is cheaper than a barrier; many are split by
-// rows.
+// rows. What attention and activation make is rounded by whoever made it, if the shares can be cut at groups.
 #pragma once
 
 #include <atomic>
@@ -81,6 +81,10 @@ class LayerPass {
   void list_items();
   [[nodiscard]] std::size_t prepared_bytes(Matrices matrices) const;
   Prepared prepare(int index, long layer, const float* in, long K, const std::vector<float>* norm, Matrices matrices);
+  [[nodiscard]] bool attended_ahead(const LayerWeights& layer) const;
+  [[nodiscard]] bool gated_ahead(const LayerWeights& layer) const;
+  [[nodiscard]] ops::GemmInput ahead(const Matrix& matrix) const;
+  void prepare_attended(const Item& item, long layer) const;
   void norm_rows(const float* x, const std::vector<float>& weight, float* out, long rows, long K) const;
   void multiply(const Matrix& matrix, const std::vector<float>& bias, const ops::GemmInput& input, float* out,
                 Share panels) const;
@@ -97,9 +101,9 @@ class LayerPass {
   [[nodiscard]] Share segments_of(const Item& item, long window) const;
   void plan_attention(long window);
 
-  // x += the output of a matrix, through the branch buffer.
+  // x += the output of a matrix, through the branch buffer. `ready`: its input is prepared already.
   bool add_branch(int index, Phase phase, long layer, const float* in, long K, const Matrix& matrix,
-                  const std::vector<float>& bias, const std::vector<float>& post_norm);
+                  const std::vector<float>& bias, const std::vector<float>& post_norm, bool ready);
   bool gate_up(int index, long layer);
 
   const Weights& weights_;
@@ -114,7 +118,7 @@ class LayerPass {
 
   float *x_ = nullptr, *normed_ = nullptr, *q_ = nullptr, *k_ = nullptr, *v_ = nullptr, *attended_ = nullptr,
         *branch_ = nullptr, *gate_ = nullptr, *up_ = nullptr, *cos_ = nullptr, *sin_ = nullptr, *parts_ = nullptr;
-  std::byte *prepared_ = nullptr, *work_ = nullptr;
+  std::byte *prepared_ = nullptr, *ahead_ = nullptr, *work_ = nullptr;
   std::size_t prepared_stride_ = 0, work_bytes_ = 0;
   long normed_stride_ = 0;
   std::vector<Item> items_;

@@ -1,5 +1,7 @@
 #include "ops/gemm/gemm.h"
 
+#include <algorithm>
+
 namespace outrider::ops {
 namespace {
 
@@ -61,6 +63,34 @@ bool GemmInput::compatible(const PackedLayout& layout, const PackedLayout& other
 }
 
 void gemm_prepare(const GemmPrepareArgs& args, Level level) { kernel_for(kPrepare, level)(args); }
+
+void gemm_prepare_groups(const GemmPrepareArgs& args, long group_begin, long group_end, Level level) {
+  // To a kernel, groups of a row are a matrix of one row.
+  const PackedLayout& whole = *args.layout;
+  const GemmInput& in = *args.input;
+  const long padded_group = whole.group_blocks * codes_per_block(whole.format), first = group_begin * whole.group;
+  PackedLayout part = whole;
+  part.groups = group_end - group_begin;
+  part.cols = std::min(group_end * whole.group, whole.cols) - first;
+  part.padded_cols =
+      (group_end == whole.groups ? whole.padded_cols : group_end * padded_group) - group_begin * padded_group;
+  for (long n = args.row_begin; n < args.row_end; ++n) {
+    const long at = n * in.padded_cols + group_begin * padded_group, group_at = n * in.groups + group_begin;
+    GemmInput row = in;
+    row.N = 1;
+    row.padded_cols = part.padded_cols;
+    row.groups = part.groups;
+    row.x += at;
+    row.q += at;
+    row.scale += group_at;
+    row.sum += group_at;
+    row.start += group_at;
+    const auto* const x = static_cast<const std::byte*>(args.x) +
+                          static_cast<std::size_t>(n * args.x_stride + first) * dtype_bytes(args.x_type);
+    kernel_for(kPrepare, level)({x, args.x_type, part.cols, &part, &row, 0, 1});
+  }
+}
+
 void gemm(const GemmArgs& args, Level level) { kernel_for(kKernels, level)(args); }
 unsigned gemm_levels() { return kernel_levels(kKernels); }
 

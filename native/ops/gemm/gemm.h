@@ -86,6 +86,9 @@ struct GemmArgs {
 // int8 mode for a useful result; NaN and Inf give NaN outputs. Cost: 2 N M K flops; weights are read from memory once,
 // and once more from cache for each tile of rows (8 at most).
 void gemm_prepare(const GemmPrepareArgs& args, Level level);
+// The same for groups [group_begin, group_end) of affine weights alone: whoever made these columns of x has them in
+// cache.
+void gemm_prepare_groups(const GemmPrepareArgs& args, long group_begin, long group_end, Level level);
 void gemm(const GemmArgs& args, Level level);
 unsigned gemm_levels();
 
