@@ -50,7 +50,7 @@ export function report() {
 What SmolLM2-135M-Instruct loses at few bits, against its Q4_1 GGUF in float arithmetic, which all of this is made from. Made by \`npm run quality\`, which says how it measures; finished rows are in
 \`bench/results/quality.json\`. Perplexity on ${windows} windows of ${window} tokens of Moby-Dick; of the weights quantised from, ${float}. KL divergence
 from them in nats, and how often the likeliest token is the same. Bytes are those of the 210 matrices of the blocks, scales and zeros
-counted; seconds those of quantising, on 2 cores. Rows \`default\`: the model that outrider comes with, whose embedding has 4 bits; in the
+counted; seconds those of quantising on two cores, of several machines, some of which had other work beside it. Rows \`default\`: the model that outrider comes with, whose embedding has 4 bits; in the
 others it stays f16.
 
 | id | MiB | bits a weight | perplexity | with int8 activations | KL | top-1 % | seconds | measured |

@@ -122,7 +122,7 @@ where drafts were so deep.
 |---|---|---|---|---|---|---|---|---|---|---|
 ${lines.join("\n")}
 
-Perfect drafts of four tokens bring ${digits(oracle?.ratio)}, ${digits(oracle?.fraction)} of what the cost curve allows. Drafters take ${digits(overhead?.value, 0)} us a token.${
+Perfect drafts of four tokens bring ${digits(oracle?.ratio)}, ${digits(oracle?.fraction)} of what the engine's times of a token and of such a step allow. Drafters take ${digits(overhead?.value, 0)} us a token.${
     best ? ` The best draft model brings ${digits(best.ratio)}.` : ""
   }
 

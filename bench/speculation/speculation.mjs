@@ -1,8 +1,8 @@
 // Speculative decoding against plain decoding of the same model in the same process, by turns; the texts are the same to the token, which
 // is checked. Rows `speculation/WORKLOAD/DRAFTERS` in tokens/s of whole answers without their prefill, greedy, and with `-t0.8` at that temperature
 // (`random` at 1.2 alone); the ratio is over plain decoding. Rows behind each, `.../accepted` and so on: see detail.mjs.
-// `speculation/oracle/g4`: a drafter that knows four tokens of the answer; its limit is 5 T(1) / T(5), where T(1) is the engine's time of a token without drafts
-// and T(5) that of a step with them, in the same rounds: what is lost beside it is all that is not the engine.
+// `speculation/oracle/g4`: a drafter that knows four tokens of the answer; its limit is 5 T(1) / T(5) times plain decoding, T(1) being the engine's time of a
+// token without drafts and T(5) its mean time of a step with them, in the same rounds; the last steps of answers are shorter, so that the limit is a little high.
 // `speculation/draft-model/...`: see draft-models.mjs. `speculation/rules/...`: see rules.mjs.
 // `speculation/overhead`: microseconds of drafters for a token. --only WORKLOAD or WORKLOAD/DRAFTERS measures one.
 import { autoDrafters, chain, copy, input, load, lookahead, ngram, recycle, skipLayers, suffix } from "outrider";

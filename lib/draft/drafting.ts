@@ -99,10 +99,15 @@ export class Drafting {
     this.#gain = 1;
     if (this.#credit.rest > 0) return undefined;
     const { acceptance, curve, plain, host } = this.#experience;
+    const single = curve.seconds(1) ?? plain ?? 0;
     const costs: DraftCosts | undefined =
       plain === undefined
         ? undefined
-        : Object.freeze({ token: plain, tree: (rows: number) => (curve.seconds(rows) ?? plain * rows) + host });
+        : Object.freeze({
+            // Where longer steps say that the machine has become faster, so has a token.
+            token: Math.min(plain, single + host),
+            tree: (rows: number) => (curve.seconds(rows) ?? plain * rows) + host,
+          });
     const before = this.#seconds();
     const budget = { nodes: mostRows - 1, depth, costs };
     const proposals: TokenTree[] = [];

@@ -12,6 +12,8 @@ import { Recent } from "./recent.ts";
 /** Sets of drafters that are told apart at most. */
 const mostCredits = 64;
 
+/** First steps that may be slow for code and memory that were not used before. */
+const cold = 8;
 /** Rows of a tree that a curve may know about. */
 const mostRows = 256;
 /** Tokens that a call may bring. */
@@ -70,9 +72,9 @@ export class Experience implements Learnt {
   readonly acceptance = new Acceptance();
   /** Engine seconds by rows of a tree. */
   readonly curve = new CostCurve();
-  readonly #token = new MeanTime(); // engine seconds of a token without drafting
+  readonly #token = new MeanTime(cold); // engine seconds of a token without drafting
   #burst = 1; // tokens that a call of plain decoding has brought at most
-  readonly #host = new MeanTime();
+  readonly #host = new MeanTime(cold);
   readonly #credits = new Recent(mostCredits, () => new Credit());
   #auto: readonly Drafter[] | undefined;
   #keeper: { changed(): void; save(): Promise<void> } | undefined;

@@ -49,6 +49,7 @@ export class JointDecoding {
       const { vocab } = this.#runtime.spec;
       const sampler = makeSampler({ ...options, endIds: this.#endIds }, vocab, new Int32Array(), prompt.length);
       const most = Math.min(options.maxTokens, cache.contextLength - prompt.length + 1);
+      if (most < 1) return [];
       const ends = new Set([...this.#endIds, ...options.stopTokens]);
       return await new Promise((done, failed) => {
         this.#members.push({ cache, sampler, rows: prompt, tokens: [], most, ends, done, failed });
@@ -62,17 +63,19 @@ export class JointDecoding {
   async #run(): Promise<void> {
     this.#running = true;
     await undefined; // whoever calls at the same time is in the first call too
-    try {
-      while (this.#members.length > 0) await this.#step();
-    } catch (error) {
-      for (const { failed } of this.#members.splice(0)) failed(error);
-    } finally {
-      this.#running = false;
+    while (this.#members.length > 0) {
+      const members = [...this.#members];
+      try {
+        await this.#step(members);
+      } catch (error) {
+        this.#members = this.#members.filter((member) => !members.includes(member));
+        for (const { failed } of members) failed(error);
+      }
     }
+    this.#running = false;
   }
 
-  async #step(): Promise<void> {
-    const members = [...this.#members];
+  async #step(members: readonly Member[]): Promise<void> {
     const count = members.reduce((sum, { rows }) => sum + rows.length, 0);
     const [tokens, sequence, wants] = [new Int32Array(count), new Int32Array(count), new Uint8Array(count)];
     let at = 0;

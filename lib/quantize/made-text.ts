@@ -100,9 +100,14 @@ export async function madeText(
     while (next < to) {
       const i = next++;
       windows[i - from] = await make(i);
+      if (next > to) return; // another text failed, or its report
       report(++done);
     }
   };
-  await Promise.all(Array.from({ length: Math.min(to - from, atOnce(runtime, window)) }, work));
+  const last = (error: unknown) => {
+    next = to + 1;
+    throw error;
+  };
+  await Promise.all(Array.from({ length: Math.min(to - from, atOnce(runtime, window)) }, () => work().catch(last)));
   return windows;
 }

@@ -47,19 +47,26 @@ class Lookout {
   void begin() {
     const auto now = Clock::now();
     watches_ = now - since_ >= kPause && read(&waited_);
-    if (watches_) since_ = now;
+    if (!watches_) return;
+    if (now - since_ > kLong) patience = kSpins;  // what was seen then says nothing about now
+    since_ = now;
   }
-  // It has ended.
+  // It has ended. Who sleeps at every barrier also stands in line whenever it wakes: after a while with little patience
+  // it is tried with much again.
   void end() {
     long long waited = 0;
     if (!watches_ || !read(&waited)) return;
+    if (patience == kFewestSpins && --left_ > 0) return;
     const auto passed = std::chrono::duration_cast<std::chrono::nanoseconds>(Clock::now() - since_).count();
-    patience = (waited - waited_) * 20 > passed ? kFewestSpins : kSpins;
+    const bool crowd = patience == kSpins && (waited - waited_) * 20 > passed;
+    patience = crowd ? kFewestSpins : kSpins;
+    left_ = kTasks;
   }
 
  private:
   using Clock = std::chrono::steady_clock;
-  static constexpr std::chrono::milliseconds kPause{2};
+  static constexpr std::chrono::milliseconds kPause{2}, kLong{100};
+  static constexpr int kTasks = 16;  // with little patience, of those that are watched
 
   struct Accounts {
     int file = ::open("/proc/thread-self/schedstat", O_RDONLY | O_CLOEXEC);
@@ -84,6 +91,7 @@ class Lookout {
   const Accounts accounts_;
   Clock::time_point since_ = Clock::now() - kPause;
   long long waited_ = 0;
+  int left_ = 0;
   bool watches_ = false;
 };
 
@@ -220,7 +228,9 @@ Pool& pool() {
 
 void parallel_run(int count, ParallelTask task, void* context) {
   if (count <= 1) {
+    lookout.begin();
     task(context, 0, 1);
+    lookout.end();
   } else {
     pool().run(count, task, context);
   }
@@ -248,7 +258,8 @@ void Barrier::wait() {
 }
 
 void spin_while(const std::atomic<long>& value, long expected, std::chrono::microseconds most) {
-  if (patience < kSpins) return;
+  static const bool alone = available_threads() == 1;  // the only core is wanted by whoever changes the value
+  if (alone || patience < kSpins) return;
   const auto end = std::chrono::steady_clock::now() + most;
   for (int spin = 1; value.load(std::memory_order_acquire) == expected; ++spin) {
     relax();

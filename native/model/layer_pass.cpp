@@ -110,7 +110,8 @@ bool LayerPass::run(const std::atomic<bool>& abort) {
   abort_ = &abort;
   syncs_.assign(static_cast<std::size_t>(threads_) * 16, 0);
   parallel(threads_, [&](int index, int) { thread(index); });
-  return !stop_[0] && !stop_[1];
+  // Somebody may have left work out behind the last barrier but one.
+  return !stop_[0] && !stop_[1] && !aborted();
 }
 
 void LayerPass::thread(int index) {

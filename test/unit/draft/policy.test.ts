@@ -3,7 +3,7 @@ import { describe, expect, test } from "vitest";
 import { Acceptance } from "../../../lib/draft/acceptance.ts";
 import { Account } from "../../../lib/draft/account.ts";
 import { CostCurve } from "../../../lib/draft/cost-curve.ts";
-import type { Drafter } from "../../../lib/draft/drafter.ts";
+import type { DraftCosts, Drafter } from "../../../lib/draft/drafter.ts";
 import { Drafting } from "../../../lib/draft/drafting.ts";
 import { Experience } from "../../../lib/draft/experience.ts";
 import { choose } from "../../../lib/draft/policy.ts";
@@ -200,6 +200,41 @@ describe("drafting", () => {
     const { trees } = await follow(fixed([1]), known());
     expect(trees).toBeGreaterThan(560);
     expect(trees).toBeLessThan(600);
+  });
+
+  test("what drafters take beside a call is theirs, and the rest is the call's", async () => {
+    const experience = new Experience();
+    const drafting = new Drafting([fixed([2], 4e-3)], experience, [1], contextOf(10), greedy);
+    await drafting.propose(100);
+    drafting.time(0, 1, 1e-3, 6e-3 + drafting.stats.draftMs / 1e3);
+    expect(drafting.stats.draftMs).toBeGreaterThan(3.9);
+    expect(experience.host).toBeCloseTo(6e-3, 4);
+    drafting.time(0, 1, 1e-3, 5e-3);
+    expect(experience.host).toBeCloseTo(5e-3, 9); // of the first the shortest
+    const before = drafting.stats.draftMs;
+    await drafting.propose(100);
+    drafting.time(0, 1, 1e-3, (drafting.stats.draftMs - before) / 2e3); // a drafter that worked beside the engine
+    expect(experience.host).toBeCloseTo(5e-3, 9);
+  });
+
+  test("a token is not dearer than a longer step in a faster phase of the machine", async () => {
+    const experience = new Experience();
+    for (let i = 0; i < 30; i++) experience.observePlain(1, 8, 0);
+    for (let i = 0; i < 30; i++) experience.observeTree(2, 5, 0);
+    let costs: DraftCosts | undefined;
+    const curious: Drafter = {
+      name: "curious",
+      start: () => ({
+        propose(budget) {
+          costs = budget.costs;
+          return undefined;
+        },
+        observe() {},
+      }),
+    };
+    await new Drafting([curious], experience, [1], contextOf(10), greedy).propose(100);
+    expect(costs?.token).toBeLessThan(8);
+    expect(costs?.token).toBeLessThanOrEqual(costs?.tree(2) ?? 0);
   });
 
   test("a slow drafter is asked seldom where it brings nothing", async () => {
