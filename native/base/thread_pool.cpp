@@ -38,64 +38,35 @@ constexpr int kFewestSpins = 50;
 // costs more; on a crowded machine one of them has lost its core, and spinning only keeps it from getting ours.
 thread_local int patience = kSpins;
 
-// Learns from the kernel's accounts how long this thread stood in line for a core while it had a task: more than a
-// twentieth of that time is a crowd. Between tasks it gives its core away, to the thread that asks for the next one
-// among others, and that is none. Asked at most every two milliseconds; without such accounts patience stays as it is.
-class Lookout {
- public:
-  // A task begins.
-  void begin() {
-    const auto now = Clock::now();
-    watches_ = now - since_ >= kPause && read(&waited_);
-    if (!watches_) return;
-    if (now - since_ > kLong) patience = kSpins;  // what was seen then says nothing about now
-    since_ = now;
-  }
-  // It has ended. Who sleeps at every barrier also stands in line whenever it wakes: after a while with little patience
-  // it is tried with much again.
-  void end() {
-    long long waited = 0;
-    if (!watches_ || !read(&waited)) return;
-    if (patience == kFewestSpins && --left_ > 0) return;
-    const auto passed = std::chrono::duration_cast<std::chrono::nanoseconds>(Clock::now() - since_).count();
-    const bool crowd = patience == kSpins && (waited - waited_) * 20 > passed;
-    patience = crowd ? kFewestSpins : kSpins;
-    left_ = kTasks;
-  }
-
- private:
+// Learns from the kernel's accounts how long this thread stood in line for a core: more than a sixth of the time is a
+// crowd. Less is the thread of JavaScript, which wants a core between two steps; two processes wait for a third of it.
+// Asked at most every two milliseconds; without such accounts patience stays as it is.
+void look_around() {
   using Clock = std::chrono::steady_clock;
-  static constexpr std::chrono::milliseconds kPause{2}, kLong{100};
-  static constexpr int kTasks = 16;  // with little patience, of those that are watched
-
   struct Accounts {
     int file = ::open("/proc/thread-self/schedstat", O_RDONLY | O_CLOEXEC);
     ~Accounts() {
       if (file >= 0) ::close(file);
     }
   };
-
-  // Nanoseconds that this thread has stood in line until now.
-  bool read(long long* waited) {
-    if (accounts_.file < 0) return false;
-    char text[96];
-    const ssize_t length = ::pread(accounts_.file, text, sizeof(text) - 1, 0);
-    if (length <= 0) return false;
-    text[length] = 0;
-    char* end = nullptr;
-    std::strtoll(text, &end, 10);  // time on the core
-    *waited = std::strtoll(end, nullptr, 10);
-    return true;
-  }
-
-  const Accounts accounts_;
-  Clock::time_point since_ = Clock::now() - kPause;
-  long long waited_ = 0;
-  int left_ = 0;
-  bool watches_ = false;
-};
-
-thread_local Lookout lookout;
+  static thread_local const Accounts accounts;
+  static thread_local Clock::time_point since = Clock::now();
+  static thread_local long long waited = -1;
+  if (accounts.file < 0) return;
+  const auto now = Clock::now();
+  const auto passed = std::chrono::duration_cast<std::chrono::nanoseconds>(now - since).count();
+  if (waited >= 0 && passed < 2'000'000) return;
+  char text[96];
+  const ssize_t length = ::pread(accounts.file, text, sizeof(text) - 1, 0);
+  if (length <= 0) return;
+  text[length] = 0;
+  char* end = nullptr;
+  std::strtoll(text, &end, 10);  // time on the core
+  const long long waiting = std::strtoll(end, nullptr, 10);
+  if (waited >= 0) patience = (waiting - waited) * 6 > passed ? kFewestSpins : kSpins;
+  waited = waiting;
+  since = now;
+}
 
 // A lock that is taken in the order of asking. std::mutex lets the thread that released it take it again before a
 // waiter has woken up, and a loader that packs slice after slice would shut a generation out.
@@ -148,7 +119,7 @@ class Pool {
       workers_[i]->ticket.fetch_add(1, std::memory_order_seq_cst);  // as in Barrier::wait()
       workers_[i]->ticket.notify_one();
     }
-    lookout.begin();
+    look_around();
     task(context, 0, count);
     for (int spin = 0; pending_.load(std::memory_order_acquire) != 0; ++spin) {
       if (spin < kSpins) {
@@ -157,7 +128,6 @@ class Pool {
         std::this_thread::yield();  // a worker lost its core: give it ours rather than burn it
       }
     }
-    lookout.end();
     turns_.unlock();
   }
 
@@ -199,10 +169,9 @@ class Pool {
         }
       }
       ++seen;
-      lookout.begin();
+      look_around();
       task_(context_, self->index, count_);
       pending_.fetch_sub(1, std::memory_order_release);
-      lookout.end();
     }
   }
 
@@ -228,9 +197,7 @@ Pool& pool() {
 
 void parallel_run(int count, ParallelTask task, void* context) {
   if (count <= 1) {
-    lookout.begin();
     task(context, 0, 1);
-    lookout.end();
   } else {
     pool().run(count, task, context);
   }
@@ -258,6 +225,7 @@ void Barrier::wait() {
 }
 
 void spin_while(const std::atomic<long>& value, long expected, std::chrono::microseconds most) {
+  look_around();
   static const bool alone = available_threads() == 1;  // the only core is wanted by whoever changes the value
   if (alone || patience < kSpins) return;
   const auto end = std::chrono::steady_clock::now() + most;
