@@ -85,6 +85,28 @@ export function makeSampler(
   });
 }
 
+/**
+ * What a text begins with: its sampler, the tokens that end it and how many are drawn at most.
+ * @param cached leading tokens of the prompt that the cache holds
+ * @throws {OutriderError} OUTRIDER_ARGUMENT for an empty prompt, OUTRIDER_CONTEXT for one that does not fit.
+ */
+export function beginText(
+  { spec: { vocab } }: Runtime,
+  cache: KvCache,
+  prompt: Int32Array,
+  cached: number,
+  endIds: readonly number[],
+  options: ResolvedOptions,
+): { sampler: NativeSampler; ends: ReadonlySet<number>; most: number } {
+  checkPrompt(prompt);
+  cache.checkRoom(prompt.length - cached);
+  return {
+    sampler: makeSampler({ ...options, endIds }, vocab, prompt.slice(0, cached), prompt.length),
+    ends: new Set([...endIds, ...options.stopTokens]),
+    most: Math.min(options.maxTokens, cache.contextLength - prompt.length + 1),
+  };
+}
+
 function readLogprob(result: NativeBatchResult, count: number, at: number): DecodedToken["logprob"] {
   const { topkIds = new Int32Array(), topkValues = new Float32Array(), logsumexp = new Float32Array(1) } = result;
   const from = at * Math.max(1, count);
@@ -147,16 +169,12 @@ export async function* decode(
   stats: DecodeStats,
   draft?: (text: Int32Array) => Drafting,
 ): AsyncGenerator<DecodedToken, void, undefined> {
-  checkPrompt(prompt);
-  cache.checkRoom(prompt.length - cached);
-  const sampler = makeSampler({ ...options, endIds }, runtime.spec.vocab, prompt.slice(0, cached), prompt.length);
-  const ends = new Set([...endIds, ...options.stopTokens]);
+  const { sampler, ends, most } = beginText(runtime, cache, prompt, cached, endIds, options);
   const decoding = new Decoding(runtime, cache, sampler, Int32Array.from(ends), options);
   const { logprobs } = options;
   stats.promptTokens = prompt.length;
   stats.cachedTokens = cached;
   let tokens = prompt.slice(cached);
-  const most = Math.min(options.maxTokens, cache.contextLength - prompt.length + 1);
   let taken = 0; // tokens the caller has seen
   let held = cached; // tokens in the cache
   let burst = 1;

@@ -3,8 +3,7 @@
 import type { KvCache } from "../cache/kv-cache.ts";
 import type { Runtime } from "../model/runtime.ts";
 import { type NativeSampler, want } from "../native.ts";
-import { checkPrompt } from "./arguments.ts";
-import { makeSampler } from "./decode.ts";
+import { beginText } from "./decode.ts";
 import type { ResolvedOptions } from "./options.ts";
 
 /** A text under way. */
@@ -26,7 +25,7 @@ export class JointDecoding {
   readonly #runtime: Runtime;
   readonly #endIds: readonly number[];
   readonly #signal: AbortSignal | undefined;
-  #members: Member[] = [];
+  readonly #members = new Set<Member>();
   #running = false;
 
   /** @param signal ends all texts */
@@ -42,17 +41,12 @@ export class JointDecoding {
    * @throws the signal's reason; {OutriderError} OUTRIDER_ARGUMENT, OUTRIDER_CONTEXT, OUTRIDER_DISPOSED. An error of a call ends all texts of it.
    */
   async draw(prompt: Int32Array, options: ResolvedOptions): Promise<number[]> {
-    checkPrompt(prompt);
     const cache = this.#runtime.newCache();
     try {
-      cache.checkRoom(prompt.length);
-      const { vocab } = this.#runtime.spec;
-      const sampler = makeSampler({ ...options, endIds: this.#endIds }, vocab, new Int32Array(), prompt.length);
-      const most = Math.min(options.maxTokens, cache.contextLength - prompt.length + 1);
+      const { sampler, ends, most } = beginText(this.#runtime, cache, prompt, 0, this.#endIds, options);
       if (most < 1) return [];
-      const ends = new Set([...this.#endIds, ...options.stopTokens]);
       return await new Promise((done, failed) => {
-        this.#members.push({ cache, sampler, rows: prompt, tokens: [], most, ends, done, failed });
+        this.#members.add({ cache, sampler, rows: prompt, tokens: [], most, ends, done, failed });
         if (!this.#running) this.#run();
       });
     } finally {
@@ -63,13 +57,15 @@ export class JointDecoding {
   async #run(): Promise<void> {
     this.#running = true;
     await undefined; // whoever calls at the same time is in the first call too
-    while (this.#members.length > 0) {
+    while (this.#members.size > 0) {
       const members = [...this.#members];
       try {
         await this.#step(members);
       } catch (error) {
-        this.#members = this.#members.filter((member) => !members.includes(member));
-        for (const { failed } of members) failed(error);
+        for (const member of members) {
+          this.#members.delete(member);
+          member.failed(error);
+        }
       }
     }
     this.#running = false;
@@ -93,7 +89,7 @@ export class JointDecoding {
       member.tokens.push(token);
       member.rows = Int32Array.of(token);
       if (member.tokens.length < member.most && !member.ends.has(token)) continue;
-      this.#members.splice(this.#members.indexOf(member), 1);
+      this.#members.delete(member);
       member.done(member.tokens);
     }
   }

@@ -95,19 +95,19 @@ export async function madeText(
     return Int32Array.from([...start, ...(left > 0 ? await draw(start, left, true) : [])]);
   };
   const windows: Int32Array[] = [];
-  let [next, done] = [from, from];
+  let [next, done, failed] = [from, from, false]; // failed: a text, or its report
   const work = async () => {
-    while (next < to) {
-      const i = next++;
-      windows[i - from] = await make(i);
-      if (next > to) return; // another text failed, or its report
-      report(++done);
+    try {
+      while (next < to && !failed) {
+        const i = next++;
+        windows[i - from] = await make(i);
+        if (!failed) report(++done);
+      }
+    } catch (error) {
+      failed = true;
+      throw error;
     }
   };
-  const last = (error: unknown) => {
-    next = to + 1;
-    throw error;
-  };
-  await Promise.all(Array.from({ length: Math.min(to - from, atOnce(runtime, window)) }, () => work().catch(last)));
+  await Promise.all(Array.from({ length: Math.min(to - from, atOnce(runtime, window)) }, work));
   return windows;
 }

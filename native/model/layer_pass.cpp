@@ -35,7 +35,7 @@ std::size_t LayerPass::prepared_bytes(Matrices matrices) const {
   std::size_t bytes = 0;
   for (const Matrix* matrix : matrices) {
     const PackedLayout& layout = matrix->packed.layout;
-    bytes += ops::GemmInput::bytes(layout, n_, batch_.rounded ? ops::rounding_of(layout.format) : ops::Rounding::kNone);
+    bytes += ops::GemmInput::bytes(layout, n_, rounding(layout));
   }
   return bytes;
 }
@@ -157,7 +157,7 @@ LayerPass::Prepared LayerPass::prepare(int index, long layer, const float* in, l
     while (found < made && !ops::GemmInput::compatible(layout, *layouts[found])) ++found;
     out.of[count++] = found;
     if (found < made) continue;
-    const auto mode = batch_.rounded ? ops::rounding_of(layout.format) : ops::Rounding::kNone;
+    const auto mode = rounding(layout);
     out.inputs[made] = ops::GemmInput::place(layout, n_, mode, block);
     block += ops::GemmInput::bytes(layout, n_, mode);
     layouts[made++] = &layout;
@@ -195,8 +195,7 @@ bool LayerPass::gated_ahead(const LayerWeights& layer) const {
 // Input of a matrix that is prepared where it is made; of one at a time.
 ops::GemmInput LayerPass::ahead(const Matrix& matrix) const {
   const PackedLayout& layout = matrix.packed.layout;
-  const auto mode = batch_.rounded ? ops::rounding_of(layout.format) : ops::Rounding::kNone;
-  return ops::GemmInput::place(layout, n_, mode, ahead_);
+  return ops::GemmInput::place(layout, n_, rounding(layout), ahead_);
 }
 
 void LayerPass::multiply(const Matrix& matrix, const std::vector<float>& bias, const ops::GemmInput& input, float* out,

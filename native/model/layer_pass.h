@@ -79,6 +79,10 @@ class LayerPass {
 
   [[nodiscard]] bool shares_queries(const Run& run) const;
   void list_items();
+  // How activations are rounded for weights of a layout.
+  [[nodiscard]] ops::Rounding rounding(const PackedLayout& layout) const {
+    return batch_.rounded ? ops::rounding_of(layout.format) : ops::Rounding::kNone;
+  }
   [[nodiscard]] std::size_t prepared_bytes(Matrices matrices) const;
   Prepared prepare(int index, long layer, const float* in, long K, const std::vector<float>* norm, Matrices matrices);
   [[nodiscard]] bool attended_ahead(const LayerWeights& layer) const;
