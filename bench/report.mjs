@@ -10,7 +10,7 @@ const docs = path.join(root, "docs");
 const suites = ["peers", "decode", "speculation", "gemm", "attention", "crowd"];
 
 // The saved tables of a suite, best level first and of a level the newest; plots and the README show the first.
-const levels = ["avx512", "avx512-vnni", "avx512-base", "avx2-vnni", "avx2", "ref"];
+const levels = ["avx512-amx", "avx512", "avx512-vnni", "avx512-base", "avx2-vnni", "avx2", "ref"];
 const saved = path.join(root, "bench/results");
 const load = (suite) =>
   readdirSync(saved)

@@ -344,7 +344,7 @@ export interface NativeModel {
 }
 
 /** CPU levels, best last. */
-export type Level = "ref" | "avx2" | "avx2-vnni" | "avx512-base" | "avx512-vnni" | "avx512" | "neon";
+export type Level = "ref" | "avx2" | "avx2-vnni" | "avx512-base" | "avx512-vnni" | "avx512" | "avx512-amx" | "neon";
 
 // ---------------------------------------------------------------- the addon
 

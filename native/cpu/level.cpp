@@ -6,17 +6,33 @@
 #ifdef __x86_64__
 #include <cpuid.h>
 #endif
+#if defined(__x86_64__) && defined(__linux__)
+#include <sys/syscall.h>
+#include <unistd.h>
+#endif
 
 namespace outrider {
 namespace {
 
-constexpr const char* kNames[kLevels] = {"ref", "avx2", "avx2-vnni", "avx512-base", "avx512-vnni", "avx512", "neon"};
+constexpr const char* kNames[kLevels] = {"ref",         "avx2",   "avx2-vnni",  "avx512-base",
+                                         "avx512-vnni", "avx512", "avx512-amx", "neon"};
 
 // Which levels the machine can run.
 struct Features {
   bool avx2 = false, avx2_vnni = false;
-  bool avx512f = false, avx512_vnni = false, avx512_bf16 = false;
+  bool avx512f = false, avx512_vnni = false, avx512_bf16 = false, avx512_amx = false;
 };
+
+// Linux saves the tile registers of a process that asked for it, once, for all its threads; it refuses where a thread
+// has a signal stack that their contents would not fit.
+bool may_use_tiles() {
+#if defined(__x86_64__) && defined(__linux__)
+  constexpr long kRequestPermission = 0x1023, kTileData = 18;  // ARCH_REQ_XCOMP_PERM, XFEATURE_XTILE_DATA
+  return syscall(SYS_arch_prctl, kRequestPermission, kTileData) == 0;
+#else
+  return false;
+#endif
+}
 
 // CPUID says what the processor has; XGETBV says which registers the operating system saves. Both must agree.
 Features detect() {
@@ -32,12 +48,14 @@ Features detect() {
   if (__get_cpuid_count(7, 0, &a, &b, &c, &d) == 0) return features;
   const bool avx2 = (b >> 5) & 1u;
   const bool f = (b >> 16) & 1u, dq = (b >> 17) & 1u, bw = (b >> 30) & 1u, vl = (b >> 31) & 1u, vnni = (c >> 11) & 1u;
+  const bool saves_tiles = (xcr0 & 0x60000u) == 0x60000u, amx = ((d >> 24) & 1u) && ((d >> 25) & 1u);
   features.avx2 = saves_ymm && avx2 && fma && f16c;
   features.avx512f = features.avx2 && saves_zmm && f && dq && bw && vl;
   features.avx512_vnni = features.avx512f && vnni;
   if (__get_cpuid_count(7, 1, &a, &b, &c, &d) != 0) {
     features.avx2_vnni = features.avx2 && ((a >> 4) & 1u);
     features.avx512_bf16 = features.avx512_vnni && ((a >> 5) & 1u);
+    features.avx512_amx = features.avx512_bf16 && saves_tiles && amx && may_use_tiles();
   }
 #endif
   return features;
@@ -104,6 +122,8 @@ bool level_available(Level level) {
       return features.avx512_vnni;
     case Level::kAvx512:
       return features.avx512_bf16;
+    case Level::kAvx512Amx:
+      return features.avx512_amx;
     case Level::kNeon:
       return false;
   }

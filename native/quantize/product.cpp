@@ -84,7 +84,7 @@ void pack(const View& w, const PackedLayout& layout, long index, std::byte* pane
 
 Result Product::multiply(const float* x, long N, long x_stride, const View& w, float* out, long out_stride,
                          Factors factors) {
-  const bool pairs = factors == Factors::kBF16 && effort_.level == Level::kAvx512;
+  const bool pairs = factors == Factors::kBF16 && effort_.level >= Level::kAvx512;
   const WeightFormat format = pairs ? WeightFormat::kBF16 : WeightFormat::kF32;
   const ops::Rounding rounding = ops::rounding_of(format);
   const PackedLayout layout = packed_layout(format, w.rows, w.cols, 0, false, 0);

@@ -206,6 +206,34 @@ describe.each(opLevels("gemm"))("gemm on %s", (level) => {
     });
   });
 
+  // Levels have other ways for many rows: tiles of matrix registers, which keep some panels of decoded weights.
+  describe.each([2, 3, 4, 8] as const)("many rows, %i bits", (bits) => {
+    test.each([
+      [16, 67, 20, 100],
+      [32, 70, 33, 160],
+      [64, 32, 17, 600],
+      [64, 49, 130, 2600], // more groups than are kept of eight panels
+      [96, 33, 150, 500],
+      [128, 131, 40, 200],
+      [100_000, 64, 20, 7001],
+      [100_000, 33, 17, 17_000], // a group too long to keep
+    ])("groups of %i, %i x %i x %i, have the bits of few", (group, N, M, K) => {
+      const x = withOutliers(N * K, N);
+      const bias = f32(normal(M, 3), [M]);
+      for (const zeros of ["any", "symmetric"] as const) {
+        const w = randomAffine(bits, M, K, group, zeros === "any", K, zeros);
+        const all = gemm({ x: f32(x, [N, K]), w, bias, activation: "int8", level }).data;
+        for (let n = 0; n < N; n += 7) {
+          const rows = Math.min(7, N - n);
+          const few = f32(x.subarray(n * K, (n + rows) * K), [rows, K]);
+          expect(gemm({ x: few, w, bias, activation: "int8", level }).data).toEqual(
+            all.subarray(n * M, (n + rows) * M),
+          );
+        }
+      }
+    });
+  });
+
   test("16-bit activations", () => {
     const w = randomAffine(4, 20, 96, 32, false, 1);
     for (const make of [f16, bf16]) {

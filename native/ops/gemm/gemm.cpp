@@ -7,8 +7,11 @@ namespace {
 
 constexpr Kernel<void (*)(const GemmArgs&)> kKernels[] = {
 #ifdef __x86_64__
-    {Level::kAvx512, avx512::gemm},   {Level::kAvx512Vnni, avx512vnni::gemm},
-    {Level::kAvx512f, avx512f::gemm}, {Level::kAvx2Vnni, avx2vnni::gemm},
+    {Level::kAvx512Amx, avx512amx::gemm},
+    {Level::kAvx512, avx512::gemm},
+    {Level::kAvx512Vnni, avx512vnni::gemm},
+    {Level::kAvx512f, avx512f::gemm},
+    {Level::kAvx2Vnni, avx2vnni::gemm},
     {Level::kAvx2, avx2::gemm},
 #endif
     {Level::kRef, ref::gemm},

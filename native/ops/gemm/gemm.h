@@ -106,3 +106,6 @@ OUTRIDER_DECLARE(avx512f)
 OUTRIDER_DECLARE(avx512vnni)
 OUTRIDER_DECLARE(avx512)
 #undef OUTRIDER_DECLARE
+namespace outrider::avx512amx {
+void gemm(const ops::GemmArgs& args);  // gemm_prepare is that of avx512
+}
