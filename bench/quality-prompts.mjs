@@ -5,10 +5,10 @@
 // shown in docs/quality.md. Needs the folder of shared models.
 import { writeFileSync } from "node:fs";
 import os from "node:os";
-import path from "node:path";
 import { load } from "outrider";
+import { resultsFile } from "./kept-rows.mjs";
 import { report } from "./quality-report.mjs";
-import { root, sourcePath } from "./quality-setup.mjs";
+import { sourcePath } from "./quality-setup.mjs";
 
 const sampling = { temperature: 0.2, topP: 0.9, seed: 1, maxTokens: 96 };
 const prompts = [
@@ -37,7 +37,7 @@ const found = {
   ...{ date: new Date().toISOString().slice(0, 10), cpu: os.cpus()[0].model, sampling },
   answers: prompts.map((prompt, i) => ({ prompt, float: float[i], small: small[i] })),
 };
-writeFileSync(path.join(root, "bench/results/quality-prompts.json"), `${JSON.stringify(found, null, 2)}\n`);
+writeFileSync(resultsFile("quality-prompts"), `${JSON.stringify(found, null, 2)}\n`);
 report();
 if (process.argv.includes("--json")) console.log(JSON.stringify(found, null, 2));
 else

@@ -1,6 +1,5 @@
 // What measurements of quality share: the model, calibration text by kind, what is measured on, and text behind that for sweeps.
-import { readFileSync, writeFileSync } from "node:fs";
-import os from "node:os";
+import { readFileSync } from "node:fs";
 import path from "node:path";
 import { load } from "outrider";
 import { readTokenizer } from "../dist/generate/open.js";
@@ -9,7 +8,6 @@ import { calibrationText, someOf } from "../dist/quantize/calibration.js";
 import { openModel } from "../dist/quantize/model.js";
 import { shared } from "./models.mjs";
 
-export const root = path.resolve(import.meta.dirname, "..");
 export const sourcePath = path.join(shared, "models/smollm2-135m-instruct");
 export const foreign = path.join(shared, "text/sotu-calibration.txt");
 export const threads = 2;
@@ -70,17 +68,7 @@ export const held = someOf([probe], 8 * 1024, 1024);
 
 /** The recipes of a sweep that --only asks for. */
 export function chosen(recipes, only) {
-  const wanted = Object.entries(recipes).filter(([id]) => only === undefined || id === only);
+  const wanted = Object.entries(recipes).filter(([id]) => only?.includes(id) ?? true);
   if (wanted.length === 0) throw new Error(`Expected one of ${Object.keys(recipes).join(", ")} for --only`);
   return wanted;
-}
-
-/** Prints the rows of a sweep, and keeps those of a whole one in bench/results/NAME.json. */
-export function publish(name, { only, json }, settings, rows) {
-  if (only === undefined) {
-    const made = { date: new Date().toISOString().slice(0, 10), cpu: os.cpus()[0].model, ...settings, rows };
-    writeFileSync(path.join(root, `bench/results/${name}.json`), `${JSON.stringify(made, null, 2)}\n`);
-  }
-  if (json) console.log(JSON.stringify(rows, null, 2));
-  else console.table(rows);
 }

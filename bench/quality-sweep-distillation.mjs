@@ -1,11 +1,12 @@
 #!/usr/bin/env node
-// npm run quality:sweep-distillation [-- --only ID] [--steps 100] [--work FOLDER] [--json]
+// npm run quality:sweep-distillation [-- --only ID, again for more] [--steps 100] [--work FOLDER] [--json]
 //
 // Which rate and which text serve end-to-end distillation best: SmolLM2-135M-Instruct at 2 bits in groups of 64, its blocks trained as
 // by default, then distilled by several recipes, each of which differs from the first in one thing. Rows: { id, steps, heldOut,
 // calibration, seconds }: the KL divergence from the original in nats on text that no recipe has seen (eight windows of Moby-Dick behind
 // those of the quality table) and the mean loss of the last tenth of the steps. `before` is without any. An unfinished run with the
-// blocks is kept in FOLDER and found there again. Needs the folder of shared models.
+// blocks is kept in FOLDER and found there again. Finished rows are kept in bench/results/quality-sweep-distillation.json, and
+// docs/quality.md shows them. Needs the folder of shared models.
 import { existsSync, mkdtempSync, rmSync } from "node:fs";
 import os from "node:os";
 import path from "node:path";
@@ -14,11 +15,13 @@ import { quantizeModel } from "outrider";
 import { native } from "../dist/native.js";
 import { uniformPlan } from "../dist/quantize/plan.js";
 import { Run } from "../dist/quantize/run.js";
-import { chosen, foreign, held, publish, say, source, sourcePath, textOf, threads, wait } from "./quality-setup.mjs";
+import { rowKeeper } from "./kept-rows.mjs";
+import { report } from "./quality-report.mjs";
+import { chosen, foreign, held, say, source, sourcePath, textOf, threads, wait } from "./quality-setup.mjs";
 
 const { values } = parseArgs({
   options: {
-    only: { type: "string" },
+    only: { type: "string", multiple: true },
     steps: { type: "string", default: "100" },
     work: { type: "string" },
     json: { type: "boolean", default: false },
@@ -85,7 +88,9 @@ async function heldOut(state) {
   return round(found);
 }
 
+const keep = rowKeeper("quality-sweep-distillation", ["before", ...Object.keys(recipes)]);
 const rows = [{ id: "before", steps: 0, heldOut: await heldOut() }];
+keep(rows[0]);
 say(JSON.stringify(rows[0]));
 for (const [id, { from, rate }] of wanted) {
   const text = await textOf(from, steps * window, window);
@@ -100,6 +105,9 @@ for (const [id, { from, rate }] of wanted) {
   const calibration = round(last.reduce((sum, loss) => sum + loss, 0) / last.length);
   const row = { id, steps, heldOut: await heldOut(state), calibration, seconds };
   say(JSON.stringify(row));
+  keep(row);
   rows.push(row);
 }
-publish("quality-sweep-distillation", values, { steps }, rows);
+report();
+if (values.json) console.log(JSON.stringify(rows, null, 2));
+else console.table(rows);

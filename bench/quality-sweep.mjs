@@ -1,18 +1,20 @@
 #!/usr/bin/env node
-// npm run quality:sweep [-- --only ID] [--blocks 4] [--json]
+// npm run quality:sweep [-- --only ID, again for more] [--blocks 4] [--json]
 //
 // Which calibration and which training serve 2 bits best: the first blocks of SmolLM2-135M-Instruct by several recipes, each of which
 // differs from the first in one thing, measured on text that no recipe has seen (windows of Moby-Dick behind those of the quality
 // table): the mean over tokens of |x - x*|^2 / |x*|^2, x* what the original carries behind these blocks. Rows:
-// { id, tokens, heldOut, calibration, secondsPerBlock }, `calibration` the same error on the calibration tokens. Needs the folder of
-// shared models.
+// { id, blocks, tokens, heldOut, calibration, secondsPerBlock }, `calibration` the same error on the calibration tokens. Finished rows
+// are kept in bench/results/quality-sweep.json, and docs/quality.md shows them. Needs the folder of shared models.
 import { parseArgs } from "node:util";
 import { native } from "../dist/native.js";
-import { chosen, held, publish, say, source, textOf, threads, wait } from "./quality-setup.mjs";
+import { rowKeeper } from "./kept-rows.mjs";
+import { report } from "./quality-report.mjs";
+import { chosen, held, say, source, textOf, threads, wait } from "./quality-setup.mjs";
 
 const { values } = parseArgs({
   options: {
-    only: { type: "string" },
+    only: { type: "string", multiple: true },
     blocks: { type: "string", default: "4" },
     json: { type: "boolean", default: false },
   },
@@ -71,6 +73,7 @@ function error(found, expected) {
 
 const heldOriginal = await original(held);
 
+const keep = rowKeeper("quality-sweep", Object.keys(recipes));
 const rows = [];
 for (const [id, { from, tokens, window, epochs, rate, beside }] of wanted) {
   const text = await textOf(from, tokens, window);
@@ -89,12 +92,16 @@ for (const [id, { from, tokens, window, epochs, rate, beside }] of wanted) {
   for (const each of [quantizer, checker]) each.dispose();
   const row = {
     id,
+    blocks,
     tokens: text.tokens.length,
     heldOut,
     calibration,
     secondsPerBlock: Number((seconds / blocks).toFixed(1)),
   };
   say(JSON.stringify(row));
+  keep(row);
   rows.push(row);
 }
-publish("quality-sweep", values, { blocks }, rows);
+report();
+if (values.json) console.log(JSON.stringify(rows, null, 2));
+else console.table(rows);

@@ -9,17 +9,15 @@
 // kernels make of the same weights. Rows: { id, bytes, bitsPerWeight, perplexity, perplexityInt8, kl, top1, seconds }. Finished rows
 // are kept in bench/results/quality.json with date and commit, and docs/quality.md shows them all. `default` is the model that outrider
 // comes with, as it lies there. Needs the folder of shared models.
-import { execFileSync } from "node:child_process";
 import { cpSync, existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import os from "node:os";
 import path from "node:path";
 import { parseArgs } from "node:util";
 import { compareModels, inspect, load, quantizeModel } from "outrider";
 import { spreadOrder } from "../dist/quantize/calibration.js";
+import { rowKeeper } from "./kept-rows.mjs";
 import { report } from "./quality-report.mjs";
-import { foreign, golden, root, say, sourcePath, text } from "./quality-setup.mjs";
-
-const resultsFile = path.join(root, "bench/results/quality.json");
+import { foreign, golden, say, sourcePath, text } from "./quality-setup.mjs";
 
 const steps = {
   rtn: { method: "rtn", blockEpochs: 0, distillSteps: 0 },
@@ -54,9 +52,10 @@ if (wanted.length === 0) throw new Error(`Expected one of ${plans.map(({ id }) =
 
 const round = (value) => Number(value.toPrecision(5));
 
-const saved = existsSync(resultsFile) ? JSON.parse(readFileSync(resultsFile, "utf8")) : { rows: [] };
-const commit = execFileSync("git", ["rev-parse", "--short", "HEAD"], { cwd: root, encoding: "utf8" }).trim();
-const date = new Date().toISOString().slice(0, 10);
+const keep = rowKeeper(
+  "quality",
+  plans.map(({ id }) => id),
+);
 const scoring = { window: golden.window, maxWindows: golden.windows };
 
 const work = mkdtempSync(path.join(os.tmpdir(), "outrider-quality-"));
@@ -160,11 +159,7 @@ for (const { id, options } of wanted) {
     seconds,
   };
   made.push(row);
-  const kept = { ...row, date, commit, cpu: os.cpus()[0].model };
-  Object.assign(saved, { float: round(found.perplexity[0]), windows: golden.windows, window: golden.window });
-  saved.rows = [...saved.rows.filter((other) => other.id !== id), kept];
-  saved.rows.sort((a, b) => plans.findIndex((plan) => plan.id === a.id) - plans.findIndex((plan) => plan.id === b.id));
-  writeFileSync(resultsFile, `${JSON.stringify(saved, null, 2)}\n`);
+  keep(row, { float: round(found.perplexity[0]), windows: golden.windows, window: golden.window });
   if (options && !values.keep) rmSync(out, { recursive: true, force: true });
 }
 await original.dispose();
