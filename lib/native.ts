@@ -367,7 +367,7 @@ export interface NativeAddon {
   cpu(): { level: Level; reason: string; levels: Level[]; threads: number };
   /** GB/s, 1e9 bytes. */
   probeBandwidth(threads: number): NativeJob<number>;
-  /** 1e9 multiply-accumulates per second, of the chosen level; 0 where it has no instruction for them. */
+  /** 1e9 multiply-accumulates per second of vectors, of the chosen level; 0 where it has no instruction for them. */
   probeInt8Peak(threads: number): NativeJob<number>;
   probeBf16Peak(threads: number): NativeJob<number>;
   probeF32Peak(threads: number): NativeJob<number>;

@@ -60,6 +60,7 @@ export async function run({ quick, threads, say }) {
         // The machine changes its speed from minute to minute: a limit is measured beside what it limits.
         let limit;
         if (n === 1) limit = size / (await doctor({ threads })).bandwidthGBps / 1e3;
+        // Of vector instructions: level avx512-amx may pass it.
         if (n >= 64) {
           const peaks = await doctor({ threads });
           const peak = { int8: peaks.int8PeakGmacs, bf16: peaks.bf16PeakGmacs, float: peaks.f32PeakGmacs }[activation];

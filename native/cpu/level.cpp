@@ -23,8 +23,15 @@ struct Features {
   bool avx512f = false, avx512_vnni = false, avx512_bf16 = false, avx512_amx = false;
 };
 
+// True if OUTRIDER_ISA names a lower level.
+bool forced_below(Level level) {
+  const char* forced = std::getenv("OUTRIDER_ISA");
+  Level wanted;
+  return forced != nullptr && level_named(forced, &wanted) && wanted < level;
+}
+
 // Linux saves the tile registers of a process that asked for it, once, for all its threads; it refuses where a thread
-// has a signal stack that their contents would not fit.
+// has a signal stack that their contents would not fit, and from then on refuses such stacks.
 bool may_use_tiles() {
 #if defined(__x86_64__) && defined(__linux__)
   constexpr long kRequestPermission = 0x1023, kTileData = 18;  // ARCH_REQ_XCOMP_PERM, XFEATURE_XTILE_DATA
@@ -55,7 +62,7 @@ Features detect() {
   if (__get_cpuid_count(7, 1, &a, &b, &c, &d) != 0) {
     features.avx2_vnni = features.avx2 && ((a >> 4) & 1u);
     features.avx512_bf16 = features.avx512_vnni && ((a >> 5) & 1u);
-    features.avx512_amx = features.avx512_bf16 && saves_tiles && amx && may_use_tiles();
+    features.avx512_amx = features.avx512_bf16 && saves_tiles && amx;
   }
 #endif
   return features;
@@ -109,6 +116,7 @@ const char* level_name(Level level) { return kNames[static_cast<int>(level)]; }
 
 bool level_available(Level level) {
   static const Features features = detect();
+  static const bool may_use_amx = features.avx512_amx && !forced_below(Level::kAvx512Amx) && may_use_tiles();
   switch (level) {
     case Level::kRef:
       return true;
@@ -123,7 +131,7 @@ bool level_available(Level level) {
     case Level::kAvx512:
       return features.avx512_bf16;
     case Level::kAvx512Amx:
-      return features.avx512_amx;
+      return may_use_amx;
     case Level::kNeon:
       return false;
   }

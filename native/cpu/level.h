@@ -23,7 +23,8 @@ constexpr int kLevels = 8;
 const char* level_name(Level level);
 // False if no level has that name.
 bool level_named(const char* name, Level* level);
-// True if the processor and the operating system can run it.
+// True if the processor and the operating system can run it. Tiles need a permission that a process keeps for good: it
+// is not asked for, and kAvx512Amx not available, where OUTRIDER_ISA names a lower level.
 bool level_available(Level level);
 // The level of this process: OUTRIDER_ISA if it names an available level, the best of the same family below it if it
 // names one that is not (avx512 on a machine without BF16 is avx512-vnni), else the best one.

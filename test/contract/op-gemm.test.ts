@@ -183,7 +183,8 @@ describe.each(opLevels("gemm"))("gemm on %s", (level) => {
       const product = (K: number, N: number, activation: "int8" | "float") =>
         gemm({ x: f32(new Float32Array(N * K).fill(1), [N, K]), w: make(K), activation, level }).data;
       const code = 2 ** bits - 1;
-      for (const N of [1, 2, 7]) {
+      for (const N of [1, 2, 7, 33]) {
+        for (const value of product(16384, N, "int8")) expect(value / (16384 * code)).toBeCloseTo(1, 6);
         for (const value of product(most, N, "int8")) expect(value / (most * code)).toBeCloseTo(1, 6);
         for (const value of product(most + 64, N, "float")) expect(value / ((most + 64) * code)).toBeCloseTo(1, 5);
       }
@@ -220,8 +221,13 @@ describe.each(opLevels("gemm"))("gemm on %s", (level) => {
     ])("groups of %i, %i x %i x %i, have the bits of few", (group, N, M, K) => {
       const x = withOutliers(N * K, N);
       const bias = f32(normal(M, 3), [M]);
-      for (const zeros of ["any", "symmetric"] as const) {
-        const w = randomAffine(bits, M, K, group, zeros === "any", K, zeros);
+      for (const [zeros, wide] of [
+        ["any", true],
+        ["any", false],
+        ["symmetric", true],
+        ["symmetric", false],
+      ] as const) {
+        const w = randomAffine(bits, M, K, group, wide, K, zeros);
         const all = gemm({ x: f32(x, [N, K]), w, bias, activation: "int8", level }).data;
         for (let n = 0; n < N; n += 7) {
           const rows = Math.min(7, N - n);
@@ -258,6 +264,19 @@ describe.each(opLevels("gemm"))("gemm on %s", (level) => {
           expect(y.subarray(0, 20).every(Number.isFinite) && y.subarray(40).every(Number.isFinite)).toBe(true);
         }
       }
+    }
+  });
+
+  test("NaN spoils its row of many and no other", () => {
+    for (const bits of [2, 3, 4, 8] as const) {
+      const w = randomAffine(bits, 20, 100, 64, false, 2);
+      const x = normal(40 * 100, 3);
+      const clean = gemm({ x: f32(x, [40, 100]), w, activation: "int8", level }).data;
+      x[17 * 100 + 99] = Number.NaN;
+      const y = gemm({ x: f32(x, [40, 100]), w, activation: "int8", level }).data;
+      expectNaN(y.subarray(17 * 20, 18 * 20), `${bits} bits`);
+      y.set(clean.subarray(17 * 20, 18 * 20), 17 * 20);
+      expect(y).toEqual(clean);
     }
   });
 

@@ -84,7 +84,7 @@ struct GemmArgs {
 
 // Shapes are preconditions, and so are groups of at most kMaxInt8Group in int8 mode. Reentrant. x must be finite in
 // int8 mode for a useful result; NaN and Inf give NaN outputs. Cost: 2 N M K flops; weights are read from memory once,
-// and once more from cache for each tile of rows (8 at most).
+// and once more from cache for each tile of rows (8 at most, 16 of AMX).
 void gemm_prepare(const GemmPrepareArgs& args, Level level);
 // The same for groups [group_begin, group_end) of affine weights alone: whoever made these columns of x has them in
 // cache.

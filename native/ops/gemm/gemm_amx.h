@@ -10,6 +10,8 @@
 
 constexpr int kTileRows = 16;
 constexpr long kTileInputs = 64, kTileBytes = 1024;
+constexpr long kLeastRows = 16;  // of any product in tiles
+
 // Panels of a strip, side by side so that outputs of a row fill whole runs of memory, and decoded tiles that its rows
 // come back to, in the second-level cache.
 constexpr long kStripPanels = 8, kKept = 256;
@@ -134,11 +136,11 @@ static void tile_panel(const ops::GemmArgs& args, const TileCut& cut, const Plac
   close_tile<R, 1>(args, t, total);
 }
 
-// The same for `rows` of them, at most R.
+// The same for `rows` of them, at most R and, as tiles are of nearly equal height, at least half of a tile's.
 template <int R>
 static void tile_panel_of(const ops::GemmArgs& args, const TileCut& cut, const Place& t, long rows,
                           const std::byte* const* tiles, I* sums) {
-  if constexpr (R > 1) {
+  if constexpr (R > kTileRows / 2) {
     if (rows < R) return tile_panel_of<R - 1>(args, cut, t, rows, tiles, sums);
   }
   args.w->layout.zero_point != 0 ? tile_panel<true, R>(args, cut, t, tiles, sums)
@@ -169,9 +171,16 @@ static void strip_of_tiles(const ops::GemmArgs& args, long panel, long panels, T
   }
 }
 
+// Null if there is no memory. Made by the first product that wants it: a thread_local of that size would cost every
+// thread of every machine as much.
+static TileScratch* scratch_of_thread() {
+  static thread_local Buffer memory;
+  if (!memory) memory = Buffer(sizeof(TileScratch));
+  return memory.as<TileScratch>();
+}
+
 template <WeightFormat kFormat>
-static void multiply_tiles(const ops::GemmArgs& args) {
-  static thread_local TileScratch scratch;
+static void multiply_tiles(const ops::GemmArgs& args, TileScratch& scratch) {
   const long fits = kKept / cut_of(args.w->layout).tiles, most = fits < kStripPanels ? fits : kStripPanels;
   for (long panel = args.panel_begin; panel < args.panel_end; panel += most) {
     const long left = args.panel_end - panel;
@@ -184,8 +193,9 @@ static void multiply_tiles(const ops::GemmArgs& args) {
 // storing tiles, is the same for any number of rows up to 16: codes of 8 bits need no decoding, and groups of fewer
 // inputs than a tile has pay as much for less.
 static bool tiles_pay(const PackedLayout& layout, long rows) {
+  static_assert(kLeastRows >= kTileRows);
   const TileCut cut = cut_of(layout);
   if (cut.tiles > kKept) return false;
   if (cut.inputs < kTileInputs) return rows >= 64;
-  return rows >= (layout.format == WeightFormat::kU8 ? 16 : 32);
+  return rows >= (layout.format == WeightFormat::kU8 ? kLeastRows : 32);
 }
