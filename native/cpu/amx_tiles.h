@@ -30,3 +30,8 @@ template <int kSum, int kSigned, int kUnsigned>
 static inline void tile_dot4() {
   __asm__ volatile("tdpbsud %%tmm%c2, %%tmm%c1, %%tmm%c0" : : "i"(kSum), "i"(kSigned), "i"(kUnsigned));
 }
+// sum[r][c] += the products of two bf16 each, x[r][2 k ..] and w[k][2 c ..], over all k; subnormals count as 0.
+template <int kSum, int kX, int kW>
+static inline void tile_dot2() {
+  __asm__ volatile("tdpbf16ps %%tmm%c2, %%tmm%c1, %%tmm%c0" : : "i"(kSum), "i"(kX), "i"(kW));
+}

@@ -55,7 +55,8 @@ Features detect() {
   if (__get_cpuid_count(7, 0, &a, &b, &c, &d) == 0) return features;
   const bool avx2 = (b >> 5) & 1u;
   const bool f = (b >> 16) & 1u, dq = (b >> 17) & 1u, bw = (b >> 30) & 1u, vl = (b >> 31) & 1u, vnni = (c >> 11) & 1u;
-  const bool saves_tiles = (xcr0 & 0x60000u) == 0x60000u, amx = ((d >> 24) & 1u) && ((d >> 25) & 1u);
+  const bool saves_tiles = (xcr0 & 0x60000u) == 0x60000u,
+             amx = ((d >> 22) & 1u) && ((d >> 24) & 1u) && ((d >> 25) & 1u);
   features.avx2 = saves_ymm && avx2 && fma && f16c;
   features.avx512f = features.avx2 && saves_zmm && f && dq && bw && vl;
   features.avx512_vnni = features.avx512f && vnni;

@@ -15,7 +15,7 @@ enum class Level : int {
   kAvx512f = 3,     // AVX-512 F, BW, DQ, VL                    Skylake-X
   kAvx512Vnni = 4,  // and VNNI                                 Cascade Lake, Ice Lake
   kAvx512 = 5,      // and BF16                                 Cooper Lake, Sapphire Rapids, Zen 4 and 5
-  kAvx512Amx = 6,   // and AMX TILE and INT8                    Sapphire Rapids, Granite Rapids
+  kAvx512Amx = 6,   // and AMX TILE, INT8 and BF16              Sapphire Rapids, Granite Rapids
   kNeon = 7,        // reserved: no kernels yet, never available
 };
 constexpr int kLevels = 8;

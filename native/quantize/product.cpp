@@ -111,7 +111,8 @@ Result Product::multiply(const float* x, long N, long x_stride, const View& w, f
     });
     parallel(effort_.threads, [&](int index, int count) {
       const Share panels = share_of(layout.panels, index, count);
-      ops::gemm({&matrix, &input, nullptr, out + n * out_stride, out_stride, panels.begin, panels.end}, effort_.level);
+      ops::gemm({&matrix, &input, nullptr, out + n * out_stride, out_stride, panels.begin, panels.end, true},
+                effort_.level);
     });
   }
   return {};

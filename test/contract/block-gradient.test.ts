@@ -16,8 +16,14 @@ interface Case {
   target: Float32Array;
 }
 
-function makeCase(change: Partial<DecoderSpec>, { window = 0, bias = false, rope = 0 } = {}): Case {
-  const [hidden, ffn, heads, kvHeads, headDim, T] = [12, 20, 4, 2, 6, 9];
+/** hidden, ffn, heads, KV heads, head size, tokens. */
+const sizes = { odd: [12, 20, 4, 2, 6, 9], ofTiles: [64, 96, 4, 2, 16, 64] } as const;
+
+function makeCase(
+  change: Partial<DecoderSpec>,
+  { window = 0, bias = false, rope = 0, size = "odd" as keyof typeof sizes } = {},
+): Case {
+  const [hidden, ffn, heads, kvHeads, headDim, T] = sizes[size];
   const inv = Float32Array.from({ length: headDim / 2 }, (_, i) => 100 ** (-i / (headDim / 2)));
   const spec = {
     ...{ family: "llama", hidden, ffn, vocab: 16, heads, kvHeads, headDim, contextLength: 64, normEps: 1e-5 },
@@ -28,8 +34,8 @@ function makeCase(change: Partial<DecoderSpec>, { window = 0, bias = false, rope
     ...change,
   } as unknown as DecoderSpec;
   const [q, kv] = [heads * headDim, kvHeads * headDim];
-  const sizes = [q * hidden, kv * hidden, kv * hidden, hidden * q, ffn * hidden, ffn * hidden, hidden * ffn];
-  const parts = sizes.map((size, i) => normal(size, i + 1, 0.35));
+  const counts = [q * hidden, kv * hidden, kv * hidden, hidden * q, ffn * hidden, ffn * hidden, hidden * ffn];
+  const parts = counts.map((count, i) => normal(count, i + 1, 0.35 * Math.sqrt(sizes.odd[0] / hidden)));
   const around1 = (length: number, seed: number) => normal(length, seed, 0.2).map((value) => 1 + value);
   return {
     ...{ spec, parts, T, x: normal(T * hidden, 20), target: normal(T * hidden, 21, 1.5) },
@@ -150,16 +156,20 @@ describe.each(opLevels("gemm"))("block gradients on %s", (level) => {
     check("x", sample.x, found.x);
   });
 
-  test.each(cases)("%s with factors in bf16", (_, sample) => {
-    const exact = nativeOps.blockGradients(sample, level);
-    const rounded = nativeOps.blockGradients({ ...sample, bf16: true }, level);
-    const of = ({ parts, norms, x }: typeof exact) => [...parts, ...norms, x];
-    // Levels without products of bf16 keep f32. On the others each of up to six products in a row has two factors that
-    // are off by 2^-8 at most, independently; what lies between the products at most doubles that.
-    if (level === "avx512" || level === "avx512-amx")
-      expectNear(of(rounded), of(exact), 2 * Math.sqrt(2 * 6) * 2 ** -8);
-    else expect(rounded).toEqual(exact);
-  });
+  // The last has rows and inputs enough for kernels of matrix registers.
+  test.each([...cases, ["whole tiles", makeCase({}, { bias: true, size: "ofTiles" })] as const])(
+    "%s with factors in bf16",
+    (_, sample) => {
+      const exact = nativeOps.blockGradients(sample, level);
+      const rounded = nativeOps.blockGradients({ ...sample, bf16: true }, level);
+      const of = ({ parts, norms, x }: typeof exact) => [...parts, ...norms, x];
+      // Levels without products of bf16 keep f32. On the others each of up to six products in a row has two factors that
+      // are off by 2^-8 at most, independently; what lies between the products at most doubles that.
+      if (level === "avx512" || level === "avx512-amx")
+        expectNear(of(rounded), of(exact), 2 * Math.sqrt(2 * 6) * 2 ** -8);
+      else expect(rounded).toEqual(exact);
+    },
+  );
 });
 
 test("other kinds of block are refused", () => {

@@ -8,7 +8,7 @@ const needs = {
   "avx512-base": ["avx2", "fma", "f16c", "avx512f", "avx512bw", "avx512dq", "avx512vl"],
   "avx512-vnni": ["avx512f", "avx512bw", "avx512dq", "avx512vl", "avx512_vnni"],
   avx512: ["avx512f", "avx512bw", "avx512dq", "avx512vl", "avx512_vnni", "avx512_bf16"],
-  "avx512-amx": ["avx512_vnni", "avx512_bf16", "amx_tile", "amx_int8"],
+  "avx512-amx": ["avx512_vnni", "avx512_bf16", "amx_tile", "amx_int8", "amx_bf16"],
 } as const;
 
 test.skipIf(process.platform !== "linux" || process.arch !== "x64")("levels are those of the processor", () => {

@@ -80,6 +80,8 @@ struct GemmArgs {
   float* out;              // [N, M], rows out_stride apart; columns of panels [panel_begin, panel_end) are overwritten
   long out_stride;
   long panel_begin, panel_end;
+  // bf16 mode: sums may be taken in any order, and a row's bits may depend on N.
+  bool any_order = false;
 };
 
 // Shapes are preconditions, and so are groups of at most kMaxInt8Group in int8 mode. Reentrant. x must be finite in

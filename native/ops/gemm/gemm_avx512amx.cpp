@@ -6,9 +6,11 @@
 #include "ops/gemm/gemm_tile.h"
 #include "ops/gemm/gemm_affine.h"
 #include "ops/gemm/gemm_amx.h"
+#include "ops/gemm/gemm_amx_bf16.h"
 
-// Int8 products of many rows; the rest has nothing to gain from this level.
+// Int8 products of many rows, and bf16 ones in any order; the rest has nothing to gain from this level.
 void gemm(const ops::GemmArgs& args) {
+  if (args.input->mode == ops::Rounding::kBF16 && pair_tiles_pay(args)) return multiply_pairs(args);
   const bool pays = args.input->mode == ops::Rounding::kInt8 && tiles_pay(args.w->layout, args.input->N);
   TileScratch* const scratch = pays ? scratch_of_thread() : nullptr;
   if (scratch == nullptr) return avx512::gemm(args);
