@@ -28,7 +28,7 @@ struct View {
 enum class Factors : std::uint8_t { kF32, kBF16 };
 
 // out[n,m] = sum_k x[n,k] w[m,k], with the scratch of earlier products reused. Each k sum runs in order in f32, so it
-// is off by at most K 2^-24 of the summed magnitudes (and 2^-8 of them for factors in bf16), and does not depend on
+// is off by at most K 2^-24 of the summed magnitudes (and 2^-7 of them for factors in bf16), and does not depend on
 // threads. Level avx512-amx sums pairs of bf16 in another order, tile by tile, and takes subnormals for 0.
 class Product {
  public:
@@ -41,6 +41,7 @@ class Product {
  private:
   Effort effort_;
   Buffer packed_, prepared_;
+  Buffer panels_;  // one of f32 for each thread
 };
 
 }  // namespace outrider::quantize

@@ -108,6 +108,10 @@ OUTRIDER_DECLARE(avx512f)
 OUTRIDER_DECLARE(avx512vnni)
 OUTRIDER_DECLARE(avx512)
 #undef OUTRIDER_DECLARE
+namespace outrider::avx512 {
+// An f32 panel [cols][16] rounded to the bf16 panel of formats/packed.h.
+void pair_panel(const float* panel, long cols, std::byte* out);
+}  // namespace outrider::avx512
 namespace outrider::avx512amx {
 void gemm(const ops::GemmArgs& args);  // gemm_prepare is that of avx512
 }

@@ -5,6 +5,7 @@
 #include "ops/gemm/gemm_tile.h"
 #include "ops/gemm/gemm_multiply.h"
 #include "ops/gemm/gemm_prepare.h"
+#include "ops/gemm/gemm_pairs.h"
 
 // bf16 weights times bf16 activations in two-way dot products: 6 rows x 4 panels of sums, 4 registers of weights, 1 of
 // activations.
