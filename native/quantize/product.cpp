@@ -17,18 +17,22 @@ bool reserve(Buffer* buffer, std::size_t bytes) {
   return buffer->size() >= bytes;
 }
 
-// Panels of rows [first, first + count) of w; see formats/packed.h. Lanes past the last one are zero already.
-void pack_f32(const View& w, long first, long count, float* panel) {
+// Inputs that are rounded at a time, even.
+constexpr long kStretch = 256;
+
+// Inputs [k, k + take) of rows [first, first + count) of w as panels; see formats/packed.h. Lanes past the last one are
+// zero already.
+void pack_f32(const View& w, long first, long count, long k, long take, float* panel) {
   if (w.transposed) {
-    for (long k = 0; k < w.cols; ++k) {
-      std::memcpy(panel + k * kPanelRows, w.data + k * w.stride + first,
+    for (long i = 0; i < take; ++i) {
+      std::memcpy(panel + i * kPanelRows, w.data + (k + i) * w.stride + first,
                   static_cast<std::size_t>(count) * sizeof(float));
     }
     return;
   }
   for (long r = 0; r < count; ++r) {
-    const float* row = w.data + (first + r) * w.stride;
-    for (long k = 0; k < w.cols; ++k) panel[k * kPanelRows + r] = row[k];
+    const float* const row = w.data + (first + r) * w.stride + k;
+    for (long i = 0; i < take; ++i) panel[i * kPanelRows + r] = row[i];
   }
 }
 
@@ -38,30 +42,39 @@ void pair_panel([[maybe_unused]] const float* panel, [[maybe_unused]] long cols,
 #endif
 }
 
+void pack(const View& w, const PackedLayout& layout, long index, std::byte* panel) {
+  const long first = index * kPanelRows, count = std::min(kPanelRows, w.rows - first);
+  if (layout.format == WeightFormat::kF32) {
+    if (count < kPanelRows) std::memset(panel, 0, layout.panel_stride);
+    return pack_f32(w, first, count, 0, w.cols, reinterpret_cast<float*>(panel));
+  }
+  alignas(64) float values[kStretch * kPanelRows];
+  if (count < kPanelRows) std::memset(values, 0, sizeof(values));
+  for (long k = 0; k < w.cols; k += kStretch) {
+    const long take = std::min(kStretch, w.cols - k);
+    pack_f32(w, first, count, k, take, values);
+    pair_panel(values, take, panel + k * kPanelRows * 2);
+  }
+}
+
 }  // namespace
 
 Result Product::multiply(const float* x, long N, long x_stride, const View& w, float* out, long out_stride,
                          Factors factors) {
-  const bool pairs = factors == Factors::kBF16 && effort_.level >= Level::kAvx512;
+  const bool has_pairs = effort_.level == Level::kAvx512 || effort_.level == Level::kAvx512Amx;
+  const bool pairs = factors == Factors::kBF16 && has_pairs;
   const WeightFormat format = pairs ? WeightFormat::kBF16 : WeightFormat::kF32;
   const ops::Rounding rounding = ops::rounding_of(format);
   const PackedLayout layout = packed_layout(format, w.rows, w.cols, 0, false, 0);
   const long rows = std::min(N, kRows);
-  const auto panel_bytes = static_cast<std::size_t>(w.cols * kPanelRows) * sizeof(float);
-  if (!reserve(&packed_, layout.total) || !reserve(&prepared_, ops::GemmInput::bytes(layout, rows, rounding) + 64) ||
-      (pairs && !reserve(&panels_, panel_bytes * static_cast<std::size_t>(effort_.threads)))) {
+  if (!reserve(&packed_, layout.total) || !reserve(&prepared_, ops::GemmInput::bytes(layout, rows, rounding) + 64)) {
     return Result::error(Status::kMemory, "Cannot allocate memory for a product of the quantiser");
   }
   const PackedMatrix matrix{layout, packed_.data()};
   parallel(effort_.threads, [&](int index, int count) {
     const Share panels = share_of(layout.panels, index, count);
     for (long p = panels.begin; p < panels.end; ++p) {
-      std::byte* const to = packed_.data() + static_cast<std::size_t>(p) * layout.panel_stride;
-      std::byte* const panel = pairs ? panels_.data() + static_cast<std::size_t>(index) * panel_bytes : to;
-      const long first = p * kPanelRows, lanes = std::min(kPanelRows, w.rows - first);
-      if (lanes < kPanelRows) std::memset(panel, 0, panel_bytes);
-      pack_f32(w, first, lanes, reinterpret_cast<float*>(panel));
-      if (pairs) pair_panel(reinterpret_cast<const float*>(panel), w.cols, to);
+      pack(w, layout, p, packed_.data() + static_cast<std::size_t>(p) * layout.panel_stride);
     }
   });
   for (long n = 0; n < N; n += rows) {

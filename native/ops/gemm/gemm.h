@@ -18,8 +18,8 @@
 //
 // Work is in two steps so that projections of the same input share the first: gemm_prepare lays x out for a weight
 // layout, gemm multiplies a run of panels of 16 outputs. Both may be split over threads, by rows and by panels. A row's
-// result does not depend on N, on the split, or on other rows: for each output the k sum runs in order within a group
-// and the g sum in order of groups, whatever the tile.
+// result does not depend on N, on the split, or on other rows, unless `any_order` lets it: for each output the k sum
+// runs in order within a group and the g sum in order of groups, whatever the tile.
 #pragma once
 
 #include <cstddef>
