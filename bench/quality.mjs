@@ -101,10 +101,11 @@ async function quantised(id, options) {
   const earlier = id === `${shape}/distilled` && blocks?.shape === shape ? blocks : undefined;
   const goesOn = id === `${shape}/block` && wanted.some((other) => other.id === `${shape}/distilled`);
   const out = earlier?.folder ?? (values.keep ? path.join(values.keep, id.replace("/", "-")) : fresh());
-  // A run that was ended goes on; what it took until then counts.
+  // A run that was ended goes on; what it took until then counts, and what was before it.
   const clock = `${out}.seconds`;
   const ended = !earlier && existsSync(path.join(out, ".quantize/run.json")) && existsSync(clock);
-  const before = ended ? Number(readFileSync(clock, "utf8")) : 0;
+  const forText = options.method === "rtn" ? 0 : own.seconds;
+  const before = ended ? Number(readFileSync(clock, "utf8")) : (earlier?.seconds ?? forText);
   const started = performance.now();
   let last = "";
   const onProgress = ({ phase, done, total, secondsLeft }) => {
@@ -122,9 +123,11 @@ async function quantised(id, options) {
     ...{ resume: earlier !== undefined || ended, onProgress },
   });
   rmSync(clock, { force: true });
-  const forText = options.method === "rtn" ? 0 : own.seconds;
-  const seconds = Math.round(before + result.seconds + (earlier?.seconds ?? forText));
-  if (goesOn) blocks.seconds = seconds;
+  const seconds = Math.round(before + result.seconds);
+  if (goesOn) {
+    blocks.seconds = seconds;
+    if (values.keep) writeFileSync(`${blocks.folder}.seconds`, String(seconds));
+  }
   return { out, seconds, bytes: result.plan.bytes.blocks, bitsPerWeight: result.bitsPerWeight };
 }
 
