@@ -64,6 +64,13 @@ rate of 0.001. Made by \`npm run quality:sweep-distillation\`.
 
 ${sweep(rows, ["calibration", "steps", "seconds"])}`;
 
+/** Shows the rows of a sweep, and all that are kept in docs/quality.md. */
+export function publish(rows, json) {
+  report();
+  if (json) console.log(JSON.stringify(rows, null, 2));
+  else console.table(rows);
+}
+
 /** Writes docs/quality.md. */
 export function report() {
   const { rows, float, windows, window } = readResults("quality");

@@ -16,7 +16,7 @@ import { native } from "../dist/native.js";
 import { uniformPlan } from "../dist/quantize/plan.js";
 import { Run } from "../dist/quantize/run.js";
 import { rowKeeper } from "./kept-rows.mjs";
-import { report } from "./quality-report.mjs";
+import { publish } from "./quality-report.mjs";
 import { chosen, foreign, held, say, source, sourcePath, textOf, threads, wait } from "./quality-setup.mjs";
 
 const { values } = parseArgs({
@@ -108,6 +108,4 @@ for (const [id, { from, rate }] of wanted) {
   keep(row);
   rows.push(row);
 }
-report();
-if (values.json) console.log(JSON.stringify(rows, null, 2));
-else console.table(rows);
+publish(rows, values.json);

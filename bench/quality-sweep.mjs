@@ -9,7 +9,7 @@
 import { parseArgs } from "node:util";
 import { native } from "../dist/native.js";
 import { rowKeeper } from "./kept-rows.mjs";
-import { report } from "./quality-report.mjs";
+import { publish } from "./quality-report.mjs";
 import { chosen, held, say, source, textOf, threads, wait } from "./quality-setup.mjs";
 
 const { values } = parseArgs({
@@ -102,6 +102,4 @@ for (const [id, { from, tokens, window, epochs, rate, beside }] of wanted) {
   keep(row);
   rows.push(row);
 }
-report();
-if (values.json) console.log(JSON.stringify(rows, null, 2));
-else console.table(rows);
+publish(rows, values.json);

@@ -36,13 +36,7 @@ void pack_f32(const View& w, long first, long count, long k, long take, float* p
   }
 }
 
-void pair_panel([[maybe_unused]] const float* panel, [[maybe_unused]] long cols, [[maybe_unused]] std::byte* out) {
-#ifdef __x86_64__
-  avx512::pair_panel(panel, cols, out);
-#endif
-}
-
-void pack(const View& w, const PackedLayout& layout, long index, std::byte* panel) {
+void pack(const View& w, const PackedLayout& layout, long index, Level level, std::byte* panel) {
   const long first = index * kPanelRows, count = std::min(kPanelRows, w.rows - first);
   if (layout.format == WeightFormat::kF32) {
     if (count < kPanelRows) std::memset(panel, 0, layout.panel_stride);
@@ -53,7 +47,7 @@ void pack(const View& w, const PackedLayout& layout, long index, std::byte* pane
   for (long k = 0; k < w.cols; k += kStretch) {
     const long take = std::min(kStretch, w.cols - k);
     pack_f32(w, first, count, k, take, values);
-    pair_panel(values, take, panel + k * kPanelRows * 2);
+    ops::gemm_pair_panel(values, take, panel + k * kPanelRows * 2, level);
   }
 }
 
@@ -61,8 +55,7 @@ void pack(const View& w, const PackedLayout& layout, long index, std::byte* pane
 
 Result Product::multiply(const float* x, long N, long x_stride, const View& w, float* out, long out_stride,
                          Factors factors) {
-  const bool has_pairs = effort_.level == Level::kAvx512 || effort_.level == Level::kAvx512Amx;
-  const bool pairs = factors == Factors::kBF16 && has_pairs;
+  const bool pairs = factors == Factors::kBF16 && ops::gemm_has_pairs(effort_.level);
   const WeightFormat format = pairs ? WeightFormat::kBF16 : WeightFormat::kF32;
   const ops::Rounding rounding = ops::rounding_of(format);
   const PackedLayout layout = packed_layout(format, w.rows, w.cols, 0, false, 0);
@@ -74,7 +67,7 @@ Result Product::multiply(const float* x, long N, long x_stride, const View& w, f
   parallel(effort_.threads, [&](int index, int count) {
     const Share panels = share_of(layout.panels, index, count);
     for (long p = panels.begin; p < panels.end; ++p) {
-      pack(w, layout, p, packed_.data() + static_cast<std::size_t>(p) * layout.panel_stride);
+      pack(w, layout, p, effort_.level, packed_.data() + static_cast<std::size_t>(p) * layout.panel_stride);
     }
   });
   for (long n = 0; n < N; n += rows) {

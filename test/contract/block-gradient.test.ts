@@ -3,7 +3,7 @@ import { describe, expect, test } from "vitest";
 import type { DecoderSpec } from "../../lib/native.ts";
 import { opLevels } from "../../lib/ops/index.ts";
 import { nativeOps } from "../../lib/ops/native-ops.ts";
-import { expectNear } from "../support/gradients.ts";
+import { bf16Levels, expectNear } from "../support/gradients.ts";
 import { normal } from "../support/random.ts";
 
 interface Case {
@@ -170,8 +170,7 @@ describe.each(opLevels("gemm"))("block gradients on %s", (level) => {
     const of = ({ parts, norms, x }: typeof exact) => [...parts, ...norms, x];
     // Levels without products of bf16 keep f32. On the others each of up to six products in a row has two factors that
     // are off by 2^-8 at most, independently; what lies between the products at most doubles that.
-    if (level === "avx512" || level === "avx512-amx")
-      expectNear(of(rounded), of(exact), 2 * Math.sqrt(2 * 6) * 2 ** -8);
+    if (bf16Levels.includes(level)) expectNear(of(rounded), of(exact), 2 * Math.sqrt(2 * 6) * 2 ** -8);
     else expect(rounded).toEqual(exact);
     // Tiles sum in another order, which now and then rounds a factor of the next product to the other side: not the bits
     // of vectors, and no further from them than a fraction of what rounding does.

@@ -1,6 +1,9 @@
 // Comparison of gradients as vectors.
 import { expect } from "vitest";
 
+/** Levels that multiply factors in bf16; the others keep f32. */
+export const bf16Levels = ["avx512", "avx512-amx"];
+
 const norm = (values: Float32Array) => Math.sqrt(values.reduce((sum, value) => sum + value * value, 0));
 
 /** Each of `found` differs from its `expected` by at most `bound` of its length, and some of them do differ. */

@@ -26,6 +26,13 @@ constexpr Kernel<void (*)(const GemmPrepareArgs&)> kPrepare[] = {
     {Level::kRef, ref::gemm_prepare},
 };
 
+constexpr Kernel<void (*)(const float*, long, std::byte*)> kPairPanel[] = {
+#ifdef __x86_64__
+    {Level::kAvx512, avx512::pair_panel},
+#endif
+    {Level::kRef, nullptr},
+};
+
 constexpr std::size_t round64(std::size_t bytes) { return (bytes + 63) / 64 * 64; }
 
 }  // namespace
@@ -96,5 +103,10 @@ void gemm_prepare_groups(const GemmPrepareArgs& args, long group_begin, long gro
 
 void gemm(const GemmArgs& args, Level level) { kernel_for(kKernels, level)(args); }
 unsigned gemm_levels() { return kernel_levels(kKernels); }
+
+bool gemm_has_pairs(Level level) { return kernel_for(kPairPanel, level) != nullptr; }
+void gemm_pair_panel(const float* panel, long cols, std::byte* out, Level level) {
+  kernel_for(kPairPanel, level)(panel, cols, out);
+}
 
 }  // namespace outrider::ops

@@ -93,6 +93,9 @@ void gemm_prepare(const GemmPrepareArgs& args, Level level);
 void gemm_prepare_groups(const GemmPrepareArgs& args, long group_begin, long group_end, Level level);
 void gemm(const GemmArgs& args, Level level);
 unsigned gemm_levels();
+// Whether a level multiplies bf16 in pairs; then an f32 panel [cols][16] rounded to the bf16 panel of formats/packed.h.
+bool gemm_has_pairs(Level level);
+void gemm_pair_panel(const float* panel, long cols, std::byte* out, Level level);
 
 }  // namespace outrider::ops
 
@@ -109,7 +112,6 @@ OUTRIDER_DECLARE(avx512vnni)
 OUTRIDER_DECLARE(avx512)
 #undef OUTRIDER_DECLARE
 namespace outrider::avx512 {
-// An f32 panel [cols][16] rounded to the bf16 panel of formats/packed.h.
 void pair_panel(const float* panel, long cols, std::byte* out);
 }  // namespace outrider::avx512
 namespace outrider::avx512amx {

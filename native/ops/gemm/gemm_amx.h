@@ -76,7 +76,7 @@ static void keep_tiles(const PackedMatrix& w, const TileCut& cut, const Place& t
       const long first = tile * cut.blocks, left = blocks - first < cut.blocks ? blocks - first : cut.blocks;
       for (long p = 0; p < panels; ++p) {
         const long at = (p * (t.end - t.begin) + g - t.begin) * cut.tiles + tile;
-        const std::byte* const codes = w.data + static_cast<std::size_t>(t.panel + p * t.step) * layout.panel_stride +
+        const std::byte* const codes = w.data + static_cast<std::size_t>(t.panel + p) * layout.panel_stride +
                                        place.codes + first * block_bytes(kFormat);
         if (kFormat == WeightFormat::kU8 && left == cut.blocks) {
           scratch.tiles[at] = codes;  // a tile as it is
@@ -149,9 +149,9 @@ static void tile_panel_of(const ops::GemmArgs& args, const TileCut& cut, const P
 
 // All rows of some panels next to each other, in tiles of nearly equal height.
 template <WeightFormat kFormat>
-static void strip_of_tiles(const ops::GemmArgs& args, long panel, long panels, TileScratch& scratch) {
+static void strip_of_tiles(const ops::GemmArgs& args, const TileCut& cut, long panel, long panels,
+                           TileScratch& scratch) {
   const long N = args.input->N, heights = (N + kTileRows - 1) / kTileRows, groups = args.w->layout.groups;
-  const TileCut cut = cut_of(args.w->layout);
   const long fits = kKept / (panels * cut.tiles);
   long shaped = 0;
   for (long begin = 0; begin < groups; begin += fits) {
@@ -181,10 +181,11 @@ static TileScratch* scratch_of_thread() {
 
 template <WeightFormat kFormat>
 static void multiply_tiles(const ops::GemmArgs& args, TileScratch& scratch) {
-  const long fits = kKept / cut_of(args.w->layout).tiles, most = fits < kStripPanels ? fits : kStripPanels;
+  const TileCut cut = cut_of(args.w->layout);
+  const long fits = kKept / cut.tiles, most = fits < kStripPanels ? fits : kStripPanels;
   for (long panel = args.panel_begin; panel < args.panel_end; panel += most) {
     const long left = args.panel_end - panel;
-    strip_of_tiles<kFormat>(args, panel, left < most ? left : most, scratch);
+    strip_of_tiles<kFormat>(args, cut, panel, left < most ? left : most, scratch);
   }
   tile_release();
 }

@@ -4,7 +4,7 @@
 // activations, 16 rows by 16 pairs. TDPBF16PS sums even and odd inputs of a tile apart, so the bits are not those of
 // vectors: for callers that do not ask for them.
 
-constexpr long kPairInputs = 32, kPairTileBytes = 1024;
+constexpr long kPairInputs = 32;            // of a tile
 constexpr long kBlockRows = 2 * kTileRows;  // two tiles of rows by two panels share each load
 
 // tmm0..3: sums of tile of rows r and panel p in 2 r + p; tmm4, 5: rows; tmm6, 7: panels.
@@ -43,13 +43,13 @@ static void pair_block(const ops::GemmArgs& args, long row, long rows, long more
   tile_zero<2>();
   tile_zero<3>();
   for (long step = 0; step < steps; ++step, x += 64) {
-    tile_load<6>(w + step * kPairTileBytes, 64);
+    tile_load<6>(w + step * kTileBytes, 64);
     tile_load<4>(x, stride);
     tile_dot2<0, 4, 6>();
     tile_load<5>(x + rows * stride, stride);
     tile_dot2<2, 5, 6>();
     if constexpr (P == 2) {
-      tile_load<7>(next + step * kPairTileBytes, 64);
+      tile_load<7>(next + step * kTileBytes, 64);
       tile_dot2<1, 4, 7>();
       tile_dot2<3, 5, 7>();
     }
