@@ -1,4 +1,4 @@
-// DecoderSpec and ModelWeights of lib/native.ts as C++ structs.
+// DecoderSpec and ModelWeights of lib/native/decoder.ts as C++ structs.
 #pragma once
 
 #include <napi.h>

@@ -1,4 +1,4 @@
-// One decoder-only transformer as plain numbers. lib/native.ts documents each member under the same name.
+// One decoder-only transformer as plain numbers. lib/native/decoder.ts documents each member under the same name.
 #pragma once
 
 #include <cstdint>

@@ -26,7 +26,7 @@ struct Span {
 
 enum class SourceKind : int { kDense, kGguf, kAffine };
 
-// Where a matrix lies. lib/native.ts documents the members (MatrixSource).
+// Where a matrix lies. lib/native/decoder.ts documents the members (MatrixSource).
 struct MatrixSource {
   SourceKind kind = SourceKind::kDense;
   WeightFormat dense = WeightFormat::kF32;  // kDense

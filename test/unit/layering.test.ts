@@ -9,7 +9,8 @@ const root = path.resolve(import.meta.dirname, "../..");
 const lib: Record<string, string[]> = {
   "errors.ts": [],
   "load-addon.ts": ["errors.ts"],
-  "native.ts": ["load-addon.ts", "errors.ts"],
+  native: [],
+  "native.ts": ["native", "load-addon.ts", "errors.ts"],
   tensor: ["native.ts", "errors.ts"],
   ops: ["tensor", "native.ts", "errors.ts"],
   cache: ["ops", "tensor", "native.ts", "errors.ts"],
