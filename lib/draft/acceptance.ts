@@ -76,7 +76,13 @@ export class Acceptance {
 
   /** Probability that a token of this confidence is what the model says, given that the text came to its parent. */
   estimate(kind: string, confidence: number): number {
-    return this.#counts.of(kind).estimate[binOf(confidence)];
+    return this.estimates(kind)(confidence);
+  }
+
+  /** The same for many. */
+  estimates(kind: string): (confidence: number) => number {
+    const { estimate } = this.#counts.of(kind);
+    return (confidence) => estimate[binOf(confidence)];
   }
 
   /**

@@ -47,6 +47,8 @@ function copyConfidence(matched: number): number {
 /** Index over one text. */
 interface Places {
   readonly tokens: Column;
+  /** Agreeing tokens that are found at most. */
+  readonly most: number;
   append(token: number): void;
   /** Where to copy from, and how many tokens agree before it. */
   find(): { next: number; length: number };
@@ -54,9 +56,11 @@ interface Places {
 
 class Ngrams implements Places {
   readonly tokens = new Column();
+  readonly most: number;
   readonly #indexes: NgramIndex[];
 
   constructor(minMatch: number, maxMatch: number, which: "earliest" | "latest") {
+    this.most = maxMatch;
     this.#indexes = Array.from({ length: maxMatch - minMatch + 1 }, (_, i) => new NgramIndex(maxMatch - i, which));
   }
 
@@ -79,6 +83,7 @@ class Ngrams implements Places {
 class Longest implements Places {
   readonly #automaton = new SuffixAutomaton();
   readonly tokens = this.#automaton.tokens;
+  readonly most = Number.POSITIVE_INFINITY;
 
   append(token: number): void {
     this.#automaton.append(token);
@@ -101,6 +106,8 @@ class CopySession implements DraftSession {
   readonly #minMatch: number;
   readonly #maxTokens: number;
   readonly #corpus: CorpusPlace | undefined;
+  /** Absent with a corpus, which may have what the text has not. */
+  readonly repeats?: (matched: number) => number;
   /** Where the last copy goes on if every token of the text stands for one of its source; and how many in a row were others. */
   #source: { next: number; changed: number } | undefined;
 
@@ -108,6 +115,7 @@ class CopySession implements DraftSession {
     this.#places = places;
     this.#corpus = corpus && new CorpusPlace(corpus);
     this.#minMatch = minMatch;
+    if (!corpus) this.repeats = (matched) => (matched < minMatch ? 0 : copyConfidence(Math.min(matched, places.most)));
     this.#maxTokens = maxTokens;
     const append = (token: number) => {
       places.append(token);

@@ -33,6 +33,11 @@ export interface DraftOutcome {
 /** A drafter at work on one text. */
 export interface DraftSession {
   /**
+   * For drafters that only go on with repetitions: how sure the next token is where so many last tokens of the text have been in it before, one after the other, and no more; 0: nothing
+   * is proposed. Asked once for 1 to 64 tokens. The drafter is then asked where repetitions are long enough to pay, instead of every few tokens, and after each of its drafts.
+   */
+  repeats?(matched: number): number;
+  /**
    * A tree whose root is the last token of the text, or nothing. `reach` of its nodes is the drafter's own estimate; the policy learns what
    * such estimates are worth, and evaluates the part of the tree that pays. Whatever is proposed, the text stays the model's own, unless
    * a call asks for `approximate`.

@@ -6,11 +6,14 @@ import { Account, type ApproximateRule, type SpeculationStats } from "./account.
 import type { Credit } from "./credit.ts";
 import type { DraftContext, DraftCosts, Drafter, DraftOutcome, DraftSampling } from "./drafter.ts";
 import type { Experience } from "./experience.ts";
+import { type Ahead, longestRun, Pace } from "./pace.ts";
 import { Part } from "./part.ts";
-import { choose, mergeAll } from "./policy.ts";
+import { choose, leastRun, mergeAll } from "./policy.ts";
 
 /** Most rows of a step that the policy considers, the root included. */
 const mostRows = 64;
+/** Tokens of a prompt that drafters read at least before they are asked the next time. */
+const readAtOnce = 1024;
 /** Drafts in a row after which one step is plain, so that the policy goes on knowing what that takes. */
 const plainEvery = 64;
 /** Share of a token's time that a drafter may take for each token of the prompt, beside what it is charged for: a hundredth of the prefill. */
@@ -21,6 +24,21 @@ const [slow, enough] = [0.05, 1.5];
 const exploring = 1;
 /** Plain tokens after which one draft is evaluated, in two rows, so that the policy goes on knowing what that takes. */
 const probeEvery = 64;
+
+/** A call of plain decoding. */
+export interface PlainCall {
+  /** The last token before. */
+  root: number;
+  /** Tokens that it brought. */
+  tokens: Int32Array;
+  /** The `width` best ids of every row, if drafters want any. */
+  best?: Int32Array;
+  width: number;
+  /** Seconds of the engine. */
+  engine: number;
+  /** Seconds that were not the engine's, as in {@link Drafting.time}. */
+  beside: number | undefined;
+}
 
 /** All drafters at work on one text. */
 export class Drafting {
@@ -40,6 +58,9 @@ export class Drafting {
   #timed: number; // seconds of the drafters before it
   #token = 0; // seconds of a token without drafts
   readonly #credit: Credit;
+  readonly #pace: Pace;
+  readonly #untold: PlainCall[] = [];
+  #wait: number | undefined; // as in #longEnough()
 
   /**
    * @param sampling how the text is drawn: what is accepted depends on the temperature, and on the rule that accepts what was not drawn, if there is one
@@ -65,6 +86,8 @@ export class Drafting {
     const way = approximate ? `${warmth}, ${approximate.rule}` : warmth;
     this.#kinds = new Map(this.#parts.map((part) => [part, `${part.kind}, ${way}`]));
     this.#timed = this.#seconds();
+    this.#pace = new Pace(Math.ceil(tokens.length / readAtOnce));
+    this.#wait = this.#longEnough(undefined);
   }
 
   /** How many best ids of every row the drafters want. */
@@ -72,9 +95,32 @@ export class Drafting {
     return this.#parts.reduce((most, { best, off }) => Math.max(most, off === undefined ? best : 0), 0);
   }
 
-  /** Whether drafters are left alone for so many tokens at least. */
-  rests(tokens: number): boolean {
-    return this.#credit.rest >= tokens;
+  /** Whether drafters may have something to say now. */
+  get due(): boolean {
+    return this.#credit.rest <= 0 && this.#pace.due;
+  }
+
+  /** How a call of plain decoding goes on. @param most tokens that it may draw */
+  ahead(most: number): Ahead {
+    if (this.#credit.rest >= most) return { repeat: most, knownRun: 0 };
+    return this.#pace.ahead(most, this.#wait);
+  }
+
+  /** Tokens of a repetition for which it pays to end a call of plain decoding; 0: none does; undefined: drafters propose anywhere. */
+  #longEnough(costs: DraftCosts | undefined): number | undefined {
+    const parts = this.#parts.filter(({ off }) => off === undefined);
+    if (parts.length === 0 || parts.some(({ repeats }) => !repeats)) return undefined;
+    const runs = parts.map((part) => {
+      const estimate = this.#experience.acceptance.estimates(this.#kinds.get(part) as string);
+      const sure = (matched: number) => {
+        const said = (part.repeats as Float64Array)[Math.min(matched, longestRun)];
+        return said > 0 ? estimate(said) : 0;
+      };
+      // A call that ends early has as much beside the engine as one that does not.
+      return leastRun(sure, costs, this.#experience.host);
+    });
+    const some = runs.filter((run) => run > 0);
+    return some.length > 0 ? Math.min(...some) : 0;
   }
 
   #seconds(): number {
@@ -97,7 +143,7 @@ export class Drafting {
    */
   async propose(depth: number, signal?: AbortSignal): Promise<TokenTree | undefined> {
     this.#gain = 1;
-    if (this.#credit.rest > 0) return undefined;
+    if (!this.due) return undefined;
     const { acceptance, curve, plain, host } = this.#experience;
     const single = curve.seconds(1) ?? plain ?? 0;
     const costs: DraftCosts | undefined =
@@ -108,6 +154,7 @@ export class Drafting {
             token: Math.min(plain, single + host),
             tree: (rows: number) => (curve.seconds(rows) ?? plain * rows) + host,
           });
+    this.#wait = this.#longEnough(costs);
     const before = this.#seconds();
     const budget = { nodes: mostRows - 1, depth, costs };
     const proposals: TokenTree[] = [];
@@ -173,16 +220,50 @@ export class Drafting {
     accepted: ArrayLike<number> = [],
     byRule: ArrayLike<number> = [],
   ): void {
-    const { tokens } = outcome;
-    if (tokens.length === 0) return;
+    if (outcome.tokens.length === 0) return;
+    this.#tell();
+    this.#pass(outcome.tokens, tree !== undefined);
+    this.#learn(outcome, width, tree, accepted, byRule);
+  }
+
+  /**
+   * Notes what a call without drafts brought and took. Drafters that have nothing to say until later are told then: code that runs once in a while runs slowly, and all
+   * calls at a time take little more than one.
+   */
+  plain(call: PlainCall): void {
+    if (call.tokens.length === 0) return;
+    this.#untold.push(call);
+    this.#pass(call.tokens, false);
+    if (this.due) this.#tell();
+  }
+
+  /** What has to be known at once of tokens that the text has grown by. */
+  #pass(tokens: Int32Array, drafted: boolean): void {
     this.#root = tokens[tokens.length - 1];
     this.#credit.pass(tokens.length);
-    this.#account.tokens(tokens.length, this.#gain, byRule);
-    if (tree) this.#idle = 0;
-    else {
-      this.#idle += tokens.length;
-      this.#inRow = 0;
+    this.#pace.note(drafted, tokens.length);
+    this.#idle = drafted ? 0 : this.#idle + tokens.length;
+    if (!drafted) this.#inRow = 0;
+  }
+
+  /** Tells what was not told yet. */
+  #tell(): void {
+    for (const { root, tokens, best, width, engine, beside } of this.#untold.splice(0)) {
+      this.#time(0, tokens.length, engine, beside);
+      const token = Int32Array.of(root, ...tokens.subarray(0, -1));
+      this.#learn({ tokens, best, rows: { token, parent: token.map((_, i) => i - 1) } }, width);
     }
+  }
+
+  #learn(
+    outcome: DraftOutcome,
+    width: number,
+    tree?: TokenTree,
+    accepted: ArrayLike<number> = [],
+    byRule: ArrayLike<number> = [],
+  ): void {
+    const { tokens } = outcome;
+    this.#account.tokens(tokens.length, this.#gain, byRule);
     if (tree) this.#account.tree(tree, accepted, this.#parts);
     // That a draft was not taken is what acceptance learns from; what drafters owe is the time that they took.
     if (tree && this.#step) {
@@ -206,6 +287,11 @@ export class Drafting {
    * @param beside seconds from the end of the step before that were not the engine's, the drafters' included; undefined if others used the engine meanwhile
    */
   time(rows: number, tokens: number, engine: number, beside: number | undefined): void {
+    this.#tell();
+    this.#time(rows, tokens, engine, beside);
+  }
+
+  #time(rows: number, tokens: number, engine: number, beside: number | undefined): void {
     const drafters = this.#seconds();
     const host = beside === undefined ? undefined : Math.max(0, beside - (drafters - this.#timed));
     this.#timed = drafters;
@@ -217,11 +303,13 @@ export class Drafting {
 
   /** The last so many tokens were not wanted: the text ended before. */
   unwanted(count: number): void {
+    this.#tell();
     this.#account.unwanted(count);
   }
 
   /** Ends all sessions. */
   end(): void {
+    this.#tell();
     const over = this.#reading - freeShare * this.#said * this.#token;
     if (this.#token > 0 && over > 0) this.#credit.note(-over, this.#token);
     for (const part of this.#parts) part.end();
@@ -229,6 +317,7 @@ export class Drafting {
   }
 
   get stats(): SpeculationStats {
+    this.#tell();
     return this.#account.stats(this.#parts, this.#experience.plain);
   }
 }

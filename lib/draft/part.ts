@@ -4,6 +4,7 @@ import { badArgument } from "../errors.ts";
 import { prune, shallow } from "../tree/build.ts";
 import { TokenTree } from "../tree/token-tree.ts";
 import type { DraftBudget, DraftContext, Drafter, DraftOutcome, DraftSampling, DraftSession } from "./drafter.ts";
+import { longestRun } from "./pace.ts";
 import { Trust } from "./trust.ts";
 import { unlessAborted } from "./unless-aborted.ts";
 
@@ -44,6 +45,8 @@ export class Part {
   readonly trust = new Trust();
   /** Best ids of every row that it wants. */
   readonly best: number;
+  /** How sure it is of the next token by how many last ones are a repetition; undefined: it may propose anything anywhere. */
+  readonly repeats: Float64Array | undefined;
   /** What it proposed for the step under way. */
   proposal: TokenTree | undefined;
   /** Why it was switched off. */
@@ -69,6 +72,13 @@ export class Part {
       if (session instanceof Promise) return session.then(() => this.#fail(badArgument("start", "a session", session)));
       this.#session = session as DraftSession;
     });
+    let repeats: Float64Array | undefined;
+    this.#run(() => {
+      const session = this.#session;
+      if (session?.repeats !== undefined)
+        repeats = Float64Array.from({ length: longestRun + 1 }, (_, matched) => session.repeats?.(matched) as number);
+    });
+    if (this.off === undefined && repeats?.every((sure) => sure >= 0 && sure <= 1)) this.repeats = repeats;
   }
 
   /** Runs code of the drafter; a promise that it leaves behind may fail too. */

@@ -34,6 +34,32 @@ export function choose(proposals: readonly TokenTree[], most: number, costs: Dra
   return rows > 1 && gain >= leastGain ? { tree: prune(all, rows), gain } : nothing;
 }
 
+/** Longest repetition that is waited for. */
+const longestWait = 16;
+/** Rows of the longest chain that is looked at for that, and reach at which one ends. */
+const [longestChain, leastReach] = [24, 0.02];
+
+/**
+ * Tokens of the shortest repetition behind which a chain would pay that costs so many seconds beside its step; 0: none of up to 16 tokens does.
+ * @param sure probability of the next token by how many last ones are a repetition; 0: nothing would be proposed
+ * @param costs absent until something was timed: the shortest with a proposal
+ */
+export function leastRun(sure: (matched: number) => number, costs: DraftCosts | undefined, beside: number): number {
+  const pays = (run: number): boolean => {
+    if (!costs) return sure(run) > 0;
+    let [reach, expected] = [1, 1];
+    for (let rows = 2; rows <= longestChain; rows++) {
+      reach *= sure(run + rows - 2);
+      if (reach < leastReach) return false;
+      expected += reach;
+      if (expected * costs.token >= leastGain * (costs.tree(rows) + beside)) return true;
+    }
+    return false;
+  };
+  for (let run = 1; run <= longestWait; run++) if (pays(run)) return run;
+  return 0;
+}
+
 /** One tree of all proposals; where there would be too many nodes, of the likeliest of each. */
 export function mergeAll(proposals: readonly TokenTree[]): TokenTree {
   const each = Math.floor((maxTreeNodes - 1) / proposals.length);

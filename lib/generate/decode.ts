@@ -3,6 +3,7 @@
 import type { KvCache } from "../cache/kv-cache.ts";
 import type { DraftSampling } from "../draft/drafter.ts";
 import type { Drafting } from "../draft/drafting.ts";
+import type { Ahead } from "../draft/pace.ts";
 import type { Runtime, StepBatch } from "../model/runtime.ts";
 import { type NativeAccept, type NativeBatchResult, type NativeSampler, native, want } from "../native.ts";
 import type { TokenTree } from "../tree/token-tree.ts";
@@ -132,12 +133,12 @@ class Decoding {
     this.#wanted = want.sample | (logprobs === undefined ? 0 : want.topk);
   }
 
-  /** Appends tokens, draws the next one and up to `repeat` in all. @param best ids of the largest logits behind each drawn token's row */
-  plain(tokens: Int32Array, repeat: number, best: number): Promise<NativeBatchResult> {
+  /** Appends tokens, draws the next one and more as `ahead` says. @param best ids of the largest logits behind each drawn token's row */
+  plain(tokens: Int32Array, ahead: Ahead, best: number): Promise<NativeBatchResult> {
     const wants = new Uint8Array(tokens.length);
     wants[tokens.length - 1] = this.#wanted | (best > 0 ? want.best : 0);
     const rows = { tokens, sequence: new Int32Array(tokens.length), wants, bestK: best };
-    return this.#runtime.step({ ...this.#shared, ...rows, repeat }, this.#signal);
+    return this.#runtime.step({ ...this.#shared, ...rows, ...ahead }, this.#signal);
   }
 
   /** Evaluates a tree, appends the path that is said and draws the token after it. */
@@ -148,8 +149,8 @@ class Decoding {
   }
 }
 
-/** Rows of a run of tokens, as drafters see them. */
-const runOf = (token: Int32Array) => ({ token, parent: token.map((_, i) => i - 1) });
+/** Of the prompt drafters see no rows. */
+const noRows = { token: new Int32Array(), parent: new Int32Array() };
 
 /**
  * Evaluates the part of `prompt` that `cache` does not hold yet and draws tokens until an end token, `maxTokens` or a full context.
@@ -178,24 +179,23 @@ export async function* decode(
   let taken = 0; // tokens the caller has seen
   let held = cached; // tokens in the cache
   let burst = 1;
-  let quiet = 0; // steps since a draft was of use
   let drafting: Drafting | undefined;
   // What the loop itself takes beside the engine, drafters included and the reader of the tokens left out.
   let [own, since] = [0, performance.now()];
   try {
     while (taken < most) {
       const [root] = tokens;
-      // Where nothing pays, drafters are asked less and less often.
-      const ahead = drafting && !drafting.rests(burst) ? Math.min(burst, 2 ** quiet) : burst;
-      const repeat = Math.min(ahead, most - taken);
       const depth = most - taken - 1;
-      const proposal = taken > 0 && depth > 0 ? await drafting?.propose(depth, options.signal) : undefined;
+      const proposal =
+        taken > 0 && depth > 0 && drafting?.due ? await drafting.propose(depth, options.signal) : undefined;
       const best = drafting?.best ?? 0;
       // Calls that overlap take turns token by token.
       const alone = !runtime.busy;
+      const repeat = Math.min(alone ? burst : 1, most - taken);
+      const ahead = drafting?.ahead(repeat) ?? { repeat, knownRun: 0 };
       const asked = performance.now();
       own += asked - since;
-      const running = proposal ? decoding.tree(proposal, best) : decoding.plain(tokens, alone ? repeat : 1, best);
+      const running = proposal ? decoding.tree(proposal, best) : decoding.plain(tokens, ahead, best);
       running.catch(() => {}); // awaited below, after drafters have started beside it
       if (taken === 0 && draft && most > 2) drafting = draft(prompt);
       const result = await running;
@@ -206,13 +206,14 @@ export async function* decode(
       held += proposal ? sampled.length : tokens.length + sampled.length - 1;
       stats.peakScratchBytes = Math.max(stats.peakScratchBytes, result.scratchBytes);
       if (drafting) {
-        const rows = proposal ?? runOf(taken === 0 ? new Int32Array() : Int32Array.of(root, ...sampled.slice(0, -1)));
-        const outcome = { tokens: sampled, rows, best: result.bestIds };
-        if (taken > 0)
-          drafting.time(proposal?.size ?? 0, sampled.length, result.seconds, alone && !runtime.busy ? host : undefined);
-        drafting.observe(outcome, best, proposal, result.walk?.slice(1), result.byRule);
+        const outcome = { tokens: sampled, best: result.bestIds };
+        const beside = alone && !runtime.busy ? host : undefined;
+        if (taken === 0) drafting.observe({ ...outcome, rows: noRows }, best);
+        else if (proposal) {
+          drafting.time(proposal.size, sampled.length, result.seconds, beside);
+          drafting.observe({ ...outcome, rows: proposal }, best, proposal, result.walk?.slice(1), result.byRule);
+        } else drafting.plain({ root, ...outcome, width: best, engine: result.seconds, beside });
       }
-      quiet = proposal && sampled.length > 1 ? 0 : quiet + 1;
       const seconds = result.seconds / sampled.length;
       for (const [i, token] of sampled.entries()) {
         if (taken === 0) stats.prefillSeconds += seconds;

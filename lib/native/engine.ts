@@ -66,6 +66,11 @@ export interface NativeBatch {
   stop?: NativeStoppingHead;
   /** @default 1: never */
   stopAt?: number;
+  /**
+   * A batch that repeats also ends when so many last tokens, the one drawn included, are in the sampler's history already, one after the other; 4096 at most.
+   * @default 0: never
+   */
+  knownRun?: number;
   topK?: number;
   /** How many ids `want.best` asks for. */
   bestK?: number;

@@ -208,6 +208,7 @@ Napi::Value ModelObject::run(const Napi::CallbackInfo& info) {
   batch.least_confidence = read_number(from, "leastConfidence", 0);
   if (const Napi::Value stop = from.Get("stop"); !absent(stop)) batch.stop = StoppingHeadObject::from(stop);
   batch.stop_at = read_number(from, "stopAt", 1);
+  batch.known_run = read_integer(from, "knownRun", 0);
   batch.ends = read_typed<std::int32_t>(from, "ends", napi_int32_array);
   batch.top_k = read_integer(from, "topK", 0);
   batch.verify = read_flag(from, "verify");

@@ -81,6 +81,9 @@ struct Batch {
   // then is kept: what is said of it was known before. Null: none.
   std::shared_ptr<const StoppingHead> stop;
   double stop_at = 1;
+  // It also ends when so many last tokens, the one drawn included, are in the sampler's history already, one after the
+  // other: where a drafter that copies has something to propose. 0: never.
+  long known_run = 0;
   long top_k = 0;
   long best_k = 0;
   long draws_k = 0;

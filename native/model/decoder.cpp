@@ -1,5 +1,6 @@
 #include "model/decoder.h"
 
+#include <algorithm>
 #include <cmath>
 #include <functional>
 #include <numeric>
@@ -125,6 +126,7 @@ Result Forward::check_repeat() const {
   if (batch_.repeat < 1 || batch_.repeat > kMostRepeats) return bad("Expected 1 to 4096 repetitions of a batch");
   if (!(batch_.least_confidence >= 0 && batch_.least_confidence <= 1))
     return bad("Expected a least confidence from 0 to 1");
+  if (batch_.known_run < 0 || batch_.known_run > kMostRepeats) return bad("Expected a known run of 0 to 4096 tokens");
   if (batch_.stop != nullptr) {
     if (!(batch_.stop_at >= 0 && batch_.stop_at <= 1)) return bad("Expected a bound from 0 to 1 for a stopping head");
     if (batch_.stop->hidden() != weights_->spec.hidden)
@@ -166,6 +168,21 @@ Result Forward::check_continues() const {
   return {};
 }
 
+namespace {
+
+// Whether the last `length` tokens of a history that goes on with `token` are in it already.
+bool has_run(const std::vector<std::int32_t>& history, std::int32_t token, long length) {
+  const long before = length - 1, size = static_cast<long>(history.size());
+  if (size <= before) return false;
+  const auto tail = history.end() - before;
+  for (auto at = history.begin() + before; (at = std::find(at, history.end(), token)) != history.end(); ++at) {
+    if (std::equal(tail, history.end(), at - before)) return true;
+  }
+  return false;
+}
+
+}  // namespace
+
 // Whether another token is to be drawn after the one just drawn.
 bool Forward::goes_on() const {
   if (repeated_ + 1 >= batch_.repeat || batch_.sequences[0]->length() >= weights_->spec.context_length) return false;
@@ -180,6 +197,7 @@ bool Forward::goes_on() const {
     const double all = std::accumulate(acceptance, acceptance + drawn, 1.0, std::multiplies<>());
     if (!(1 - all <= batch_.stop_at)) return false;  // NaN ends it too
   }
+  if (batch_.known_run > 0 && has_run(batch_.samplers[0]->history, token, batch_.known_run)) return false;
   return std::find(batch_.ends.begin(), batch_.ends.end(), token) == batch_.ends.end();
 }
 
