@@ -6,6 +6,7 @@ export { type CopyOptions, copy } from "./draft/copy.ts";
 export type {
   DraftBudget,
   DraftContext,
+  DraftCopies,
   DraftCosts,
   Drafter,
   DraftOutcome,

@@ -4,7 +4,7 @@
 // `speculation/oracle/g4`: a drafter that knows four tokens of the answer; its limit is 5 T(1) / T(5) times plain decoding, T(1) being the engine's time of a
 // token without drafts and T(5) its mean time of a step with them, in the same rounds; the last steps of answers are shorter, so that the limit is a little high.
 // `speculation/draft-model/...`: see draft-models.mjs. `speculation/rules/...`: see rules.mjs.
-// `speculation/overhead`: microseconds of drafters for a token. --only WORKLOAD or WORKLOAD/DRAFTERS measures one.
+// `speculation/overhead`: microseconds that proposals and observations of `copy` and `recycle` together take for a token of `chat`. --only WORKLOAD or WORKLOAD/DRAFTERS measures one.
 import { autoDrafters, chain, copy, input, load, lookahead, ngram, recycle, skipLayers, suffix } from "outrider";
 import { median } from "../measure.mjs";
 import { detailRows } from "./detail.mjs";
@@ -56,7 +56,6 @@ export async function run({ quick, threads, model: file, only, say }) {
   const model = await load(file, { threads });
   const [workloadOnly, setOnly] = only?.split("/") ?? [];
   const rows = [];
-  const overheads = [];
   try {
     const repetitions = quick ? 1 : 5;
     for (const [workload, questions] of Object.entries(workloads)) {
@@ -82,21 +81,29 @@ export async function run({ quick, threads, model: file, only, say }) {
           rows.push({ id, value, unit: "tokens/s", baseline: value / ratio, higherIsBetter: true });
           rows.push(...detailRows(id, last.stats, last.tokens));
           say(`${id}: ${value.toFixed(0)} tokens/s, ratio ${ratio.toFixed(3)}`);
-          if (name === "auto") {
-            const spent = sum(last.stats, (one) => one?.draftMs);
-            overheads.push((1e3 * spent) / last.tokens);
-          }
         }
       }
     }
     if (only === undefined || only === "oracle") rows.push(await oracleRow(model, quick));
     if (only === undefined || only === "draft-model") rows.push(...(await draftModelRows({ quick, threads, say })));
     if (only === undefined || only === "rules") rows.push(...(await ruleRows({ quick, threads, say })));
-    if (overheads.length > 0) rows.push({ id: "speculation/overhead", value: median(overheads), unit: "us a token" });
+    if (only === undefined || only === "overhead") rows.push(await overheadRow(model, quick));
   } finally {
     await model.dispose();
   }
   return rows;
+}
+
+/** What drafters take in JavaScript that are asked again and again. */
+async function overheadRow(model, quick) {
+  const questions = workloads.chat.slice(0, quick ? 1 : 4);
+  const sets = { plain: () => false, both: () => [copy(), recycle()] };
+  const seen = await rounds({
+    ...{ repetitions: quick ? 1 : 5, questions, sets },
+    answer: answerer(model, { temperature: 0 }),
+  });
+  const spent = seen.both.map(({ stats, tokens }) => (1e3 * sum(stats, (one) => one.draftMs)) / tokens);
+  return { id: "speculation/overhead", value: median(spent), unit: "us a token" };
 }
 
 /** What is left of perfect drafts. */

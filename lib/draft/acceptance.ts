@@ -128,6 +128,25 @@ export class Acceptance {
     return judged;
   }
 
+  /**
+   * Learns from a run of tokens that came after a repetition, drafted or not.
+   * @param confidences of its tokens, each given those before
+   * @param right how many were what the text went on with
+   */
+  observeRun(kind: string, confidences: readonly number[], right: number): Judged {
+    const judged = { right: 0, expected: 0 };
+    const counts = this.#counts.of(kind);
+    const met = new Set<number>();
+    for (const [i, confidence] of confidences.slice(0, right + 1).entries()) {
+      const bin = binOf(confidence);
+      if (i < right) judged.right += 1;
+      judged.expected += counts.estimate[bin];
+      this.#count(counts, bin, i < right, !met.has(bin));
+      met.add(bin);
+    }
+    return judged;
+  }
+
   #count({ accepted, offered, proposals, estimate }: Counts, bin: number, right: boolean, first: boolean): void {
     accepted[bin] = decay * accepted[bin] + (right ? 1 : 0);
     offered[bin] = decay * offered[bin] + 1;

@@ -82,24 +82,41 @@ export class Account {
     const taken = new Set(Array.from(accepted));
     const drafted = Array.from(tree.source.keys()).filter((node) => tree.source[node] !== 0 || taken.has(node));
     if (drafted.length === 0) return;
-    this.#steps += 1;
-    this.#drafted += drafted.length;
-    this.#accepted += accepted.length;
-    this.#last = accepted.length;
     const deepest = drafted.reduce((most, node) => Math.max(most, tree.depth[node]), 0);
-    for (let depth = 0; depth < deepest; depth++) {
-      this.#reached[depth] = (this.#reached[depth] ?? 0) + 1;
-      this.#hits[depth] = (this.#hits[depth] ?? 0) + (depth < accepted.length ? 1 : 0);
-    }
+    this.#step(drafted.length, deepest, accepted.length);
     for (const [i, part] of parts.entries()) {
-      const of = this.#byPart.get(part) ?? { drafted: 0, accepted: 0 };
-      this.#byPart.set(part, of);
+      const of = this.#of(part);
       for (let node = 1; node < tree.size; node++) {
         if ((tree.source[node] & (2 ** i)) === 0) continue;
         of.drafted += 1;
         if (taken.has(node)) of.accepted += 1;
       }
     }
+  }
+
+  /** Notes a run of tokens that was evaluated for one part, and how many of them the text took. */
+  run(drafted: number, accepted: number, part: Part): void {
+    this.#step(drafted, drafted, accepted);
+    const of = this.#of(part);
+    of.drafted += drafted;
+    of.accepted += accepted;
+  }
+
+  #step(drafted: number, deepest: number, accepted: number): void {
+    this.#steps += 1;
+    this.#drafted += drafted;
+    this.#accepted += accepted;
+    this.#last = accepted;
+    for (let depth = 0; depth < deepest; depth++) {
+      this.#reached[depth] = (this.#reached[depth] ?? 0) + 1;
+      this.#hits[depth] = (this.#hits[depth] ?? 0) + (depth < accepted ? 1 : 0);
+    }
+  }
+
+  #of(part: Part): { drafted: number; accepted: number } {
+    const of = this.#byPart.get(part) ?? { drafted: 0, accepted: 0 };
+    this.#byPart.set(part, of);
+    return of;
   }
 
   /**

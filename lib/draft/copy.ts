@@ -1,4 +1,4 @@
-// Copies what followed the last time the text ended like this.
+// DraftCopies what followed the last time the text ended like this.
 
 import { badArgument, checkOptions } from "../errors.ts";
 import type { TokenTree } from "../tree/token-tree.ts";
@@ -7,7 +7,7 @@ import { checkInteger } from "./check-integer.ts";
 import { Column } from "./column.ts";
 import { Corpus, CorpusPlace, checkCorpus } from "./corpus.ts";
 import { CorpusFile } from "./corpus-file.ts";
-import type { DraftBudget, Drafter, DraftOutcome, DraftSession } from "./drafter.ts";
+import type { DraftBudget, DraftCopies, Drafter, DraftOutcome, DraftSession } from "./drafter.ts";
 import { checkFolder } from "./keep.ts";
 import { NgramIndex } from "./ngram-index.ts";
 import { run } from "./run.ts";
@@ -47,8 +47,6 @@ function copyConfidence(matched: number): number {
 /** Index over one text. */
 interface Places {
   readonly tokens: Column;
-  /** Agreeing tokens that are found at most. */
-  readonly most: number;
   append(token: number): void;
   /** Where to copy from, and how many tokens agree before it. */
   find(): { next: number; length: number };
@@ -56,11 +54,9 @@ interface Places {
 
 class Ngrams implements Places {
   readonly tokens = new Column();
-  readonly most: number;
   readonly #indexes: NgramIndex[];
 
   constructor(minMatch: number, maxMatch: number, which: "earliest" | "latest") {
-    this.most = maxMatch;
     this.#indexes = Array.from({ length: maxMatch - minMatch + 1 }, (_, i) => new NgramIndex(maxMatch - i, which));
   }
 
@@ -83,7 +79,6 @@ class Ngrams implements Places {
 class Longest implements Places {
   readonly #automaton = new SuffixAutomaton();
   readonly tokens = this.#automaton.tokens;
-  readonly most = Number.POSITIVE_INFINITY;
 
   append(token: number): void {
     this.#automaton.append(token);
@@ -106,8 +101,7 @@ class CopySession implements DraftSession {
   readonly #minMatch: number;
   readonly #maxTokens: number;
   readonly #corpus: CorpusPlace | undefined;
-  /** Absent with a corpus, which may have what the text has not. */
-  readonly repeats?: (matched: number) => number;
+  readonly copies?: DraftCopies;
   /** Where the last copy goes on if every token of the text stands for one of its source; and how many in a row were others. */
   #source: { next: number; changed: number } | undefined;
 
@@ -115,7 +109,12 @@ class CopySession implements DraftSession {
     this.#places = places;
     this.#corpus = corpus && new CorpusPlace(corpus);
     this.#minMatch = minMatch;
-    if (!corpus) this.repeats = (matched) => (matched < minMatch ? 0 : copyConfidence(Math.min(matched, places.most)));
+    // A corpus may have what the text has not.
+    if (!corpus && places instanceof Longest)
+      this.copies = {
+        most: maxTokens,
+        sure: (matched) => (matched === 0 ? copyConfidence(1) : matched < minMatch ? 0 : copyConfidence(matched)),
+      };
     this.#maxTokens = maxTokens;
     const append = (token: number) => {
       places.append(token);

@@ -30,13 +30,24 @@ export interface DraftOutcome {
   best?: Int32Array;
 }
 
+/** How a drafter copies from the text. */
+export interface DraftCopies {
+  /** Tokens that are copied at most, 1 to 255. */
+  most: number;
+  /**
+   * How sure the next token is where so many last tokens have been in the text before, one after the other, and no more; 0: nothing is proposed. Asked once for 0 to 64 tokens. 0: behind up to three tokens
+   * that were others than those of the source of the last copy.
+   */
+  sure(matched: number): number;
+}
+
 /** A drafter at work on one text. */
 export interface DraftSession {
   /**
-   * For drafters that only go on with repetitions: how sure the next token is where so many last tokens of the text have been in it before, one after the other, and no more; 0: nothing
-   * is proposed. Asked once for 1 to 64 tokens. The drafter is then asked where repetitions are long enough to pay, instead of every few tokens, and after each of its drafts.
+   * Says that what is proposed is what came after the first place where most of the last tokens of the text, up to 64, occurred before, and nothing else. Alone under the
+   * policy such a drafter is not asked: decoding copies the same by itself, several steps a call, and tells it what came of them later.
    */
-  repeats?(matched: number): number;
+  readonly copies?: DraftCopies;
   /**
    * A tree whose root is the last token of the text, or nothing. `reach` of its nodes is the drafter's own estimate; the policy learns what
    * such estimates are worth, and evaluates the part of the tree that pays. Whatever is proposed, the text stays the model's own, unless

@@ -3,17 +3,15 @@
 import { merge, prune } from "../tree/build.ts";
 import type { TokenTree } from "../tree/token-tree.ts";
 import { Account, type ApproximateRule, type SpeculationStats } from "./account.ts";
+import { Copier, type CopyCall } from "./copier.ts";
 import type { Credit } from "./credit.ts";
 import type { DraftContext, DraftCosts, Drafter, DraftOutcome, DraftSampling } from "./drafter.ts";
 import type { Experience } from "./experience.ts";
-import { type Ahead, longestRun, Pace } from "./pace.ts";
 import { Part } from "./part.ts";
-import { choose, leastRun, mergeAll } from "./policy.ts";
+import { choose, mergeAll } from "./policy.ts";
 
 /** Most rows of a step that the policy considers, the root included. */
 const mostRows = 64;
-/** Tokens of a prompt that drafters read at least before they are asked the next time. */
-const readAtOnce = 1024;
 /** Drafts in a row after which one step is plain, so that the policy goes on knowing what that takes. */
 const plainEvery = 64;
 /** Share of a token's time that a drafter may take for each token of the prompt, beside what it is charged for: a hundredth of the prefill. */
@@ -25,12 +23,24 @@ const exploring = 1;
 /** Plain tokens after which one draft is evaluated, in two rows, so that the policy goes on knowing what that takes. */
 const probeEvery = 64;
 
-/** A call of plain decoding. */
+/** How a call without proposals goes on. */
+export interface Ahead {
+  /** Steps that it takes at most. */
+  repeat: number;
+  /** What it copies by itself, as in {@link NativeBatch}; undefined: it draws a token a step. */
+  copies?: Int32Array;
+}
+
+/** A call without proposals. */
 export interface PlainCall {
   /** The last token before. */
   root: number;
   /** Tokens that it brought. */
   tokens: Int32Array;
+  /** What it copied, as in {@link NativeBatchResult}; absent if it was not to copy. */
+  steps?: Int32Array;
+  stepSeconds?: Float64Array;
+  proposed?: Int32Array;
   /** The `width` best ids of every row, if drafters want any. */
   best?: Int32Array;
   width: number;
@@ -58,9 +68,9 @@ export class Drafting {
   #timed: number; // seconds of the drafters before it
   #token = 0; // seconds of a token without drafts
   readonly #credit: Credit;
-  readonly #pace: Pace;
-  readonly #untold: PlainCall[] = [];
-  #wait: number | undefined; // as in #longEnough()
+  #quiet = 0; // calls since a draft was of use
+  readonly #untold: (PlainCall & { unwanted?: number })[] = [];
+  readonly #copier: Copier | undefined;
 
   /**
    * @param sampling how the text is drawn: what is accepted depends on the temperature, and on the rule that accepts what was not drawn, if there is one
@@ -86,8 +96,9 @@ export class Drafting {
     const way = approximate ? `${warmth}, ${approximate.rule}` : warmth;
     this.#kinds = new Map(this.#parts.map((part) => [part, `${part.kind}, ${way}`]));
     this.#timed = this.#seconds();
-    this.#pace = new Pace(Math.ceil(tokens.length / readAtOnce));
-    this.#wait = this.#longEnough(undefined);
+    const [one] = this.#parts;
+    if (this.#parts.length === 1 && one.copies && one.best === 0 && !approximate)
+      this.#copier = new Copier(one, this.#kinds.get(one) as string, experience, this.#account);
   }
 
   /** How many best ids of every row the drafters want. */
@@ -95,32 +106,20 @@ export class Drafting {
     return this.#parts.reduce((most, { best, off }) => Math.max(most, off === undefined ? best : 0), 0);
   }
 
-  /** Whether drafters may have something to say now. */
+  /** Whether drafters are to be asked now. */
   get due(): boolean {
-    return this.#credit.rest <= 0 && this.#pace.due;
+    return this.#credit.rest <= 0 && !this.#copier?.works;
   }
 
-  /** How a call of plain decoding goes on. @param most tokens that it may draw */
+  /** How a call without proposals goes on: where nothing pays, drafters are asked less and less often. @param most steps that it may take */
   ahead(most: number): Ahead {
-    if (this.#credit.rest >= most) return { repeat: most, knownRun: 0 };
-    return this.#pace.ahead(most, this.#wait);
-  }
-
-  /** Tokens of a repetition for which it pays to end a call of plain decoding; 0: none does; undefined: drafters propose anywhere. */
-  #longEnough(costs: DraftCosts | undefined): number | undefined {
-    const parts = this.#parts.filter(({ off }) => off === undefined);
-    if (parts.length === 0 || parts.some(({ repeats }) => !repeats)) return undefined;
-    const runs = parts.map((part) => {
-      const estimate = this.#experience.acceptance.estimates(this.#kinds.get(part) as string);
-      const sure = (matched: number) => {
-        const said = (part.repeats as Float64Array)[Math.min(matched, longestRun)];
-        return said > 0 ? estimate(said) : 0;
-      };
-      // A call that ends early has as much beside the engine as one that does not.
-      return leastRun(sure, costs, this.#experience.host);
-    });
-    const some = runs.filter((run) => run > 0);
-    return some.length > 0 ? Math.min(...some) : 0;
+    const copier = this.#copier;
+    if (copier?.works) {
+      if (copier.due) this.#tell();
+      const copies = copier.ahead();
+      return copies ? { repeat: most, copies } : { repeat: 1 };
+    }
+    return { repeat: this.#credit.rest >= most ? most : Math.min(most, 2 ** this.#quiet) };
   }
 
   #seconds(): number {
@@ -154,7 +153,6 @@ export class Drafting {
             token: Math.min(plain, single + host),
             tree: (rows: number) => (curve.seconds(rows) ?? plain * rows) + host,
           });
-    this.#wait = this.#longEnough(costs);
     const before = this.#seconds();
     const budget = { nodes: mostRows - 1, depth, costs };
     const proposals: TokenTree[] = [];
@@ -234,6 +232,7 @@ export class Drafting {
     if (call.tokens.length === 0) return;
     this.#untold.push(call);
     this.#pass(call.tokens, false);
+    this.#copier?.pass(call.tokens.length, call.steps);
     if (this.due) this.#tell();
   }
 
@@ -241,17 +240,26 @@ export class Drafting {
   #pass(tokens: Int32Array, drafted: boolean): void {
     this.#root = tokens[tokens.length - 1];
     this.#credit.pass(tokens.length);
-    this.#pace.note(drafted, tokens.length);
+    this.#quiet = drafted && tokens.length > 1 ? 0 : this.#quiet + 1;
     this.#idle = drafted ? 0 : this.#idle + tokens.length;
     if (!drafted) this.#inRow = 0;
   }
 
   /** Tells what was not told yet. */
   #tell(): void {
-    for (const { root, tokens, best, width, engine, beside } of this.#untold.splice(0)) {
-      this.#time(0, tokens.length, engine, beside);
+    for (const call of this.#untold.splice(0)) {
+      const { root, tokens, best, width, steps, stepSeconds, engine, beside, unwanted = 0 } = call;
       const token = Int32Array.of(root, ...tokens.subarray(0, -1));
-      this.#learn({ tokens, best, rows: { token, parent: token.map((_, i) => i - 1) } }, width);
+      const outcome = { tokens, best, rows: { token, parent: token.map((_, i) => i - 1) } };
+      if (this.#copier && steps && stepSeconds) {
+        const { proposed = new Int32Array() } = call;
+        const copied: CopyCall = { tokens, steps, stepSeconds, proposed, engine, unwanted };
+        this.#copier.learn(copied, this.#host(beside));
+        this.#parts[0].observe(outcome, width);
+      } else {
+        this.#time(0, tokens.length, engine, beside);
+        this.#learn(outcome, width);
+      }
     }
   }
 
@@ -292,19 +300,25 @@ export class Drafting {
   }
 
   #time(rows: number, tokens: number, engine: number, beside: number | undefined): void {
+    const host = this.#host(beside);
+    this.#account.time(rows, tokens, engine, host);
+    this.#experience.observe(rows, tokens, engine, host);
+  }
+
+  /** Of the time beside the engine, what was not the drafters': 0 where they work beside it and say more than there was. */
+  #host(beside: number | undefined): number | undefined {
     const drafters = this.#seconds();
     const host = beside === undefined ? undefined : Math.max(0, beside - (drafters - this.#timed));
     this.#timed = drafters;
-    this.#account.time(rows, tokens, engine, host);
-    const measured = host === 0 ? undefined : host; // drafters that work beside the engine say more than there was
-    if (rows === 0) this.#experience.observePlain(tokens, engine, measured);
-    else this.#experience.observeTree(rows, engine, measured);
+    return host;
   }
 
   /** The last so many tokens were not wanted: the text ended before. */
   unwanted(count: number): void {
+    const last = this.#untold.at(-1);
+    if (last?.steps) last.unwanted = count;
     this.#tell();
-    this.#account.unwanted(count);
+    if (!last?.steps) this.#account.unwanted(count);
   }
 
   /** Ends all sessions. */

@@ -143,6 +143,13 @@ export class Experience implements Learnt {
     return true;
   }
 
+  /** Notes a step of so many rows, or plain decoding for 0. @param host undefined if others used the engine meanwhile, 0 if it was not measured */
+  observe(rows: number, tokens: number, engine: number, host: number | undefined): void {
+    const measured = host === 0 ? undefined : host;
+    if (rows === 0) this.observePlain(tokens, engine, measured);
+    else this.observeTree(rows, engine, measured);
+  }
+
   /** Notes a step of plain decoding. @param host undefined if others used the engine meanwhile */
   observePlain(tokens: number, engine: number, host: number | undefined): void {
     if (host !== undefined) this.#host.observe(host);

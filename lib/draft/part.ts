@@ -4,9 +4,11 @@ import { badArgument } from "../errors.ts";
 import { prune, shallow } from "../tree/build.ts";
 import { TokenTree } from "../tree/token-tree.ts";
 import type { DraftBudget, DraftContext, Drafter, DraftOutcome, DraftSampling, DraftSession } from "./drafter.ts";
-import { longestRun } from "./pace.ts";
 import { Trust } from "./trust.ts";
 import { unlessAborted } from "./unless-aborted.ts";
+
+/** Longest repetition that is told apart from longer ones. */
+export const longestRun = 64;
 
 /** The tree that a drafter returned, checked and copied: its columns may have been written to, and may be later. */
 function checked(found: unknown, root: number, vocab: number, { nodes, depth }: DraftBudget): TokenTree {
@@ -45,8 +47,8 @@ export class Part {
   readonly trust = new Trust();
   /** Best ids of every row that it wants. */
   readonly best: number;
-  /** How sure it is of the next token by how many last ones are a repetition; undefined: it may propose anything anywhere. */
-  readonly repeats: Float64Array | undefined;
+  /** How it copies, and how sure it is of the next token by how many last ones are a repetition; undefined: it may propose anything. */
+  readonly copies: { most: number; sure: Float64Array } | undefined;
   /** What it proposed for the step under way. */
   proposal: TokenTree | undefined;
   /** Why it was switched off. */
@@ -72,13 +74,18 @@ export class Part {
       if (session instanceof Promise) return session.then(() => this.#fail(badArgument("start", "a session", session)));
       this.#session = session as DraftSession;
     });
-    let repeats: Float64Array | undefined;
+    let copies: Part["copies"];
     this.#run(() => {
-      const session = this.#session;
-      if (session?.repeats !== undefined)
-        repeats = Float64Array.from({ length: longestRun + 1 }, (_, matched) => session.repeats?.(matched) as number);
+      const said = this.#session?.copies;
+      if (said === undefined) return;
+      const { most } = said;
+      const sure = Float64Array.from({ length: longestRun + 1 }, (_, matched) => said.sure(matched));
+      if (!(Number.isInteger(most) && most >= 1 && most <= 255)) throw badArgument("copies.most", "1 to 255", most);
+      if (!sure.every((one) => one >= 0 && one <= 1))
+        throw badArgument("copies.sure", "probabilities", sure.join(", "));
+      copies = { most, sure };
     });
-    if (this.off === undefined && repeats?.every((sure) => sure >= 0 && sure <= 1)) this.repeats = repeats;
+    this.copies = copies;
   }
 
   /** Runs code of the drafter; a promise that it leaves behind may fail too. */

@@ -34,30 +34,44 @@ export function choose(proposals: readonly TokenTree[], most: number, costs: Dra
   return rows > 1 && gain >= leastGain ? { tree: prune(all, rows), gain } : nothing;
 }
 
-/** Longest repetition that is waited for. */
-const longestWait = 16;
-/** Rows of the longest chain that is looked at for that, and reach at which one ends. */
-const [longestChain, leastReach] = [24, 0.02];
+/** Reach at which a copy ends. */
+const leastReach = 0.02;
+
+/** Tokens that agree before token i of a copy behind a repetition; behind changed tokens, 0, the first stands for one. */
+export const agreeing = (matched: number, i: number): number => (i === 0 ? matched : Math.max(1, matched) + i);
+
+/** How much is copied. */
+export interface CopyLengths {
+  /** Tokens to copy by tokens that agree before; 0: none pays; -1: none is proposed. The last is for longer runs too. */
+  tokens: Int32Array;
+  /** Predicted tokens a second behind so many over those of plain decoding. */
+  gain(matched: number): number;
+}
 
 /**
- * Tokens of the shortest repetition behind which a chain would pay that costs so many seconds beside its step; 0: none of up to 16 tokens does.
- * @param sure probability of the next token by how many last ones are a repetition; 0: nothing would be proposed
- * @param costs absent until something was timed: the shortest with a proposal
+ * Tokens to copy behind repetitions, those that bring the most tokens a second.
+ * @param sure probability of the next token by how many last ones agree, as {@link agreeing} counts them; 0: nothing is proposed. The last is for more too
  */
-export function leastRun(sure: (matched: number) => number, costs: DraftCosts | undefined, beside: number): number {
-  const pays = (run: number): boolean => {
-    if (!costs) return sure(run) > 0;
-    let [reach, expected] = [1, 1];
-    for (let rows = 2; rows <= longestChain; rows++) {
-      reach *= sure(run + rows - 2);
-      if (reach < leastReach) return false;
+export function copyLengths(sure: Float64Array, most: number, costs: DraftCosts): CopyLengths {
+  const last = sure.length - 1;
+  // Repetitions from which on all are alike need no entries of their own.
+  let entries = sure.length;
+  while (entries > 2 && sure[entries - 1] === sure[entries - 2]) entries -= 1;
+  const seconds = Float64Array.from({ length: most + 2 }, (_, rows) => costs.tree(Math.max(1, rows)));
+  const gains = new Float64Array(entries).fill(1);
+  const tokens = Int32Array.from({ length: entries }, (_, matched) => {
+    if (sure[matched] === 0) return -1;
+    let [reach, expected, length] = [1, 1, 0];
+    for (let n = 1; n <= most; n++) {
+      reach *= sure[Math.min(last, agreeing(matched, n - 1))];
+      if (reach < leastReach) break;
       expected += reach;
-      if (expected * costs.token >= leastGain * (costs.tree(rows) + beside)) return true;
+      const gain = (expected * costs.token) / seconds[n + 1];
+      if (gain >= leastGain && gain > gains[matched]) [gains[matched], length] = [gain, n];
     }
-    return false;
-  };
-  for (let run = 1; run <= longestWait; run++) if (pays(run)) return run;
-  return 0;
+    return length;
+  });
+  return { tokens, gain: (matched) => gains[Math.min(matched, entries - 1)] };
 }
 
 /** One tree of all proposals; where there would be too many nodes, of the likeliest of each. */

@@ -2,8 +2,7 @@
 
 import type { KvCache } from "../cache/kv-cache.ts";
 import type { DraftSampling } from "../draft/drafter.ts";
-import type { Drafting } from "../draft/drafting.ts";
-import type { Ahead } from "../draft/pace.ts";
+import type { Ahead, Drafting } from "../draft/drafting.ts";
 import type { Runtime, StepBatch } from "../model/runtime.ts";
 import { type NativeAccept, type NativeBatchResult, type NativeSampler, native, want } from "../native.ts";
 import type { TokenTree } from "../tree/token-tree.ts";
@@ -12,7 +11,8 @@ import type { ResolvedOptions } from "./options.ts";
 
 // A call draws tokens ahead for so long at most: what a reader of the stream does not notice, nor an abort.
 const secondsAhead = 0.016;
-const mostAhead = 8;
+const mostAhead = 8; // steps
+const mostCopied = 4096; // tokens, which is more than so many steps bring
 
 /** A token with its log-probability under the raw logits. */
 export interface TokenLogprob {
@@ -133,12 +133,19 @@ class Decoding {
     this.#wanted = want.sample | (logprobs === undefined ? 0 : want.topk);
   }
 
-  /** Appends tokens, draws the next one and more as `ahead` says. @param best ids of the largest logits behind each drawn token's row */
-  plain(tokens: Int32Array, ahead: Ahead, best: number): Promise<NativeBatchResult> {
+  /** Appends tokens, draws the next one and up to `repeat` in all. @param best ids of the largest logits behind each drawn token's row */
+  plain(tokens: Int32Array, repeat: number, best: number): Promise<NativeBatchResult> {
     const wants = new Uint8Array(tokens.length);
     wants[tokens.length - 1] = this.#wanted | (best > 0 ? want.best : 0);
     const rows = { tokens, sequence: new Int32Array(tokens.length), wants, bestK: best };
-    return this.#runtime.step({ ...this.#shared, ...rows, ...ahead }, this.#signal);
+    return this.#runtime.step({ ...this.#shared, ...rows, repeat }, this.#signal);
+  }
+
+  /** Draws tokens after the last one in as many steps as `ahead` says, each of which may copy from the text. @param most tokens that are drawn */
+  copying(root: Int32Array, { repeat, copies }: Ahead, most: number): Promise<NativeBatchResult> {
+    const rows = { tokens: root, sequence: new Int32Array(1), parents: noParent, wants: Uint8Array.of(this.#wanted) };
+    const draft = { repeat, copies, mostTokens: Math.min(most, mostCopied), scratch: true, verify: true };
+    return this.#runtime.step({ ...this.#shared, ...rows, ...draft }, this.#signal);
   }
 
   /** Evaluates a tree, appends the path that is said and draws the token after it. */
@@ -148,6 +155,8 @@ class Decoding {
     return this.#runtime.step({ ...this.#shared, ...rows, scratch: true, verify: true }, this.#signal);
   }
 }
+
+const noParent = Int32Array.of(-1);
 
 /** Of the prompt drafters see no rows. */
 const noRows = { token: new Int32Array(), parent: new Int32Array() };
@@ -192,10 +201,14 @@ export async function* decode(
       // Calls that overlap take turns token by token.
       const alone = !runtime.busy;
       const repeat = Math.min(alone ? burst : 1, most - taken);
-      const ahead = drafting?.ahead(repeat) ?? { repeat, knownRun: 0 };
+      const ahead = drafting && !proposal ? drafting.ahead(repeat) : { repeat };
       const asked = performance.now();
       own += asked - since;
-      const running = proposal ? decoding.tree(proposal, best) : decoding.plain(tokens, ahead, best);
+      const running = proposal
+        ? decoding.tree(proposal, best)
+        : ahead.copies
+          ? decoding.copying(tokens, ahead, most - taken)
+          : decoding.plain(tokens, ahead.repeat, best);
       running.catch(() => {}); // awaited below, after drafters have started beside it
       if (taken === 0 && draft && most > 2) drafting = draft(prompt);
       const result = await running;
@@ -212,7 +225,13 @@ export async function* decode(
         else if (proposal) {
           drafting.time(proposal.size, sampled.length, result.seconds, beside);
           drafting.observe({ ...outcome, rows: proposal }, best, proposal, result.walk?.slice(1), result.byRule);
-        } else drafting.plain({ root, ...outcome, width: best, engine: result.seconds, beside });
+        } else {
+          const { steps, stepSeconds, proposed } = result;
+          drafting.plain({
+            ...{ root, ...outcome, steps, stepSeconds, proposed },
+            ...{ width: best, engine: result.seconds, beside },
+          });
+        }
       }
       const seconds = result.seconds / sampled.length;
       for (const [i, token] of sampled.entries()) {
@@ -231,7 +250,8 @@ export async function* decode(
         if (isEnd) return;
       }
       tokens = sampled.slice(-1);
-      if (taken > 1) burst = Math.max(1, Math.min(mostAhead, Math.floor(secondsAhead / seconds)));
+      const step = result.stepSeconds ? result.seconds / result.stepSeconds.length : seconds;
+      if (taken > 1) burst = Math.max(1, Math.min(mostAhead, Math.floor(secondsAhead / step)));
     }
   } finally {
     // What was drawn ahead and not taken goes again.

@@ -67,10 +67,13 @@ export interface NativeBatch {
   /** @default 1: never */
   stopAt?: number;
   /**
-   * A batch that repeats also ends when so many last tokens, the one drawn included, are in the sampler's history already, one after the other; 4096 at most.
-   * @default 0: never
+   * A batch that verifies one root of one sequence drafts by itself, and repeats so many steps: where the last m tokens occurred before, the first time that so many did, `copies[m]` of those that came after
+   * them there, and `copies[0]` behind up to three tokens that were others than those of the source of the last copy. -1: nothing is looked at; 0: what would come is noted, not drafted. At most 65
+   * entries, -1 to 255 each; the last is for longer runs too. Excludes `want.best`, `stop`, `leastConfidence` and samplers that accept by a rule.
    */
-  knownRun?: number;
+  copies?: Int32Array;
+  /** Of a batch that copies: tokens that it draws at most, 1 to 4096. */
+  mostTokens?: number;
   topK?: number;
   /** How many ids `want.best` asks for. */
   bestK?: number;
@@ -119,6 +122,12 @@ export interface NativeBatchResult {
   walked?: Int32Array;
   /** For each token of a walk: 1 if it was accepted by the sampler's rule and not drawn; absent where no sampler has a rule. */
   byRule?: Uint8Array;
+  /** Of a batch that copies, for each step: tokens drawn, tokens of `proposed`, how many of those were drafted, and tokens of the repetition, `[steps, 4]`. */
+  steps?: Int32Array;
+  /** Time that each took. */
+  stepSeconds?: Float64Array;
+  /** The tokens that came next in the source, of all steps: those drafted, or one that was not. Absent if there are none. */
+  proposed?: Int32Array;
   targetLogprob?: Float32Array;
   /** `[rows wanting hidden, hidden]`: the residual stream before the final norm. */
   hidden?: Float32Array;

@@ -112,6 +112,9 @@ class RunJob final : public PromiseJob {
     wanted("walk", output_.walk);
     wanted("walked", output_.walked);
     wanted("byRule", output_.by_rule);
+    wanted("steps", output_.steps);
+    wanted("stepSeconds", output_.step_seconds);
+    wanted("proposed", output_.proposed);
     wanted("hidden", output_.hidden);
     wanted("logits", output_.logits);
     return out;
@@ -208,7 +211,8 @@ Napi::Value ModelObject::run(const Napi::CallbackInfo& info) {
   batch.least_confidence = read_number(from, "leastConfidence", 0);
   if (const Napi::Value stop = from.Get("stop"); !absent(stop)) batch.stop = StoppingHeadObject::from(stop);
   batch.stop_at = read_number(from, "stopAt", 1);
-  batch.known_run = read_integer(from, "knownRun", 0);
+  batch.copies = read_typed<std::int32_t>(from, "copies", napi_int32_array);
+  batch.most_tokens = read_integer(from, "mostTokens", 0);
   batch.ends = read_typed<std::int32_t>(from, "ends", napi_int32_array);
   batch.top_k = read_integer(from, "topK", 0);
   batch.verify = read_flag(from, "verify");

@@ -8,6 +8,7 @@
 
 #include "base/buffer.h"
 #include "cpu/level.h"
+#include "model/repetition.h"
 #include "model/sequence.h"
 #include "model/stopping_head.h"
 #include "ops/sample/accept.h"
@@ -38,6 +39,7 @@ struct Sampler {
   std::vector<std::int32_t> suppressed_early;  // before min_position: stop tokens until minTokens
   long min_position = 0;
   ops::AcceptParams accept;  // what a walk takes of its tree though it was not drawn; by default nothing
+  CopySource source;         // of what a batch that copies drafted last; says what is drafted, never what is drawn
 
   std::atomic<bool> busy{false};  // a job has it: like the sequence it draws for
 };
@@ -81,9 +83,14 @@ struct Batch {
   // then is kept: what is said of it was known before. Null: none.
   std::shared_ptr<const StoppingHead> stop;
   double stop_at = 1;
-  // It also ends when so many last tokens, the one drawn included, are in the sampler's history already, one after the
-  // other: where a drafter that copies has something to propose. 0: never.
-  long known_run = 0;
+  // A batch that verifies one root of one sequence may draft by itself and repeat, its draft verified like that of a
+  // caller: where the last m tokens occurred before, the copies[m] that came after them there, and copies[0] behind
+  // tokens that were others than those of the source of the last copy. -1: nothing is looked at; 0: what would come is
+  // noted in the output and not drafted. Empty: nothing is drafted. At most kLongestRun + 1 entries; the last is for
+  // longer runs too.
+  std::vector<std::int32_t> copies;
+  // Of a batch that copies: tokens that it draws at most, beside its repetitions.
+  long most_tokens = 0;
   long top_k = 0;
   long best_k = 0;
   long draws_k = 0;
@@ -116,6 +123,11 @@ struct BatchOutput {
   Column<std::int32_t> walk;      // rows of the walks, in the order of the tokens drawn; verify only
   Column<std::int32_t> walked;    // [sequences] rows of each walk; verify only
   Column<std::uint8_t> by_rule;   // [sampled] 1: accepted and not drawn; verify with a rule only
+  // Of a batch that copies, for each of its steps: tokens drawn, tokens that came after the repetition and are in
+  // `proposed`, how many of those were drafted, and tokens that the repetition has.
+  Column<std::int32_t> steps;   // [steps, 4]
+  Column<double> step_seconds;  // [steps]
+  Column<std::int32_t> proposed;
   std::size_t scratch_bytes = 0;  // largest workspace used
   double kernel_seconds = 0;      // in layers and head, the rest of the time is preparation and sampling
 };

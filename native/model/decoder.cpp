@@ -5,6 +5,7 @@
 #include <functional>
 #include <numeric>
 
+#include "base/profile.h"
 #include "model/decoder_chunk.h"
 #include "ops/attention/attention.h"
 
@@ -82,6 +83,7 @@ Result Forward::begin() {
   if (Result fits = check_repeat(); !fits.ok()) return fits;
   if (Result fits = check_verify(); !fits.ok()) return fits;
   if (Result fits = check_continues(); !fits.ok()) return fits;
+  if (Result fits = check_copies(); !fits.ok()) return fits;
   approximate_ = batch_.verify && std::any_of(batch_.samplers.begin(), batch_.samplers.end(), [](const auto& sampler) {
                    return sampler != nullptr && sampler->accept.rule != ops::AcceptRule::kNone;
                  });
@@ -89,6 +91,7 @@ Result Forward::begin() {
   in_place_ = batch_.verify && only_chains();
   if (in_place_) batch_.scratch = false;
   if (Result reserved = reserve_output(); !reserved.ok()) return reserved;
+  if (copying()) copy_rows();
   Result prepared = prepare_rows();
   first_length_ = start_length_;
   first_history_ = history_before_;
@@ -126,13 +129,12 @@ Result Forward::check_repeat() const {
   if (batch_.repeat < 1 || batch_.repeat > kMostRepeats) return bad("Expected 1 to 4096 repetitions of a batch");
   if (!(batch_.least_confidence >= 0 && batch_.least_confidence <= 1))
     return bad("Expected a least confidence from 0 to 1");
-  if (batch_.known_run < 0 || batch_.known_run > kMostRepeats) return bad("Expected a known run of 0 to 4096 tokens");
   if (batch_.stop != nullptr) {
     if (!(batch_.stop_at >= 0 && batch_.stop_at <= 1)) return bad("Expected a bound from 0 to 1 for a stopping head");
     if (batch_.stop->hidden() != weights_->spec.hidden)
       return bad("Expected a stopping head for the hidden size of this model");
   }
-  if (batch_.repeat == 1 && batch_.stop == nullptr) return {};
+  if (copying() || (batch_.repeat == 1 && batch_.stop == nullptr)) return {};
   const auto layers = static_cast<long>(weights_->spec.layers.size());
   if (batch_.sequences.size() != 1 || batch_.scratch || batch_.token.empty() || batch_.layer_begin != 0 ||
       batch_.layer_end != layers) {
@@ -168,25 +170,11 @@ Result Forward::check_continues() const {
   return {};
 }
 
-namespace {
-
-// Whether the last `length` tokens of a history that goes on with `token` are in it already.
-bool has_run(const std::vector<std::int32_t>& history, std::int32_t token, long length) {
-  const long before = length - 1, size = static_cast<long>(history.size());
-  if (size <= before) return false;
-  const auto tail = history.end() - before;
-  for (auto at = history.begin() + before; (at = std::find(at, history.end(), token)) != history.end(); ++at) {
-    if (std::equal(tail, history.end(), at - before)) return true;
-  }
-  return false;
-}
-
-}  // namespace
-
 // Whether another token is to be drawn after the one just drawn.
 bool Forward::goes_on() const {
   if (repeated_ + 1 >= batch_.repeat || batch_.sequences[0]->length() >= weights_->spec.context_length) return false;
   const std::size_t drawn = output_.sampled.size();
+  if (copying() && static_cast<long>(drawn) >= batch_.most_tokens) return false;
   const std::int32_t token = output_.sampled.data()[drawn - 1];
   if (batch_.least_confidence > 0) {
     const float* const logprob = output_.sampled_logprob.data();
@@ -197,8 +185,7 @@ bool Forward::goes_on() const {
     const double all = std::accumulate(acceptance, acceptance + drawn, 1.0, std::multiplies<>());
     if (!(1 - all <= batch_.stop_at)) return false;  // NaN ends it too
   }
-  if (batch_.known_run > 0 && has_run(batch_.samplers[0]->history, token, batch_.known_run)) return false;
-  return std::find(batch_.ends.begin(), batch_.ends.end(), token) == batch_.ends.end();
+  return !ends(token);
 }
 
 // Makes the drawn token the batch.
@@ -208,16 +195,18 @@ Result Forward::next_token() {
   batch_.sequence = {0};
   batch_.wants = {batch_.wants.back()};
   next_row_ = 0;
+  if (copying()) copy_rows();
   return prepare_rows();
 }
 
 // Memory for what the rows want.
 Result Forward::reserve_output() {
   const DecoderSpec& spec = weights_->spec;
-  const auto wanting = [this](unsigned want) {
-    return static_cast<std::size_t>(batch_.repeat) *
-           static_cast<std::size_t>(std::count_if(batch_.wants.begin(), batch_.wants.end(),
-                                                  [want](unsigned wants) { return (wants & want) != 0; }));
+  const auto turns = static_cast<std::size_t>(copying() ? most_drawn() : batch_.repeat);
+  const auto steps = static_cast<std::size_t>(copying() ? batch_.repeat : 0);
+  const auto wanting = [this, turns](unsigned want) {
+    return turns * static_cast<std::size_t>(std::count_if(batch_.wants.begin(), batch_.wants.end(),
+                                                          [want](unsigned wants) { return (wants & want) != 0; }));
   };
   const std::size_t topk = wanting(kWantTopk), sampled = wanting(kWantSample), best = wanting(kWantBest);
   const std::size_t draws = wanting(kWantDraws) * static_cast<std::size_t>(std::max(0L, batch_.draws_k));
@@ -231,8 +220,11 @@ Result Forward::reserve_output() {
       output_.sampled_logprob.reserve(sampled) && output_.acceptance.reserve(batch_.stop != nullptr ? sampled : 0) &&
       output_.best_ids.reserve(best * best_k) && output_.by_rule.reserve(approximate_ ? sampled : 0) &&
       output_.draw_ids.reserve(draws) && output_.draw_logq.reserve(draws) && output_.draw_values.reserve(draws) &&
-      (!batch_.verify || (output_.walk.reserve(static_cast<std::size_t>(batch_.rows())) &&
-                          output_.walked.reserve(batch_.sequences.size())));
+      output_.steps.reserve(4 * steps) && output_.step_seconds.reserve(steps) &&
+      output_.proposed.reserve(steps * static_cast<std::size_t>(longest_copy())) &&
+      (!batch_.verify || copying() ||
+       (output_.walk.reserve(static_cast<std::size_t>(batch_.rows())) &&
+        output_.walked.reserve(batch_.sequences.size())));
   if (!fits) return Result::error(Status::kMemory, "Cannot allocate memory for the results of a batch");
   return {};
 }
@@ -344,6 +336,7 @@ Result Forward::step(Workspace& workspace, const std::atomic<bool>& abort, long 
     if (chunk.runs.empty() || chunk.runs.back().sequence != sequence) chunk.runs.push_back({sequence, i, i});
     chunk.runs.back().end = i + 1;
   }
+  const std::int64_t begun = Profile::now();
   Result result = layers(chunk, workspace, abort);
   if (result.ok() && !batch_.scratch) {
     for (const Run& run : chunk.runs) {
@@ -358,16 +351,20 @@ Result Forward::step(Workspace& workspace, const std::atomic<bool>& abort, long 
   if (result.ok()) result = head(chunk, workspace);
   output_.scratch_bytes = std::max(output_.scratch_bytes, workspace.bytes());
   if (!result.ok()) return result;
+  step_seconds_ += static_cast<double>(Profile::now() - begun) * 1e-9;
   next_row_ += chunk.n;
   *done = next_row_ == batch_.rows();
-  if (*done && batch_.repeat > 1 && goes_on()) {
-    *done = false;
-    return next_token();
-  }
-  if (*done && batch_.scratch) {
+  if (!*done) return {};
+  if (batch_.scratch) {
     for (std::size_t s = 0; s < trees_.size(); ++s) batch_.sequences[s]->set_tree(std::move(trees_[s]));
   }
-  return *done && batch_.verify ? commit_walks() : Result{};
+  if (batch_.verify) {
+    if (Result committed = commit_walks(); !committed.ok()) return committed;
+  }
+  if (copying()) note_step();
+  if (batch_.repeat == 1 || !goes_on()) return {};
+  *done = false;
+  return next_token();
 }
 
 }  // namespace outrider

@@ -13,6 +13,7 @@ namespace outrider {
 constexpr long kChunkRows = 256;
 constexpr long kSharedChunkRows = 32;
 constexpr long kMostRepeats = 4096;
+constexpr std::int32_t kMostCopied = 255;  // by a step
 constexpr long kMostBest = 64;
 constexpr long kMostMixed = 64;
 constexpr long kMostDraws = 64;
@@ -61,6 +62,12 @@ class Forward {
   Result check_repeat() const;
   Result check_verify() const;
   Result check_continues() const;
+  Result check_copies() const;
+  [[nodiscard]] bool copying() const { return !batch_.copies.empty(); }
+  [[nodiscard]] long longest_copy() const;
+  [[nodiscard]] long most_drawn() const;
+  void copy_rows();
+  void note_step();
   Result prepare_rows();
   [[nodiscard]] bool goes_on() const;
   Result next_token();
@@ -93,7 +100,10 @@ class Forward {
   bool approximate_ = false;             // verify: a sampler has a rule to accept tokens by
   bool in_place_ = false;                // verify: rows of chains, written where they stay if the walk takes them
   long next_row_ = 0;
-  long repeated_ = 0;  // tokens drawn by repetition
+  long repeated_ = 0;         // repetitions
+  double step_seconds_ = 0;   // of the step under way, of a batch that copies
+  Repetition repetition_;     // that it goes on with
+  std::size_t proposed_ = 0;  // how many tokens it has of that
 };
 
 }  // namespace outrider

@@ -73,18 +73,18 @@ bool Forward::only_chains() const {
 
 // Appends the rows of all walks to their sequences.
 Result Forward::commit_walks() {
-  std::int32_t* const walked = output_.walked.extend(batch_.sequences.size());
-  std::fill_n(walked, batch_.sequences.size(), 0);
+  std::int32_t* const walked = copying() ? nullptr : output_.walked.extend(batch_.sequences.size());
+  if (walked != nullptr) std::fill_n(walked, batch_.sequences.size(), 0);
   for (std::size_t i = 0; i < batch_.sequence.size(); ++i) {  // roots in order, as the tokens were drawn
     if (batch_.parent[i] >= 0) continue;
     const auto s = static_cast<std::size_t>(batch_.sequence[i]);
     std::vector<std::int32_t> slots;
     for (auto row = static_cast<std::int32_t>(i); row >= 0; row = next_walk_[static_cast<std::size_t>(row)]) {
-      output_.walk.push(row);
+      if (walked != nullptr) output_.walk.push(row);
       slots.push_back(slot_[static_cast<std::size_t>(row)]);
     }
     const auto count = static_cast<long>(slots.size());
-    walked[s] = static_cast<std::int32_t>(count);
+    if (walked != nullptr) walked[s] = static_cast<std::int32_t>(count);
     if (in_place_) {
       batch_.sequences[s]->keep(count);
       batch_.samplers[s]->history.resize(history_before_[s] + slots.size());

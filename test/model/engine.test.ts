@@ -286,46 +286,10 @@ test("a batch that repeats draws what single calls draw, until an end token, and
     { ...first, wants: new Uint8Array(300).fill(want.sample) },
     { ...first, scratch: true, parents: Int32Array.from({ length: 300 }, (_, i) => i - 1) },
     { ...first, repeat: 5000 },
-    { ...first, knownRun: -1 },
-    { ...first, knownRun: 4097 },
     { ...first, layerEnd: 2 },
   ]) {
     await expect(
       runtime.step({ ...bad, caches: [runtime.newCache()], samplers: [sampler(vocab, options)] }),
     ).rejects.toEqual(code("OUTRIDER_ARGUMENT"));
   }
-});
-
-test("a batch that repeats ends where its last tokens have been in the text before", async () => {
-  const { vocab } = runtime.spec;
-  const prompt = 40;
-  const batch = () => ({
-    ...{ ...rows(prompt), repeat: 200 },
-    ...{ caches: [runtime.newCache()], samplers: [sampler(vocab)] }, // greedy: it soon says the same again
-  });
-  const first = batch();
-  first.wants[prompt - 1] = want.sample;
-  const { sampled: all } = await runtime.step(first);
-  const text = [...first.tokens, ...all];
-  /** Tokens drawn until the last `length` are a repetition of tokens before the last one. */
-  const until = (length: number) => {
-    for (let end = prompt + 1; end <= text.length; end++) {
-      for (let at = 0; at + length < end; at++)
-        if (text.slice(at, at + length).every((token, i) => token === text[end - length + i])) return end - prompt;
-    }
-    return text.length - prompt;
-  };
-  const found = [1, 2, 3, 5, 9].map(until);
-  expect(found[0]).toBeLessThan(found[2]); // otherwise this says little
-  expect(found[3]).toBeLessThan(200);
-  for (const [i, knownRun] of [1, 2, 3, 5, 9].entries()) {
-    const next = { ...batch(), knownRun };
-    next.wants[prompt - 1] = want.sample;
-    const { sampled } = await runtime.step(next);
-    expect([...sampled], `a run of ${knownRun}`).toEqual([...all.slice(0, found[i])]);
-    expect(next.caches[0].length).toBe(prompt + found[i] - 1);
-  }
-  const longer = { ...batch(), knownRun: 4096 };
-  longer.wants[prompt - 1] = want.sample;
-  expect((await runtime.step(longer)).sampled).toEqual(all);
 });
