@@ -5,7 +5,7 @@
 // the cache folder), to 2 bits in groups of 64 by the defaults. Two runs, each in a process of its own, as all of it would take hours:
 // `blocks` ends in the one behind --blocks, `distillation` rounds all blocks to nearest and then trains two steps; later blocks and steps
 // take what the first take, and each stage frees its memory before the next. Rows { id, anonymous, resident, seconds }: the most MiB of memory of its own, sampled every 20 ms, and of all pages,
-// those of the mapped source included, which the kernel takes back when it needs them.
+// those of the mapped source included, which the kernel takes back when it needs them. They are kept in bench/results/quality-memory.json, and docs/quality.md shows them.
 import { fork } from "node:child_process";
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import os from "node:os";
@@ -13,6 +13,8 @@ import path from "node:path";
 import { parseArgs } from "node:util";
 import { Worker } from "node:worker_threads";
 import { quantizeModel } from "outrider";
+import { rowKeeper } from "./kept-rows.mjs";
+import { publish } from "./quality-report.mjs";
 import { ggufModel, llama1b } from "./shapes/llama.mjs";
 
 const { values } = parseArgs({
@@ -82,15 +84,16 @@ if (values.measure) {
 } else {
   ggufModel(llama1b, "f16");
   const rows = [];
-  for (const id of ["blocks", "distillation"]) {
+  const ids = ["blocks", "distillation"];
+  const keep = rowKeeper("quality-memory", ids);
+  for (const id of ids) {
     const child = fork(import.meta.filename, ["--measure", id, "--blocks", values.blocks]);
-    rows.push(
-      await new Promise((resolve, reject) => {
-        child.once("message", resolve);
-        child.once("exit", (code) => reject(new Error(`The run of ${id} ended with ${code}`)));
-      }),
-    );
+    const row = await new Promise((resolve, reject) => {
+      child.once("message", resolve);
+      child.once("exit", (code) => reject(new Error(`The run of ${id} ended with ${code}`)));
+    });
+    rows.push(row);
+    keep(row);
   }
-  if (values.json) console.log(JSON.stringify(rows, null, 2));
-  else console.table(rows);
+  publish(rows, values.json);
 }

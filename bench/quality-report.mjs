@@ -1,4 +1,4 @@
-// docs/quality.md from the results of `npm run quality`, `quality:prompts` and the two sweeps.
+// docs/quality.md from the results of `npm run quality`, `quality:memory`, `quality:prompts` and the two sweeps.
 import { writeFileSync } from "node:fs";
 import path from "node:path";
 import { readResults } from "./kept-rows.mjs";
@@ -64,7 +64,18 @@ rate of 0.001. Made by \`npm run quality:sweep-distillation\`.
 
 ${sweep(rows, ["calibration", "steps", "seconds"])}`;
 
-/** Shows the rows of a sweep, and all that are kept in docs/quality.md. */
+const memory = ({ rows }) => `
+## Memory
+
+Of quantising a model of 1.1 billion parameters, random weights in f16 (2.2 GB, mapped), to 2 bits in groups of 64 by the defaults: the most MiB of memory of its own in the stage that trains blocks and in the one
+that distils, and with the pages of the file that were in memory. Made by \`npm run quality:memory -- --blocks 1\`, which says what it leaves out.
+
+| stage | MiB | with mapped pages | measured |
+|---|---|---|---|
+${rows.map((row) => `| ${row.id} | ${row.anonymous} | ${row.resident} | ${row.date}, ${row.commit} |`).join("\n")}
+`;
+
+/** Shows the rows of a measurement, and all that are kept in docs/quality.md. */
 export function publish(rows, json) {
   report();
   if (json) console.log(JSON.stringify(rows, null, 2));
@@ -76,6 +87,7 @@ export function report() {
   const { rows, float, windows, window } = readResults("quality");
   const prompts = readResults("quality-prompts");
   const [blocks, distillation] = ["quality-sweep", "quality-sweep-distillation"].map(readResults);
+  const taken = readResults("quality-memory");
   const line = (row) =>
     `| ${row.id} | ${(row.bytes / 2 ** 20).toFixed(1)} | ${row.bitsPerWeight.toFixed(2)} | ${row.perplexity} | ${row.perplexityInt8} | ${row.kl} | ${(100 * row.top1).toFixed(1)} | ${row.seconds ?? ""} | ${row.date}, ${row.commit} |`;
   writeFileSync(
@@ -101,6 +113,6 @@ ${theirs.map(([name, bits, perplexity, kl]) => `| ${name} | ${bits} | ${perplexi
 Below 4.1 bits a weight the mixed plans and \`w2-g64/distilled\` lose less than the line through these points. At 4.5 bits Q4_K_S loses
 less than \`w4-g64\`: the weights quantised from lie on a grid of 4 bits in groups of 32 already (Q4_1), which its scales of such groups nearly
 give back, while groups of 64 join two of them.
-${blocks ? blockSweep(blocks) : ""}${distillation ? distillationSweep(distillation) : ""}${prompts ? conversations(prompts) : ""}`,
+${blocks ? blockSweep(blocks) : ""}${distillation ? distillationSweep(distillation) : ""}${taken ? memory(taken) : ""}${prompts ? conversations(prompts) : ""}`,
   );
 }

@@ -1,4 +1,4 @@
-// DraftCopies what followed the last time the text ended like this.
+// Copies what followed the last time the text ended like this.
 
 import { badArgument, checkOptions } from "../errors.ts";
 import type { TokenTree } from "../tree/token-tree.ts";
