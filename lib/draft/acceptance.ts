@@ -130,8 +130,8 @@ export class Acceptance {
 
   /**
    * Learns from a run of tokens that came after a repetition, drafted or not.
-   * @param confidences of its tokens, each given those before
-   * @param right how many were what the text went on with
+   * @param confidences of its tokens that the text has tokens for, each given those before
+   * @param right how many of them the text went on with
    */
   observeRun(kind: string, confidences: readonly number[], right: number): Judged {
     const judged = { right: 0, expected: 0 };

@@ -3,18 +3,14 @@
 import type { Account } from "./account.ts";
 import type { Experience } from "./experience.ts";
 import { longestRun, type Part } from "./part.ts";
-import { agreeing, type CopyLengths, copyLengths } from "./policy.ts";
+import { agreeing, type CopyLengths, copyLengths, mostRows, plainEvery, probeEvery } from "./policy.ts";
 
-/** Most rows of a step, the root included. */
-const mostRows = 64;
-/** Steps with drafts after which one token is drawn plainly, so that the policy goes on knowing what that takes. */
-const plainEvery = 64;
-/** Plain tokens after which short copies are drafted that are nearly worth it, so that the policy goes on knowing what they take; and how sure these are. */
-const [probeEvery, leastProbe] = [64, 0.3];
+/** How sure copies are that are drafted only so that the policy goes on knowing what they take. */
+const leastProbe = 0.3;
 /** Tokens after which it is told of calls that drafted nothing. */
 const tellEvery = 64;
 
-/** What a step of a call that copies brought, in the columns of `steps` (native/model/batch.h). */
+/** What a step of a call that copies brought, or several in a row that proposed nothing, in the columns of `steps` (native/model/batch.h). */
 interface CopyStep {
   tokens: number;
   drafted: number;
@@ -30,9 +26,8 @@ interface CopyStep {
 /** A call that may have copied, as the engine gives it. */
 export interface CopyCall {
   tokens: Int32Array;
-  /** `[steps, 4]` */
-  steps: Int32Array;
-  stepSeconds: Float64Array;
+  /** `[steps, 5]` */
+  steps: Float64Array;
   proposed: Int32Array;
   /** Seconds of the engine. */
   engine: number;
@@ -40,23 +35,37 @@ export interface CopyCall {
   unwanted: number;
 }
 
-function stepsOf({ tokens, steps, stepSeconds, proposed, engine }: CopyCall): CopyStep[] {
-  // What is not measured by steps is shared by them.
-  const share = engine / stepSeconds.reduce((sum, seconds) => sum + seconds, 0);
-  let [at, from] = [0, 0];
-  return Array.from(stepSeconds, (seconds, i) => {
-    const [drawn, known, drafted, matched] = steps.subarray(4 * i, 4 * i + 4);
+const columns = 5;
+const none = new Float64Array();
+
+function stepsOf({ tokens, steps, proposed, engine }: CopyCall): CopyStep[] {
+  const found: CopyStep[] = [];
+  let [at, from, all] = [0, 0, 0];
+  for (let i = 0; i < steps.length; i += columns) {
+    const [drawn, known, drafted, matched, seconds] = steps.subarray(i, i + columns);
     let right = 0;
     while (right < Math.min(drawn, known) && tokens[at + right] === proposed[from + right]) right += 1;
     at += drawn;
     from += known;
-    return { tokens: drawn, drafted, matched, right, proposed: known, seconds: seconds * share };
-  });
+    all += seconds;
+    found.push({ tokens: drawn, drafted, matched, right, proposed: known, seconds });
+  }
+  // What is not measured by steps is shared by them.
+  for (const step of found) step.seconds *= engine / all;
+  return found;
+}
+
+/** How many steps a call took. */
+export function countSteps(steps: Float64Array): number {
+  let count = 0;
+  for (let i = 0; i < steps.length; i += columns) count += steps[i + 2] > 0 ? 1 : steps[i];
+  return count;
 }
 
 /** The drafter that decoding copies for, in one text. */
 export class Copier {
   readonly #part: Part;
+  readonly #copies: NonNullable<Part["copies"]>;
   readonly #kind: string;
   readonly #experience: Experience;
   readonly #account: Account;
@@ -65,8 +74,9 @@ export class Copier {
   #inRow = 0; // steps with drafts since the last without
   #untold = 0; // tokens since the lengths were found
 
-  constructor(part: Part, kind: string, experience: Experience, account: Account) {
+  constructor(part: Part, copies: NonNullable<Part["copies"]>, kind: string, experience: Experience, account: Account) {
     this.#part = part;
+    this.#copies = copies;
     this.#kind = kind;
     this.#experience = experience;
     this.#account = account;
@@ -84,18 +94,18 @@ export class Copier {
 
   /** Tokens to copy by tokens that agree, as {@link NativeBatch.copies}; undefined: one token is to be drawn plainly. */
   ahead(): Int32Array | undefined {
-    if (this.#inRow >= plainEvery || !this.#part.copies) return undefined;
+    if (this.#inRow >= plainEvery) return undefined;
     const { curve, plain, acceptance } = this.#experience;
     const token = curve.seconds(1) ?? plain;
     if (token === undefined) return undefined;
     if (this.due) {
       this.#untold = 0;
-      const { most, sure } = this.#part.copies;
+      const { least, most, sure } = this.#copies;
       const estimate = acceptance.estimates(this.#kind);
       const { factor } = this.#part.trust;
       const probabilities = sure.map((said) => (said > 0 ? factor * estimate(said) : 0));
       const tree = (rows: number) => curve.seconds(rows) ?? token * rows;
-      this.#lengths = copyLengths(probabilities, Math.min(most, mostRows - 1), { token, tree });
+      this.#lengths = copyLengths(probabilities, least, Math.min(most, mostRows - 1), { token, tree });
       if (this.#idle >= probeEvery)
         for (const [matched, length] of this.#lengths.tokens.entries())
           if (length === 0 && probabilities[matched] >= leastProbe) this.#lengths.tokens[matched] = 1;
@@ -104,11 +114,11 @@ export class Copier {
   }
 
   /** Notes what a call brought, before it is learnt from. @param steps as in {@link CopyCall}; absent after a plain call */
-  pass(tokens: number, steps: Int32Array = new Int32Array()): void {
+  pass(tokens: number, steps: Float64Array = none): void {
     this.#untold += tokens;
     this.#idle += tokens;
     if (steps.length === 0) this.#inRow = 0;
-    for (let i = 0; i < steps.length; i += 4) {
+    for (let i = 0; i < steps.length; i += columns) {
       const drafted = steps[i + 2] > 0;
       this.#inRow = drafted ? this.#inRow + 1 : 0;
       if (drafted) this.#idle = 0;
@@ -136,7 +146,7 @@ export class Copier {
     };
     for (const [i, { tokens, drafted, matched, right, proposed, seconds }] of steps.entries()) {
       if (proposed > 0) {
-        const said = this.#confidences(matched, proposed);
+        const said = this.#confidences(matched, Math.min(proposed, tokens));
         this.#part.trust.note(this.#experience.acceptance.observeRun(this.#kind, said, right));
       }
       if (drafted === 0) {
@@ -154,8 +164,8 @@ export class Copier {
   }
 
   /** What the drafter says of the tokens of a copy. */
-  #confidences(matched: number, proposed: number): number[] {
-    const { sure } = this.#part.copies as NonNullable<Part["copies"]>;
-    return Array.from({ length: proposed }, (_, i) => sure[Math.min(longestRun, agreeing(matched, i))]);
+  #confidences(matched: number, count: number): number[] {
+    const { sure } = this.#copies;
+    return Array.from({ length: count }, (_, i) => sure[Math.min(longestRun, agreeing(matched, i))]);
   }
 }

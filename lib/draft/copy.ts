@@ -111,10 +111,7 @@ class CopySession implements DraftSession {
     this.#minMatch = minMatch;
     // A corpus may have what the text has not.
     if (!corpus && places instanceof Longest)
-      this.copies = {
-        most: maxTokens,
-        sure: (matched) => (matched === 0 ? copyConfidence(1) : matched < minMatch ? 0 : copyConfidence(matched)),
-      };
+      this.copies = { least: minMatch, most: maxTokens, sure: (matched) => copyConfidence(Math.max(1, matched)) };
     this.#maxTokens = maxTokens;
     const append = (token: number) => {
       places.append(token);

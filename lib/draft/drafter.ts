@@ -32,11 +32,13 @@ export interface DraftOutcome {
 
 /** How a drafter copies from the text. */
 export interface DraftCopies {
+  /** Tokens that have to agree, 1 to 64. */
+  least: number;
   /** Tokens that are copied at most, 1 to 255. */
   most: number;
   /**
-   * How sure the next token is where so many last tokens have been in the text before, one after the other, and no more; 0: nothing is proposed. Asked once for 0 to 64 tokens. 0: behind up to three tokens
-   * that were others than those of the source of the last copy.
+   * How sure the next token is where so many last tokens have been in the text before, one after the other, and no more. Asked once for 0 to 64 tokens. 0: behind up to three tokens that were others than
+   * those of the source of the last copy, unless that is 0; the token after it stands behind two that agree.
    */
   sure(matched: number): number;
 }
@@ -45,7 +47,7 @@ export interface DraftCopies {
 export interface DraftSession {
   /**
    * Says that what is proposed is what came after the first place where most of the last tokens of the text, up to 64, occurred before, and nothing else. Alone under the
-   * policy such a drafter is not asked: decoding copies the same by itself, several steps a call, and tells it what came of them later.
+   * policy such a drafter is neither asked nor told of anything: decoding copies the same by itself, several steps a call.
    */
   readonly copies?: DraftCopies;
   /**

@@ -8,20 +8,16 @@ import type { Credit } from "./credit.ts";
 import type { DraftContext, DraftCosts, Drafter, DraftOutcome, DraftSampling } from "./drafter.ts";
 import type { Experience } from "./experience.ts";
 import { Part } from "./part.ts";
-import { choose, mergeAll } from "./policy.ts";
+import { choose, mergeAll, mostRows, plainEvery, probeEvery } from "./policy.ts";
 
-/** Most rows of a step that the policy considers, the root included. */
-const mostRows = 64;
-/** Drafts in a row after which one step is plain, so that the policy goes on knowing what that takes. */
-const plainEvery = 64;
 /** Share of a token's time that a drafter may take for each token of the prompt, beside what it is charged for: a hundredth of the prefill. */
 const freeShare = 0.002;
 /** Share of a token's time from which on a drafter is slow, and drafted tokens that are enough to do without it. */
 const [slow, enough] = [0.05, 1.5];
 /** Tokens' worth of time that rows may take in a step which are evaluated for what they tell. */
 const exploring = 1;
-/** Plain tokens after which one draft is evaluated, in two rows, so that the policy goes on knowing what that takes. */
-const probeEvery = 64;
+
+const nothing = new Int32Array();
 
 /** How a call without proposals goes on. */
 export interface Ahead {
@@ -38,8 +34,7 @@ export interface PlainCall {
   /** Tokens that it brought. */
   tokens: Int32Array;
   /** What it copied, as in {@link NativeBatchResult}; absent if it was not to copy. */
-  steps?: Int32Array;
-  stepSeconds?: Float64Array;
+  steps?: Float64Array;
   proposed?: Int32Array;
   /** The `width` best ids of every row, if drafters want any. */
   best?: Int32Array;
@@ -98,7 +93,7 @@ export class Drafting {
     this.#timed = this.#seconds();
     const [one] = this.#parts;
     if (this.#parts.length === 1 && one.copies && one.best === 0 && !approximate)
-      this.#copier = new Copier(one, this.#kinds.get(one) as string, experience, this.#account);
+      this.#copier = new Copier(one, one.copies, this.#kinds.get(one) as string, experience, this.#account);
   }
 
   /** How many best ids of every row the drafters want. */
@@ -248,17 +243,14 @@ export class Drafting {
   /** Tells what was not told yet. */
   #tell(): void {
     for (const call of this.#untold.splice(0)) {
-      const { root, tokens, best, width, steps, stepSeconds, engine, beside, unwanted = 0 } = call;
-      const token = Int32Array.of(root, ...tokens.subarray(0, -1));
-      const outcome = { tokens, best, rows: { token, parent: token.map((_, i) => i - 1) } };
-      if (this.#copier && steps && stepSeconds) {
-        const { proposed = new Int32Array() } = call;
-        const copied: CopyCall = { tokens, steps, stepSeconds, proposed, engine, unwanted };
+      const { root, tokens, best, width, steps, proposed = nothing, engine, beside, unwanted = 0 } = call;
+      if (this.#copier && steps) {
+        const copied: CopyCall = { tokens, steps, proposed, engine, unwanted };
         this.#copier.learn(copied, this.#host(beside));
-        this.#parts[0].observe(outcome, width);
       } else {
         this.#time(0, tokens.length, engine, beside);
-        this.#learn(outcome, width);
+        const token = Int32Array.of(root, ...tokens.subarray(0, -1));
+        this.#learn({ tokens, best, rows: { token, parent: token.map((_, i) => i - 1) } }, width);
       }
     }
   }

@@ -3,6 +3,7 @@
 import { badArgument } from "../errors.ts";
 import { prune, shallow } from "../tree/build.ts";
 import { TokenTree } from "../tree/token-tree.ts";
+import { checkInteger } from "./check-integer.ts";
 import type { DraftBudget, DraftContext, Drafter, DraftOutcome, DraftSampling, DraftSession } from "./drafter.ts";
 import { Trust } from "./trust.ts";
 import { unlessAborted } from "./unless-aborted.ts";
@@ -48,7 +49,7 @@ export class Part {
   /** Best ids of every row that it wants. */
   readonly best: number;
   /** How it copies, and how sure it is of the next token by how many last ones are a repetition; undefined: it may propose anything. */
-  readonly copies: { most: number; sure: Float64Array } | undefined;
+  readonly copies: { least: number; most: number; sure: Float64Array } | undefined;
   /** What it proposed for the step under way. */
   proposal: TokenTree | undefined;
   /** Why it was switched off. */
@@ -78,12 +79,13 @@ export class Part {
     this.#run(() => {
       const said = this.#session?.copies;
       if (said === undefined) return;
-      const { most } = said;
+      const { least, most } = said;
       const sure = Float64Array.from({ length: longestRun + 1 }, (_, matched) => said.sure(matched));
-      if (!(Number.isInteger(most) && most >= 1 && most <= 255)) throw badArgument("copies.most", "1 to 255", most);
+      checkInteger("copies.least", least, 1, longestRun);
+      checkInteger("copies.most", most, 1, 255);
       if (!sure.every((one) => one >= 0 && one <= 1))
         throw badArgument("copies.sure", "probabilities", sure.join(", "));
-      copies = { most, sure };
+      copies = { least, most, sure };
     });
     this.copies = copies;
   }

@@ -37,6 +37,11 @@ export function choose(proposals: readonly TokenTree[], most: number, costs: Dra
 /** Reach at which a copy ends. */
 const leastReach = 0.02;
 
+/** Steps with drafts in a row after which one is plain, and plain tokens after which something is drafted, so that the policy goes on knowing what both take. */
+export const [plainEvery, probeEvery] = [64, 64];
+/** Most rows of a step that the policy considers, the root included. */
+export const mostRows = 64;
+
 /** Tokens that agree before token i of a copy behind a repetition; behind changed tokens, 0, the first stands for one. */
 export const agreeing = (matched: number, i: number): number => (i === 0 ? matched : Math.max(1, matched) + i);
 
@@ -50,17 +55,18 @@ export interface CopyLengths {
 
 /**
  * Tokens to copy behind repetitions, those that bring the most tokens a second.
- * @param sure probability of the next token by how many last ones agree, as {@link agreeing} counts them; 0: nothing is proposed. The last is for more too
+ * @param sure probability of the next token by how many last ones agree, as {@link agreeing} counts them. The last is for more too
+ * @param least tokens that have to agree
  */
-export function copyLengths(sure: Float64Array, most: number, costs: DraftCosts): CopyLengths {
+export function copyLengths(sure: Float64Array, least: number, most: number, costs: DraftCosts): CopyLengths {
   const last = sure.length - 1;
   // Repetitions from which on all are alike need no entries of their own.
   let entries = sure.length;
-  while (entries > 2 && sure[entries - 1] === sure[entries - 2]) entries -= 1;
+  while (entries > least + 1 && sure[entries - 1] === sure[entries - 2]) entries -= 1;
   const seconds = Float64Array.from({ length: most + 2 }, (_, rows) => costs.tree(Math.max(1, rows)));
   const gains = new Float64Array(entries).fill(1);
   const tokens = Int32Array.from({ length: entries }, (_, matched) => {
-    if (sure[matched] === 0) return -1;
+    if (matched === 0 ? sure[0] === 0 : matched < least) return -1;
     let [reach, expected, length] = [1, 1, 0];
     for (let n = 1; n <= most; n++) {
       reach *= sure[Math.min(last, agreeing(matched, n - 1))];

@@ -1,6 +1,7 @@
-// The loop: prefill, then one native call per token, per drafted tree, or per few tokens where one takes less time than a call is worth.
+// The loop: prefill, then one native call per token, per drafted tree, or per few tokens or copies where these take less time than a call is worth.
 
 import type { KvCache } from "../cache/kv-cache.ts";
+import { countSteps } from "../draft/copier.ts";
 import type { DraftSampling } from "../draft/drafter.ts";
 import type { Ahead, Drafting } from "../draft/drafting.ts";
 import type { Runtime, StepBatch } from "../model/runtime.ts";
@@ -144,8 +145,11 @@ class Decoding {
   /** Draws tokens after the last one in as many steps as `ahead` says, each of which may copy from the text. @param most tokens that are drawn */
   copying(root: Int32Array, { repeat, copies }: Ahead, most: number): Promise<NativeBatchResult> {
     const rows = { tokens: root, sequence: new Int32Array(1), parents: noParent, wants: Uint8Array.of(this.#wanted) };
-    const draft = { repeat, copies, mostTokens: Math.min(most, mostCopied), scratch: true, verify: true };
-    return this.#runtime.step({ ...this.#shared, ...rows, ...draft }, this.#signal);
+    const until = { repeat, mostTokens: Math.min(most, mostCopied), mostSeconds: secondsAhead };
+    return this.#runtime.step(
+      { ...this.#shared, ...rows, ...until, copies, scratch: true, verify: true },
+      this.#signal,
+    );
   }
 
   /** Evaluates a tree, appends the path that is said and draws the token after it. */
@@ -226,9 +230,9 @@ export async function* decode(
           drafting.time(proposal.size, sampled.length, result.seconds, beside);
           drafting.observe({ ...outcome, rows: proposal }, best, proposal, result.walk?.slice(1), result.byRule);
         } else {
-          const { steps, stepSeconds, proposed } = result;
+          const { steps, proposed } = result;
           drafting.plain({
-            ...{ root, ...outcome, steps, stepSeconds, proposed },
+            ...{ root, ...outcome, steps, proposed },
             ...{ width: best, engine: result.seconds, beside },
           });
         }
@@ -250,7 +254,7 @@ export async function* decode(
         if (isEnd) return;
       }
       tokens = sampled.slice(-1);
-      const step = result.stepSeconds ? result.seconds / result.stepSeconds.length : seconds;
+      const step = result.steps ? result.seconds / countSteps(result.steps) : seconds;
       if (taken > 1) burst = Math.max(1, Math.min(mostAhead, Math.floor(secondsAhead / step)));
     }
   } finally {

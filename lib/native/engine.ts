@@ -68,12 +68,14 @@ export interface NativeBatch {
   stopAt?: number;
   /**
    * A batch that verifies one root of one sequence drafts by itself, and repeats so many steps: where the last m tokens occurred before, the first time that so many did, `copies[m]` of those that came after
-   * them there, and `copies[0]` behind up to three tokens that were others than those of the source of the last copy. -1: nothing is looked at; 0: what would come is noted, not drafted. At most 65
+   * them there, and `copies[0]` behind up to three tokens that were others than those of the source of the last copy. -1: a repetition does not count, or nothing is copied behind such tokens; 0: what would come is noted, not drafted. At most 65
    * entries, -1 to 255 each; the last is for longer runs too. Excludes `want.best`, `stop`, `leastConfidence` and samplers that accept by a rule.
    */
   copies?: Int32Array;
   /** Of a batch that copies: tokens that it draws at most, 1 to 4096. */
   mostTokens?: number;
+  /** Of a batch that copies: time after which it takes no other step. */
+  mostSeconds?: number;
   topK?: number;
   /** How many ids `want.best` asks for. */
   bestK?: number;
@@ -117,15 +119,16 @@ export interface NativeBatchResult {
   drawIds?: Int32Array;
   drawLogq?: Float64Array;
   drawValues?: Float64Array;
-  /** Rows of the walks of a batch that verifies, those of a sequence one after the other, and how many each sequence has. */
+  /** Rows of the walks of a batch that verifies and does not copy, those of a sequence one after the other, and how many each sequence has. */
   walk?: Int32Array;
   walked?: Int32Array;
   /** For each token of a walk: 1 if it was accepted by the sampler's rule and not drawn; absent where no sampler has a rule. */
   byRule?: Uint8Array;
-  /** Of a batch that copies, for each step: tokens drawn, tokens of `proposed`, how many of those were drafted, and tokens of the repetition, `[steps, 4]`. */
-  steps?: Int32Array;
-  /** Time that each took. */
-  stepSeconds?: Float64Array;
+  /**
+   * Of a batch that copies, for each step, or several in a row that proposed nothing: tokens drawn, tokens of `proposed`, how many of those were drafted, tokens of the repetition, and seconds;
+   * `[steps, 5]`.
+   */
+  steps?: Float64Array;
   /** The tokens that came next in the source, of all steps: those drafted, or one that was not. Absent if there are none. */
   proposed?: Int32Array;
   targetLogprob?: Float32Array;

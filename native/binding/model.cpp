@@ -113,7 +113,6 @@ class RunJob final : public PromiseJob {
     wanted("walked", output_.walked);
     wanted("byRule", output_.by_rule);
     wanted("steps", output_.steps);
-    wanted("stepSeconds", output_.step_seconds);
     wanted("proposed", output_.proposed);
     wanted("hidden", output_.hidden);
     wanted("logits", output_.logits);
@@ -213,6 +212,7 @@ Napi::Value ModelObject::run(const Napi::CallbackInfo& info) {
   batch.stop_at = read_number(from, "stopAt", 1);
   batch.copies = read_typed<std::int32_t>(from, "copies", napi_int32_array);
   batch.most_tokens = read_integer(from, "mostTokens", 0);
+  batch.most_seconds = read_number(from, "mostSeconds", 0);
   batch.ends = read_typed<std::int32_t>(from, "ends", napi_int32_array);
   batch.top_k = read_integer(from, "topK", 0);
   batch.verify = read_flag(from, "verify");

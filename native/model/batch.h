@@ -85,12 +85,13 @@ struct Batch {
   double stop_at = 1;
   // A batch that verifies one root of one sequence may draft by itself and repeat, its draft verified like that of a
   // caller: where the last m tokens occurred before, the copies[m] that came after them there, and copies[0] behind
-  // tokens that were others than those of the source of the last copy. -1: nothing is looked at; 0: what would come is
-  // noted in the output and not drafted. Empty: nothing is drafted. At most kLongestRun + 1 entries; the last is for
-  // longer runs too.
+  // tokens that were others than those of the source of the last copy. -1: a repetition does not count, or nothing is
+  // copied behind such tokens; 0: what would come is noted in the output and not drafted. Empty: nothing is drafted. At
+  // most kLongestRun + 1 entries; the last is for longer runs too.
   std::vector<std::int32_t> copies;
-  // Of a batch that copies: tokens that it draws at most, beside its repetitions.
+  // Of a batch that copies: tokens that it draws at most, and seconds after which it takes no other step.
   long most_tokens = 0;
+  double most_seconds = 0;
   long top_k = 0;
   long best_k = 0;
   long draws_k = 0;
@@ -120,14 +121,14 @@ struct BatchOutput {
   Column<std::int32_t> draw_ids;  // [rows wanting draws, draws_k]; -1 where fewer tokens can be drawn
   Column<double> draw_logq;       // [rows wanting draws, draws_k]
   Column<double> draw_values;     // [rows wanting draws, draws_k]
-  Column<std::int32_t> walk;      // rows of the walks, in the order of the tokens drawn; verify only
-  Column<std::int32_t> walked;    // [sequences] rows of each walk; verify only
+  Column<std::int32_t> walk;      // rows of the walks, in the order of the tokens drawn; verify without copies only
+  Column<std::int32_t> walked;    // [sequences] rows of each walk; the same
   Column<std::uint8_t> by_rule;   // [sampled] 1: accepted and not drawn; verify with a rule only
-  // Of a batch that copies, for each of its steps: tokens drawn, tokens that came after the repetition and are in
-  // `proposed`, how many of those were drafted, and tokens that the repetition has.
-  Column<std::int32_t> steps;   // [steps, 4]
-  Column<double> step_seconds;  // [steps]
-  Column<std::int32_t> proposed;
+  // Of a batch that copies, for each of its steps, or several in a row that proposed nothing: tokens drawn, tokens that
+  // came after the repetition and are in `proposed`, how many of those were drafted, tokens that the repetition has,
+  // and seconds.
+  Column<double> steps;           // [steps, 5]
+  Column<std::int32_t> proposed;  // of all steps
   std::size_t scratch_bytes = 0;  // largest workspace used
   double kernel_seconds = 0;      // in layers and head, the rest of the time is preparation and sampling
 };

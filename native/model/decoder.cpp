@@ -174,7 +174,8 @@ Result Forward::check_continues() const {
 bool Forward::goes_on() const {
   if (repeated_ + 1 >= batch_.repeat || batch_.sequences[0]->length() >= weights_->spec.context_length) return false;
   const std::size_t drawn = output_.sampled.size();
-  if (copying() && static_cast<long>(drawn) >= batch_.most_tokens) return false;
+  if (copying() && (static_cast<long>(drawn) >= batch_.most_tokens || copying_seconds_ >= batch_.most_seconds))
+    return false;
   const std::int32_t token = output_.sampled.data()[drawn - 1];
   if (batch_.least_confidence > 0) {
     const float* const logprob = output_.sampled_logprob.data();
@@ -220,8 +221,7 @@ Result Forward::reserve_output() {
       output_.sampled_logprob.reserve(sampled) && output_.acceptance.reserve(batch_.stop != nullptr ? sampled : 0) &&
       output_.best_ids.reserve(best * best_k) && output_.by_rule.reserve(approximate_ ? sampled : 0) &&
       output_.draw_ids.reserve(draws) && output_.draw_logq.reserve(draws) && output_.draw_values.reserve(draws) &&
-      output_.steps.reserve(4 * steps) && output_.step_seconds.reserve(steps) &&
-      output_.proposed.reserve(steps * static_cast<std::size_t>(longest_copy())) &&
+      output_.steps.reserve(5 * steps) && output_.proposed.reserve(steps * static_cast<std::size_t>(longest_copy())) &&
       (!batch_.verify || copying() ||
        (output_.walk.reserve(static_cast<std::size_t>(batch_.rows())) &&
         output_.walked.reserve(batch_.sequences.size())));

@@ -100,10 +100,12 @@ class Forward {
   bool approximate_ = false;             // verify: a sampler has a rule to accept tokens by
   bool in_place_ = false;                // verify: rows of chains, written where they stay if the walk takes them
   long next_row_ = 0;
-  long repeated_ = 0;         // repetitions
-  double step_seconds_ = 0;   // of the step under way, of a batch that copies
-  Repetition repetition_;     // that it goes on with
-  std::size_t proposed_ = 0;  // how many tokens it has of that
+  long repeated_ = 0;             // repetitions
+  double copying_seconds_ = 0;    // of all steps before
+  double step_seconds_ = 0;       // of the step under way, of a batch that copies
+  Repetition repetition_;         // that it goes on with
+  double* quiet_step_ = nullptr;  // in output_.steps: the last one, if it proposed nothing
+  std::size_t proposed_ = 0;      // how many tokens it has of that
 };
 
 }  // namespace outrider

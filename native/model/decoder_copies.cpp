@@ -14,6 +14,7 @@ Result Forward::check_copies() const {
     return bad("Expected a sampler without a rule to accept tokens by for a batch that copies");
   if (batch_.most_tokens < 1 || batch_.most_tokens > kMostRepeats)
     return bad("Expected 1 to 4096 tokens at most of a batch that copies");
+  if (!(batch_.most_seconds > 0)) return bad("Expected a positive time for a batch that copies");
   if (static_cast<long>(batch_.copies.size()) > kLongestRun + 1)
     return bad("Expected at most 65 numbers of tokens to copy");
   for (const std::int32_t count : batch_.copies) {
@@ -34,35 +35,37 @@ long Forward::most_drawn() const { return std::min(batch_.most_tokens, batch_.re
 void Forward::copy_rows() {
   Sampler& sampler = *batch_.samplers[0];
   std::vector<std::int32_t>& text = sampler.history;
-  const std::int32_t root = batch_.token[0];
   const auto copies = [this](long matched) -> long {
     return batch_.copies[std::min(static_cast<std::size_t>(matched), batch_.copies.size() - 1)];
   };
-  text.push_back(root);
+  text.push_back(batch_.token[0]);
   const auto end = static_cast<long>(text.size());
+  sampler.source.catch_up(text);
   repetition_ = longest_repetition(text);
   if (repetition_.matched > 0 && copies(repetition_.matched) >= 0) {
-    sampler.source.start(repetition_.next);
+    sampler.source.start(repetition_.next, end);
   } else {
     repetition_ = {sampler.source.next(), 0};
   }
-  const long wanted = copies(repetition_.matched);
+  const long wanted = repetition_.next < 0 ? -1 : copies(repetition_.matched);
   // A token is drawn after each that is copied, and all need a place in the context.
   const long room = std::min(batch_.most_tokens - static_cast<long>(output_.sampled.size()) - 1,
                              weights_->spec.context_length - batch_.sequences[0]->length() - 1);
   // A copy that overlaps its own end goes on with itself: the text repeats in a period. Behind other tokens than those
   // of the source nothing says so.
-  const bool known = repetition_.next >= 0 && (repetition_.matched > 0 || repetition_.next < end) && wanted >= 0;
-  const long period = known ? end - repetition_.next : 1;
-  long count = known ? std::clamp(wanted, 0L, std::max(0L, room)) : 0;
-  if (repetition_.matched == 0) count = std::min(count, period);
-  proposed_ = static_cast<std::size_t>(known ? std::min(std::max(count, 1L), std::max(0L, room)) : 0);
-  for (std::size_t i = 0; i < proposed_; ++i) {
-    output_.proposed.push(text[static_cast<std::size_t>(repetition_.next + static_cast<long>(i) % period)]);
+  const long period = end - repetition_.next;
+  const long most = std::min(room, repetition_.matched > 0 ? room : period);
+  const long known = wanted < 0 ? 0 : std::min(std::max(wanted, 1L), most);
+  proposed_ = 0;
+  for (long i = 0; i < known; ++i) {
+    const std::int32_t token = text[static_cast<std::size_t>(repetition_.next + i % period)];
+    if (token < 0 || token >= weights_->spec.vocab) break;  // a history may say what the model has no row for
+    output_.proposed.push(token);
+    ++proposed_;
   }
   text.pop_back();
   batch_.parent = {-1};
-  for (long i = 0; i < count; ++i) {
+  for (long i = 0; i < std::min(wanted, static_cast<long>(proposed_)); ++i) {
     batch_.token.push_back(output_.proposed.data()[output_.proposed.size() - proposed_ + static_cast<std::size_t>(i)]);
     batch_.sequence.push_back(0);
     batch_.parent.push_back(static_cast<std::int32_t>(i));
@@ -72,17 +75,20 @@ void Forward::copy_rows() {
 
 // Notes what came of the step, after its commit.
 void Forward::note_step() {
-  Sampler& sampler = *batch_.samplers[0];
-  const auto drawn = static_cast<long>(sampler.history.size() - history_before_[0]);
-  const std::int32_t* const tokens = output_.sampled.data() + output_.sampled.size() - static_cast<std::size_t>(drawn);
-  const auto end =
-      static_cast<long>(history_before_[0]) + 1;  // of the text that was copied from, the root its last token
-  for (long i = 0; i < drawn; ++i) sampler.source.pass(sampler.history, end, tokens[i]);
-  output_.steps.push(static_cast<std::int32_t>(drawn));
-  output_.steps.push(static_cast<std::int32_t>(proposed_));
-  output_.steps.push(static_cast<std::int32_t>(batch_.rows() - 1));
-  output_.steps.push(static_cast<std::int32_t>(repetition_.matched));
-  output_.step_seconds.push(step_seconds_);
+  const std::size_t drawn = batch_.samplers[0]->history.size() - history_before_[0];
+  if (proposed_ == 0 && quiet_step_ != nullptr) {
+    quiet_step_[0] += static_cast<double>(drawn);
+    quiet_step_[4] += step_seconds_;
+  } else {
+    double* const step = output_.steps.extend(5);
+    step[0] = static_cast<double>(drawn);
+    step[1] = static_cast<double>(proposed_);
+    step[2] = static_cast<double>(batch_.rows() - 1);
+    step[3] = static_cast<double>(repetition_.matched);
+    step[4] = step_seconds_;
+    quiet_step_ = proposed_ == 0 ? step : nullptr;
+  }
+  copying_seconds_ += step_seconds_;
   step_seconds_ = 0;
 }
 

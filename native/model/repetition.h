@@ -22,16 +22,18 @@ Repetition longest_repetition(const std::vector<std::int32_t>& text);
 // of the source, the copy goes on behind them.
 class CopySource {
  public:
-  // Copies from this place on.
-  void start(long next) { next_ = next, changed_ = 0; }
-  // The text, that had `length` tokens, has grown by this one, which stands for the one at the source.
-  void pass(const std::vector<std::int32_t>& text, long length, std::int32_t token);
+  // The text continues what came before this place.
+  void start(long next, long length) { next_ = next, length_ = length, changed_ = 0; }
+  // Goes along the tokens that the text has grown by: each stands for one of the source. A text that has shrunk is
+  // another one.
+  void catch_up(const std::vector<std::int32_t>& text);
   // The place to go on from, or -1.
   [[nodiscard]] long next() const { return next_; }
 
  private:
   static constexpr int kMostChanged = 3;
   long next_ = -1;
+  long length_ = 0;  // of the text so far
   int changed_ = 0;  // last tokens that were others than those of the source
 };
 

@@ -36,6 +36,7 @@ async function begin(options: Sampling): Promise<Text> {
 interface Options {
   repeat?: number;
   mostTokens?: number;
+  mostSeconds?: number;
   ends?: Int32Array;
   wants?: number;
 }
@@ -43,10 +44,11 @@ interface Options {
 const copying = (
   { cache, own, tokens }: Text,
   copies: number[],
-  { repeat = 8, mostTokens = 4096, ends, wants = want.sample }: Options = {},
+  { repeat = 8, mostTokens = 4096, mostSeconds = 1e3, ends, wants = want.sample }: Options = {},
 ) => ({
   ...{ tokens: Int32Array.from(tokens.slice(-1)), sequence: new Int32Array(1), parents: Int32Array.of(-1) },
-  ...{ wants: Uint8Array.of(wants), topK: 2, scratch: true, verify: true, repeat, mostTokens, ends },
+  ...{ wants: Uint8Array.of(wants), topK: 2, scratch: true, verify: true },
+  ...{ repeat, mostTokens, mostSeconds, ends },
   ...{ copies: Int32Array.from(copies), caches: [cache], samplers: [own] },
 });
 
@@ -67,14 +69,18 @@ async function plainly(options: Sampling, count: number) {
 }
 
 /** The steps of a result, with the tokens that each proposed. */
-function stepsOf({ steps = new Int32Array(), proposed = new Int32Array(), stepSeconds }: NativeBatchResult) {
+function stepsOf({ steps = new Float64Array(), proposed = new Int32Array() }: NativeBatchResult) {
   let from = 0;
-  expect(stepSeconds?.every((seconds) => seconds > 0)).toBe(true);
-  return Array.from({ length: steps.length / 4 }, (_, i) => {
-    const [drawn, known, drafted, matched] = steps.subarray(4 * i, 4 * i + 4);
+  let quiet = false;
+  return Array.from({ length: steps.length / 5 }, (_, i) => {
+    const [drawn, known, drafted, matched, seconds] = steps.subarray(5 * i, 5 * i + 5);
     from += known;
-    return { drawn, drafted, matched, proposed: [...proposed.subarray(from - known, from)] };
-  });
+    expect(seconds).toBeGreaterThan(0);
+    if (known === 0 && drawn > 0) expect(quiet).toBe(false); // steps in a row that propose nothing are one
+    quiet = known === 0;
+    const found = { drawn, drafted, matched, proposed: [...proposed.subarray(from - known, from)] };
+    return known > 0 ? [found] : Array<typeof found>(drawn).fill({ ...found, drawn: 1 });
+  }).flat();
 }
 
 /** By definition: the first place where most of the last tokens occurred before, up to 64. */
@@ -110,11 +116,13 @@ class Copies {
     return { matched, drafted, proposed: Array.from({ length: known }, (_, i) => text[next + (i % period)]) };
   }
 
-  observe(text: readonly number[], drawn: readonly number[]) {
+  observe(before: readonly number[], drawn: readonly number[]) {
+    const text = [...before];
     for (const token of drawn) {
       if (!this.#source) return;
       const { next, changed } = this.#source;
-      const differs = next >= text.length || text[next] !== token ? changed + 1 : 0;
+      const differs = text[next] !== token ? changed + 1 : 0;
+      text.push(token);
       this.#source = differs > 3 ? undefined : { next: next + 1, changed: differs };
     }
   }
@@ -212,6 +220,55 @@ test("the end of the context ends it, and a call after that is refused as any ot
   await expect(runtime.step(copying(text, [16]))).rejects.toEqual(code("OUTRIDER_CONTEXT"));
 });
 
+test("a call takes no other step when its time is over", async () => {
+  const text = await begin({});
+  expect((await step(text, [0], { repeat: 4096, mostSeconds: 1e-9 })).sampled.length).toBe(1);
+  const { sampled } = await step(text, [3], { repeat: 4096, mostSeconds: 0.01 });
+  expect(sampled.length).toBeGreaterThan(0);
+  expect(text.tokens.length).toBeLessThan(runtime.spec.contextLength);
+});
+
+test("tokens of other calls count for the source too", async () => {
+  const table = [3, -1, 1, 3];
+  const options = { temperature: 0.6, seed: 5n };
+  const plain = await plainly(options, 120);
+  const text = await begin(options);
+  const copies = new Copies(table);
+  let resumed = 0;
+  for (let call = 0; text.tokens.length < plain.tokens.length; call++) {
+    const before = [...text.tokens];
+    if (call % 3 === 2) {
+      const rows = { tokens: Int32Array.from(before.slice(-1)), sequence: new Int32Array(1) };
+      const one = { ...rows, wants: Uint8Array.of(want.sample), caches: [text.cache], samplers: [text.own] };
+      const { sampled } = await runtime.step(one);
+      text.tokens.push(...sampled);
+      copies.observe(before, [...sampled]);
+      continue;
+    }
+    const mostTokens = plain.tokens.length - before.length;
+    const result = await step(text, table, { repeat: 1, mostTokens });
+    const [{ drawn: _, ...found }] = stepsOf(result);
+    expect(found).toEqual(copies.propose(before, mostTokens - 1));
+    if (found.matched === 0) resumed += found.drafted;
+    copies.observe(before, [...result.sampled]);
+  }
+  expect(text.tokens).toEqual(plain.tokens);
+  expect(resumed).toBeGreaterThan(0);
+});
+
+test("a history may hold what is no token of the model, which is not copied", async () => {
+  const { vocab } = runtime.spec;
+  for (const wrong of [vocab, 2_000_000_000, -5]) {
+    const history = Int32Array.of(5, 6, wrong, 7, 9);
+    const first = async (token: number) => {
+      const text = { cache: runtime.newCache(), own: sampler(vocab, { history }), tokens: [token] };
+      return stepsOf(await runtime.step(copying(text, [4], { repeat: 1 })))[0];
+    };
+    expect(await first(5)).toMatchObject({ drafted: 1, matched: 1, proposed: [6] });
+    expect(await first(6)).toMatchObject({ drawn: 1, drafted: 0, proposed: [] });
+  }
+});
+
 test("an abort leaves the text as it was", async () => {
   const options = { temperature: 0.6, seed: 5n };
   const plain = await plainly(options, 60);
@@ -241,6 +298,8 @@ test("what cannot be copied for is refused, and nothing happens", async () => {
     ["a confidence", { leastConfidence: 0.5, wants: Uint8Array.of(want.sample | want.topk) }],
     ["no tokens", { mostTokens: 0 }],
     ["too many tokens", { mostTokens: 4097 }],
+    ["no time", { mostSeconds: 0 }],
+    ["no number of seconds", { mostSeconds: Number.NaN }],
     ["too many steps", { repeat: 4097 }],
     ["no steps", { repeat: 0 }],
     ["a length below", { copies: Int32Array.of(1, -2) }],
