@@ -55,13 +55,6 @@ function stepsOf({ tokens, steps, proposed, engine }: CopyCall): CopyStep[] {
   return found;
 }
 
-/** How many steps a call took. */
-export function countSteps(steps: Float64Array): number {
-  let count = 0;
-  for (let i = 0; i < steps.length; i += columns) count += steps[i + 2] > 0 ? 1 : steps[i];
-  return count;
-}
-
 /** The drafter that decoding copies for, in one text. */
 export class Copier {
   readonly #part: Part;

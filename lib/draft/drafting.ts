@@ -21,9 +21,9 @@ const nothing = new Int32Array();
 
 /** How a call without proposals goes on. */
 export interface Ahead {
-  /** Steps that it takes at most. */
+  /** Tokens that it draws at most, if it copies nothing. */
   repeat: number;
-  /** What it copies by itself, as in {@link NativeBatch}; undefined: it draws a token a step. */
+  /** What it copies by itself, as in {@link NativeBatch}. */
   copies?: Int32Array;
 }
 
@@ -106,7 +106,7 @@ export class Drafting {
     return this.#credit.rest <= 0 && !this.#copier?.works;
   }
 
-  /** How a call without proposals goes on: where nothing pays, drafters are asked less and less often. @param most steps that it may take */
+  /** How a call without proposals goes on: where nothing pays, drafters are asked less and less often. @param most tokens that it may draw, if it copies nothing */
   ahead(most: number): Ahead {
     const copier = this.#copier;
     if (copier?.works) {

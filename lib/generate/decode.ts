@@ -1,7 +1,6 @@
 // The loop: prefill, then one native call per token, per drafted tree, or per few tokens or copies where these take less time than a call is worth.
 
 import type { KvCache } from "../cache/kv-cache.ts";
-import { countSteps } from "../draft/copier.ts";
 import type { DraftSampling } from "../draft/drafter.ts";
 import type { Ahead, Drafting } from "../draft/drafting.ts";
 import type { Runtime, StepBatch } from "../model/runtime.ts";
@@ -12,7 +11,7 @@ import type { ResolvedOptions } from "./options.ts";
 
 // A call draws tokens ahead for so long at most: what a reader of the stream does not notice, nor an abort.
 const secondsAhead = 0.016;
-const mostAhead = 8; // steps
+const mostAhead = 8; // steps, each a token or a copy
 const mostCopied = 4096; // tokens, which is more than so many steps bring
 
 /** A token with its log-probability under the raw logits. */
@@ -142,8 +141,8 @@ class Decoding {
     return this.#runtime.step({ ...this.#shared, ...rows, repeat }, this.#signal);
   }
 
-  /** Draws tokens after the last one in as many steps as `ahead` says, each of which may copy from the text. @param most tokens that are drawn */
-  copying(root: Int32Array, { repeat, copies }: Ahead, most: number): Promise<NativeBatchResult> {
+  /** Draws tokens after the last one in so many steps, each of which copies from the text as `copies` say. @param most tokens that are drawn */
+  copying(root: Int32Array, copies: Int32Array, repeat: number, most: number): Promise<NativeBatchResult> {
     const rows = { tokens: root, sequence: new Int32Array(1), parents: noParent, wants: Uint8Array.of(this.#wanted) };
     const until = { repeat, mostTokens: Math.min(most, mostCopied), mostSeconds: secondsAhead };
     return this.#runtime.step(
@@ -205,13 +204,13 @@ export async function* decode(
       // Calls that overlap take turns token by token.
       const alone = !runtime.busy;
       const repeat = Math.min(alone ? burst : 1, most - taken);
-      const ahead = drafting && !proposal ? drafting.ahead(repeat) : { repeat };
+      const ahead: Ahead = drafting && !proposal ? drafting.ahead(repeat) : { repeat };
       const asked = performance.now();
       own += asked - since;
       const running = proposal
         ? decoding.tree(proposal, best)
         : ahead.copies
-          ? decoding.copying(tokens, ahead, most - taken)
+          ? decoding.copying(tokens, ahead.copies, alone ? mostAhead : 1, most - taken)
           : decoding.plain(tokens, ahead.repeat, best);
       running.catch(() => {}); // awaited below, after drafters have started beside it
       if (taken === 0 && draft && most > 2) drafting = draft(prompt);
@@ -254,8 +253,8 @@ export async function* decode(
         if (isEnd) return;
       }
       tokens = sampled.slice(-1);
-      const step = result.steps ? result.seconds / countSteps(result.steps) : seconds;
-      if (taken > 1) burst = Math.max(1, Math.min(mostAhead, Math.floor(secondsAhead / step)));
+      // Calls that copy end by time.
+      if (taken > 1 && !ahead.copies) burst = Math.max(1, Math.min(mostAhead, Math.floor(secondsAhead / seconds)));
     }
   } finally {
     // What was drawn ahead and not taken goes again.
