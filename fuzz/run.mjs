@@ -30,7 +30,7 @@ const what = values.contract
   ? [
       "run",
       "test/contract",
-      ...["approximate-walk", "batch-invariance", "engine", "engine-beside", "engine-hostile", "gguf"].map(
+      ...["approximate-walk", "batch-invariance", "copying", "engine", "engine-beside", "engine-hostile", "gguf"].map(
         (name) => `test/model/${name}.test.ts`,
       ),
       ...["mixed-rows", "stopping-head", "tree-levels"].map((name) => `test/model/${name}.test.ts`),

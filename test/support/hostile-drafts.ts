@@ -76,10 +76,18 @@ function spoil(next: Random, victims: unknown[]): void {
   else if (victim) victim[pick(next, [...Object.keys(victim), "x"])] = pick(next, odd);
 }
 
+/** How a drafter says that it copies: mostly as it should. */
+function copies(next: Random): never {
+  if (next() < 0.1) return pick(next, [null, 5, "all", [], () => 1]) as never;
+  const number = (most: number) => (next() < 0.1 ? pick(next, odd) : 1 + below(next, most));
+  const sure = () => (next() < 0.002 ? pick(next, [...odd, Symbol("sure"), 5n]) : next() ** 0.5);
+  return { least: number(8), most: number(255), sure: next() < 0.05 ? pick(next, odd) : sure } as never;
+}
+
 function hostile(next: Random, vocab: number): Drafter {
   return {
     name: "hostile",
-    best: below(next, 65),
+    best: next() < 0.3 ? 0 : below(next, 65),
     start(tokens, context, sampling) {
       if (next() < 0.2) spoil(next, [sampling, sampling.endIds, sampling.stopTokens, sampling.logitBias]);
       if (next() < 0.1) spoil(next, [context]);
@@ -89,6 +97,7 @@ function hostile(next: Random, vocab: number): Drafter {
       let root = tokens[tokens.length - 1];
       const kept: (Int32Array | undefined)[] = [tokens as Int32Array];
       return {
+        copies: next() < 0.7 ? undefined : copies(next),
         propose(budget) {
           if (next() < 0.3) budget.depth = 1e9;
           if (next() < 0.1) spoil(next, [budget, budget.costs]);
