@@ -6,8 +6,11 @@ import { rising } from "./rising.ts";
 const priorSlope = 0.25;
 /** Weight of a new measurement. */
 const fresh = 0.1;
-/** A measurement counts for at most so many times what was measured before, the first for so many times what its neighbours say: a machine that was busy elsewhere says nothing about rows. */
-const mostSurprise = 2;
+/**
+ * A measurement counts for at most so many times what was measured before, the first for so many times what its neighbours say: a machine that was busy elsewhere says nothing about rows, and a
+ * size that it was busy at would be left alone for long.
+ */
+const mostSurprise = 1.25;
 /** Weight of a first measurement of a size that took longer than its neighbours say. */
 const firstWeight = 0.25;
 /** What a measurement is still worth after each step of another size; the rest is what all sizes together say, so that a size that was slow by chance is tried again. */

@@ -7,12 +7,11 @@ import { resolveOptions } from "../../lib/generate/options.ts";
 export class Eager extends Experience {
   constructor(rows = 64) {
     super();
-    this.curve.observe(1, 1);
-    // Again and again: the first counts for little, and each for at most twice what was measured before.
-    for (let i = 0; i < 60; i++) this.curve.observe(rows + 1, 1e6);
-    for (let i = 0; i < 300; i++) this.curve.observe(rows, 1);
-    this.curve.observe(rows + 1, 1e6);
-    this.curve.observe(rows, 1); // last: what was measured long ago counts for less
+    this.curve.restore([
+      [1, 1, 1],
+      [rows, 1, 1],
+      [rows + 1, 1e6, 1],
+    ]);
   }
 
   override get plain(): number {
