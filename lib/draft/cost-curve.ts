@@ -4,8 +4,8 @@ import { rising } from "./rising.ts";
 
 /** Cost of each further row before it was measured, in single rows. */
 const priorSlope = 0.25;
-/** Weight of a new measurement. */
-const fresh = 0.1;
+/** Weight of a new measurement, and of one that is shorter than what is known: steps take longer by chance, but not less. */
+const [fresh, shorter] = [0.1, 0.3];
 /**
  * A measurement counts for at most so many times what was measured before, the first for so many times what its neighbours say: a machine that was busy elsewhere says nothing about rows, and a
  * size that it was busy at would be left alone for long.
@@ -32,7 +32,7 @@ export class CostCurve {
     if (!(seconds > 0)) return;
     const before = this.#seconds[rows];
     const count = (this.#weights[rows] ?? 0) + 1;
-    const weight = Math.max(fresh, 1 / count);
+    const weight = Math.max(before !== undefined && seconds < before ? shorter : fresh, 1 / count);
     const likely = before ?? this.seconds(rows);
     const counted = likely === undefined ? seconds : Math.min(seconds, mostSurprise * likely);
     // The first step of a size also gets its memory: if it is slow, what its neighbours say counts for more.

@@ -17,6 +17,9 @@ const [slow, enough] = [0.05, 1.5];
 /** Tokens' worth of time that rows may take in a step which are evaluated for what they tell. */
 const exploring = 1;
 
+/** Drafts in a row after which one has a row more: what that takes may have been measured in another text, or beside a stall. */
+const oneMoreEvery = 8;
+
 const nothing = new Int32Array();
 
 /** How a call without proposals goes on. */
@@ -167,7 +170,7 @@ export class Drafting {
     const asking = this.#seconds() - before;
     if (costs === undefined) return undefined;
     this.#token = costs.token;
-    const { tree, gain } = choose(proposals, mostRows, costs);
+    const { tree, gain } = choose(proposals, mostRows, costs, this.#inRow % oneMoreEvery === oneMoreEvery - 1 ? 1 : 0);
     if (tree) {
       if (this.#inRow >= plainEvery) return undefined;
       this.#gain = gain;

@@ -18,8 +18,9 @@ export interface Choice {
 /**
  * The tree of all proposals cut where tokens a second are largest: with reaches r in falling order, a tree of n nodes expects
  * F(n) = 1 + r_1 + ... + r_(n-1) tokens and takes T(n) seconds. All n are tried, since costs have steps. What drafting took is spent.
+ * @param beyond rows more than that, where there are any, to learn what they take
  */
-export function choose(proposals: readonly TokenTree[], most: number, costs: DraftCosts): Choice {
+export function choose(proposals: readonly TokenTree[], most: number, costs: DraftCosts, beyond = 0): Choice {
   const nothing = { tree: undefined, gain: 1 };
   if (proposals.length === 0) return nothing;
   const all = proposals.length === 1 ? proposals[0] : mergeAll(proposals);
@@ -31,7 +32,7 @@ export function choose(proposals: readonly TokenTree[], most: number, costs: Dra
     if (rate > best) [best, rows] = [rate, n];
   }
   const gain = best * costs.token;
-  return rows > 1 && gain >= leastGain ? { tree: prune(all, rows), gain } : nothing;
+  return rows > 1 && gain >= leastGain ? { tree: prune(all, Math.min(rows + beyond, most)), gain } : nothing;
 }
 
 /** Reach at which a copy ends. */

@@ -120,6 +120,15 @@ describe("cost curve", () => {
     expect(curve.seconds(2)).toBeLessThan(0.0101);
   });
 
+  test("a row more than pays is looked at where there is one", () => {
+    const costs: DraftCosts = { token: 1, tree: (rows) => (rows <= 3 ? 1 : 100) };
+    const tree = chain(1, [2, 3, 4], [0.9, 0.8, 0.7]);
+    const sizes = [0, 1, 5].map((beyond) => choose([tree], 64, costs, beyond).tree?.size);
+    expect(sizes).toEqual([3, 4, 4]);
+    expect(choose([tree], 3, costs, 1).tree?.size).toBe(3);
+    expect(choose([tree], 64, { token: 1, tree: () => 9 }, 1).tree).toBeUndefined();
+  });
+
   test("stalls now and then hardly count, a machine that has become slower does", () => {
     const curve = new CostCurve();
     for (let i = 0; i < 200; i++) {
@@ -128,6 +137,8 @@ describe("cost curve", () => {
     }
     for (let i = 0; i < 60; i++) curve.observe(5, 2);
     expect(curve.seconds(5)).toBeGreaterThan(1.9);
+    for (let i = 0; i < 8; i++) curve.observe(5, 1); // and sooner one that has become faster
+    expect(curve.seconds(5)).toBeLessThan(1.1);
   });
 });
 
