@@ -108,20 +108,14 @@ export class Acceptance {
    * @returns its tokens whose parent was reached: how many were right, and how many were expected to be
    */
   observe(kind: string, tree: TokenTree, tokens: ArrayLike<number>): Judged {
-    const judged = { right: 0, expected: 0 };
-    const counts = this.#counts.of(kind);
-    const met = new Set<number>();
+    const { judged, judge } = this.#judging(kind);
     let at = 0;
     for (let i = 0; i < tokens.length && at >= 0; i++) {
       let next = -1;
       for (const child of tree.children(at)) {
         const right = tree.token[child] === tokens[i];
         if (right) next = child;
-        const bin = binOf(conditional(tree, child));
-        if (right) judged.right += 1;
-        judged.expected += counts.estimate[bin];
-        this.#count(counts, bin, right, !met.has(bin));
-        met.add(bin);
+        judge(conditional(tree, child), right);
       }
       at = next;
     }
@@ -134,17 +128,24 @@ export class Acceptance {
    * @param right how many of them the text went on with
    */
   observeRun(kind: string, confidences: readonly number[], right: number): Judged {
+    const { judged, judge } = this.#judging(kind);
+    for (const [i, confidence] of confidences.slice(0, right + 1).entries()) judge(confidence, i < right);
+    return judged;
+  }
+
+  /** Judges the tokens of one proposal, one after the other. */
+  #judging(kind: string): { judged: Judged; judge: (confidence: number, right: boolean) => void } {
     const judged = { right: 0, expected: 0 };
     const counts = this.#counts.of(kind);
     const met = new Set<number>();
-    for (const [i, confidence] of confidences.slice(0, right + 1).entries()) {
+    const judge = (confidence: number, right: boolean): void => {
       const bin = binOf(confidence);
-      if (i < right) judged.right += 1;
+      if (right) judged.right += 1;
       judged.expected += counts.estimate[bin];
-      this.#count(counts, bin, i < right, !met.has(bin));
+      this.#count(counts, bin, right, !met.has(bin));
       met.add(bin);
-    }
-    return judged;
+    };
+    return { judged, judge };
   }
 
   #count({ accepted, offered, proposals, estimate }: Counts, bin: number, right: boolean, first: boolean): void {

@@ -28,17 +28,18 @@ export interface CopyCall {
   tokens: Int32Array;
   /** `[steps, 5]` */
   steps: Float64Array;
-  proposed: Int32Array;
+  proposed?: Int32Array;
   /** Seconds of the engine. */
   engine: number;
   /** Last tokens that nobody wanted. */
-  unwanted: number;
+  unwanted?: number;
 }
 
 const columns = 5;
 const none = new Float64Array();
+const nothing = new Int32Array();
 
-function stepsOf({ tokens, steps, proposed, engine }: CopyCall): CopyStep[] {
+function stepsOf({ tokens, steps, proposed = nothing, engine }: CopyCall): CopyStep[] {
   const found: CopyStep[] = [];
   let [at, from, all] = [0, 0, 0];
   for (let i = 0; i < steps.length; i += columns) {
@@ -124,7 +125,7 @@ export class Copier {
    */
   learn(call: CopyCall, host: number | undefined): void {
     const steps = stepsOf(call);
-    let left = call.unwanted;
+    let left = call.unwanted ?? 0;
     const dropped = steps.map(() => 0);
     for (let i = steps.length - 1; i >= 0 && left > 0; i--) {
       dropped[i] = Math.min(left, steps[i].tokens);

@@ -3,7 +3,7 @@
 import { merge, prune } from "../tree/build.ts";
 import type { TokenTree } from "../tree/token-tree.ts";
 import { Account, type ApproximateRule, type SpeculationStats } from "./account.ts";
-import { Copier, type CopyCall } from "./copier.ts";
+import { Copier } from "./copier.ts";
 import type { Credit } from "./credit.ts";
 import type { DraftContext, DraftCosts, Drafter, DraftOutcome, DraftSampling } from "./drafter.ts";
 import type { Experience } from "./experience.ts";
@@ -19,8 +19,6 @@ const exploring = 1;
 
 /** Drafts in a row after which one has a row more: what that takes may have been measured in another text, or beside a stall. */
 const oneMoreEvery = 8;
-
-const nothing = new Int32Array();
 
 /** How a call without proposals goes on. */
 export interface Ahead {
@@ -246,11 +244,9 @@ export class Drafting {
   /** Tells what was not told yet. */
   #tell(): void {
     for (const call of this.#untold.splice(0)) {
-      const { root, tokens, best, width, steps, proposed = nothing, engine, beside, unwanted = 0 } = call;
-      if (this.#copier && steps) {
-        const copied: CopyCall = { tokens, steps, proposed, engine, unwanted };
-        this.#copier.learn(copied, this.#host(beside));
-      } else {
+      const { root, tokens, best, width, steps, engine, beside } = call;
+      if (this.#copier && steps) this.#copier.learn({ ...call, steps }, this.#host(beside));
+      else {
         this.#time(0, tokens.length, engine, beside);
         const token = Int32Array.of(root, ...tokens.subarray(0, -1));
         this.#learn({ tokens, best, rows: { token, parent: token.map((_, i) => i - 1) } }, width);

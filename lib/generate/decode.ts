@@ -229,11 +229,8 @@ export async function* decode(
           drafting.time(proposal.size, sampled.length, result.seconds, beside);
           drafting.observe({ ...outcome, rows: proposal }, best, proposal, result.walk?.slice(1), result.byRule);
         } else {
-          const { steps, proposed } = result;
-          drafting.plain({
-            ...{ root, ...outcome, steps, proposed },
-            ...{ width: best, engine: result.seconds, beside },
-          });
+          const { steps, proposed, seconds: engine } = result;
+          drafting.plain({ root, ...outcome, steps, proposed, width: best, engine, beside });
         }
       }
       const seconds = result.seconds / sampled.length;

@@ -54,7 +54,7 @@ void Forward::copy_rows() {
   // A copy that overlaps its own end goes on with itself: the text repeats in a period. Behind other tokens than those
   // of the source nothing says so.
   const long period = end - repetition_.next;
-  const long most = std::min(room, repetition_.matched > 0 ? room : period);
+  const long most = repetition_.matched > 0 ? room : std::min(room, period);
   const long known = wanted < 0 ? 0 : std::min(std::max(wanted, 1L), most);
   proposed_ = 0;
   for (long i = 0; i < known; ++i) {
