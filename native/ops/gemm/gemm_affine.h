@@ -21,7 +21,7 @@ static inline I plane_of(const std::byte* block, int plane) {
 // One group in float mode: acc[r][p] = sum of code * x in input order.
 template <WeightFormat kFormat, int R, int P>
 static inline void group_float(const Row (&rows)[R], const std::byte* const (&codes)[P], long blocks, long at,
-                               F (&acc)[R][P]) {
+                               const Place& t, F (&acc)[R][P]) {
   constexpr int kPlanes = codes_per_block(kFormat) / 4;
   const I low = i_set1(0xFF);
   for (long block = 0; block < blocks; ++block) {
@@ -31,6 +31,7 @@ static inline void group_float(const Row (&rows)[R], const std::byte* const (&co
       I bytes[P];
       OUTRIDER_UNROLL
       for (int p = 0; p < P; ++p) bytes[p] = plane_of<kFormat>(codes[p] + block * block_bytes(kFormat), plane);
+      if (plane * 64 < block_bytes(kFormat)) ask_for<P>(codes, block * block_bytes(kFormat) + plane * 64, t);
       OUTRIDER_UNROLL
       for (int b = 0; b < 4; ++b) {
         F weight[P];
@@ -57,17 +58,10 @@ static inline I four_activations(const std::int8_t* q) {
 }
 
 #if defined(OUTRIDER_HAS_VNNI)
-// Bytes from the weights of three and more rows to those they ask memory for: their products take so long that the
-// processor itself does not look far enough ahead.
-constexpr long kAhead = 1024;
-constexpr int kAheadRows = 3;
-
 // One group in int8 mode, added to acc: the dot products are exact, so only their conversion to float needs an order.
 template <WeightFormat kFormat, int R, int P>
 static inline void group_int8(const Row (&rows)[R], const std::byte* const (&codes)[P], long blocks, long at,
-                              bool fetches, I (&acc)[R][P]) {
-  // No branch: the compiler would make two loops of it. A line that is asked for in its turn costs next to nothing.
-  const long ahead = fetches ? kAhead : 0;
+                              const Place& t, I (&acc)[R][P]) {
   constexpr int kPlanes = codes_per_block(kFormat) / 4;
   for (long block = 0; block < blocks; ++block) {
     const long first = at + block * codes_per_block(kFormat);
@@ -76,10 +70,7 @@ static inline void group_int8(const Row (&rows)[R], const std::byte* const (&cod
       I bytes[P];
       OUTRIDER_UNROLL
       for (int p = 0; p < P; ++p) bytes[p] = plane_of<kFormat>(codes[p] + block * block_bytes(kFormat), plane);
-      if (R >= kAheadRows && plane * 64 < block_bytes(kFormat)) {
-        OUTRIDER_UNROLL
-        for (int p = 0; p < P; ++p) __builtin_prefetch(codes[p] + block * block_bytes(kFormat) + plane * 64 + ahead);
-      }
+      if (plane * 64 < block_bytes(kFormat)) ask_for<P>(codes, block * block_bytes(kFormat) + plane * 64, t);
       OUTRIDER_UNROLL
       for (int r = 0; r < R; ++r) {
         const I x = four_activations(rows[r].q + first + plane * 4);
@@ -96,13 +87,15 @@ static inline void group_int8(const Row (&rows)[R], const std::byte* const (&cod
 // eight times too large.
 template <int P>
 static inline void group_u3_row(const Row& row, const std::byte* const (&codes)[P], long blocks, long at,
-                                I (&acc)[1][P]) {
+                                const Place& t, I (&acc)[1][P]) {
   constexpr long kBytes = block_bytes(WeightFormat::kU3);
   I sums[P];
   OUTRIDER_UNROLL
   for (int p = 0; p < P; ++p) sums[p] = i_zero();
   for (long block = 0; block < blocks; ++block) {
     const std::int8_t* q = row.q + at + block * codes_per_block(WeightFormat::kU3);
+    OUTRIDER_UNROLL
+    for (long line = 0; line < kBytes; line += 64) ask_for<P>(codes, block * kBytes + line, t);
     OUTRIDER_UNROLL
     for (int plane = 0; plane < 8; ++plane) {
       const I x = four_activations(q + plane * 4);
@@ -125,7 +118,7 @@ static inline void group_u3_row(const Row& row, const std::byte* const (&codes)[
 // independent sums as planes.
 template <WeightFormat kFormat, int P>
 static inline void group_int8_row(const Row& row, const std::byte* const (&codes)[P], long blocks, long at,
-                                  I (&acc)[1][P]) {
+                                  const Place& t, I (&acc)[1][P]) {
   constexpr int kBits = code_bits(kFormat), kPlanes = 8 / kBits;
   constexpr std::uint32_t kField = kBits == 8 ? 0xFFFFFFFFu : kBits == 4 ? 0x0F0F0F0Fu : 0x03030303u;
   I sums[kPlanes][P];
@@ -139,6 +132,7 @@ static inline void group_int8_row(const Row& row, const std::byte* const (&codes
     I raw[P];
     OUTRIDER_UNROLL
     for (int p = 0; p < P; ++p) raw[p] = i_load(codes[p] + block * 64);
+    ask_for<P>(codes, block * 64, t);
     OUTRIDER_UNROLL
     for (int plane = 0; plane < kPlanes; ++plane) {
       const I x = four_activations(q + plane * 4), field = i_set1(static_cast<std::int32_t>(kField << plane * kBits));
@@ -159,7 +153,7 @@ static inline void group_int8_row(const Row& row, const std::byte* const (&codes
 // Sums of 16 bits over blocks [from, until) of a group; codes of 8 bits give the lower or the upper half of their bits.
 template <WeightFormat kFormat, int kHalf, int R, int P>
 static inline void sum_words(const Row (&rows)[R], const std::byte* const (&codes)[P], long from, long until, long at,
-                             I (&words)[R][P]) {
+                             const Place& t, I (&words)[R][P]) {
   constexpr bool kHalves = code_bits(kFormat) == 8;
   constexpr int kPlanes = codes_per_block(kFormat) / 4;
   OUTRIDER_UNROLL
@@ -171,6 +165,8 @@ static inline void sum_words(const Row (&rows)[R], const std::byte* const (&code
     const long first = at + block * codes_per_block(kFormat);
     OUTRIDER_UNROLL
     for (int plane = 0; plane < kPlanes; ++plane) {
+      if (kHalf == 0 && plane * 64 < block_bytes(kFormat))
+        ask_for<P>(codes, block * block_bytes(kFormat) + plane * 64, t);
       I bytes[P];
       OUTRIDER_UNROLL
       for (int p = 0; p < P; ++p) {
@@ -191,14 +187,14 @@ static inline void sum_words(const Row (&rows)[R], const std::byte* const (&code
 // 16 bits, and several of those sums fit before they need widening if codes have few bits. Codes of 8 bits are two
 // of 4.
 template <WeightFormat kFormat, int R, int P>
-static inline void group_int8(const Row (&rows)[R], const std::byte* const (&codes)[P], long blocks, long at, bool,
-                              I (&acc)[R][P]) {
+static inline void group_int8(const Row (&rows)[R], const std::byte* const (&codes)[P], long blocks, long at,
+                              const Place& t, I (&acc)[R][P]) {
   constexpr int kBits = code_bits(kFormat), kMost = (1 << (kBits == 8 ? 4 : kBits)) - 1;
   constexpr long kFits = 32767 / (2 * 127 * kMost) / (codes_per_block(kFormat) / 4);  // blocks
   static_assert(kFits > 0);
   const auto add = [&]<int kHalf>(long from, std::integral_constant<int, kHalf>) OUTRIDER_INLINE {
     I words[R][P];
-    sum_words<kFormat, kHalf, R, P>(rows, codes, from, blocks < from + kFits ? blocks : from + kFits, at, words);
+    sum_words<kFormat, kHalf, R, P>(rows, codes, from, blocks < from + kFits ? blocks : from + kFits, at, t, words);
     OUTRIDER_UNROLL
     for (int r = 0; r < R; ++r) {
       OUTRIDER_UNROLL
@@ -248,15 +244,15 @@ static inline void affine_tile(const ops::GemmArgs& args, const Row (&rows)[R], 
       }
     }
     if constexpr (!kInt8) {
-      group_float<kFormat, R, P>(rows, codes, blocks, at, acc);
+      group_float<kFormat, R, P>(rows, codes, blocks, at, t, acc);
 #if defined(OUTRIDER_HAS_VNNI)
     } else if constexpr (R == 1 && kFormat == WeightFormat::kU3) {
-      group_u3_row<P>(rows[0], codes, blocks, at, acc);
+      group_u3_row<P>(rows[0], codes, blocks, at, t, acc);
     } else if constexpr (R == 1) {
-      group_int8_row<kFormat, P>(rows[0], codes, blocks, at, acc);
+      group_int8_row<kFormat, P>(rows[0], codes, blocks, at, t, acc);
 #endif
     } else {
-      group_int8<kFormat, R, P>(rows, codes, blocks, at, t.ahead, acc);
+      group_int8<kFormat, R, P>(rows, codes, blocks, at, t, acc);
     }
     OUTRIDER_UNROLL
     for (int p = 0; p < P; ++p) {

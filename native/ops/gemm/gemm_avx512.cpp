@@ -29,6 +29,7 @@ struct Bf16Kind {
     for (long pair = t.begin; pair < whole; ++pair) {
       OUTRIDER_UNROLL
       for (int p = 0; p < P; ++p) weight[p] = i_load(w[p] + pair * 64);
+      ask_for<P>(w, pair * 64, t);
       step(pair, weight);
     }
     if (whole < t.end) {  // the last input of an odd K

@@ -31,6 +31,7 @@ static inline void dense_tile(const ops::GemmArgs& args, const Row (&rows)[R], c
       I pair[P];
       OUTRIDER_UNROLL
       for (int p = 0; p < P; ++p) pair[p] = i_load(w[p] + k * kPanelRows * 2);
+      ask_for<P>(w, k * kPanelRows * 2, t);
       OUTRIDER_UNROLL
       for (int p = 0; p < P; ++p) weight[p] = i_as_f(i_shift_left(pair[p], 16));
       dense_step<kFormat, R, P>(rows, weight, k, acc);
@@ -42,6 +43,7 @@ static inline void dense_tile(const ops::GemmArgs& args, const Row (&rows)[R], c
   for (; k < t.end; ++k) {
     OUTRIDER_UNROLL
     for (int p = 0; p < P; ++p) weight[p] = dense_weight<kFormat>(w[p], k);
+    ask_for<P>(w, k * kPanelRows * (kFormat == WeightFormat::kF32 ? 4 : 2), t);
     dense_step<kFormat, R, P>(rows, weight, k, acc);
   }
   close_tile<R, P>(args, t, acc);
