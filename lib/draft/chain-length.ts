@@ -1,5 +1,6 @@
 // How many tokens it pays to draft one after the other, where each takes time.
 
+import { ChainTime } from "./chain-time.ts";
 import type { DraftCosts } from "./drafter.ts";
 import { MeanTime } from "./mean-time.ts";
 
@@ -9,8 +10,10 @@ const priorWeight = 4;
 const priorAcceptance = 0.7;
 /** Of earlier observations at each new one: the last hundred count. */
 const decay = 0.99;
-/** Tokens without a draft after which a short one is tried again; doubled each time it was in vain. */
-const [firstPause, longestPause] = [16, 512];
+/** Tokens without a draft after which short ones are tried again; doubled each time it was in vain. */
+const [firstPause, longestPause] = [64, 1024];
+/** Short drafts in a row: before the first, the drafter has to read what it has missed. */
+const tries = 3;
 /** Gain that has to be expected, drafting counted. */
 const leastGain = 1.03;
 /** Length that is tried while nothing was timed, and at the most where drafts did not pay. */
@@ -18,16 +21,17 @@ const firstLength = 3;
 
 /**
  * Learns acceptance by depth and the times of a drafter that draws token by token, and chooses the length g of a chain at which tokens a second
- * are most: (1 + sum of a_1 ... a_j) / (T(g + 1) + call + g t), j up to g, with a_j the acceptance at depth j, T what a tree takes, t a drafted
- * token and `call` the time around it. Of a tree that is drafted level by level, a level is what a token is of a chain, and its acceptance that of any node.
+ * are most: (1 + sum of a_1 ... a_j) / (T(g + 1) + call + t(g)), j up to g, with a_j the acceptance at depth j, T what a tree takes, t what drafting g
+ * tokens takes and `call` the time around it. Of a tree that is drafted level by level, a level is what a token is of a chain, and its acceptance that of any node.
  */
 export class ChainLength {
   readonly #offered: Float64Array;
   readonly #accepted: Float64Array;
-  readonly #token = new MeanTime();
+  readonly #drafting = new ChainTime();
   readonly #call = new MeanTime();
   #rest = 0;
   #pause = firstPause;
+  #tries = tries;
 
   /** @param most tokens of a chain */
   constructor(most: number) {
@@ -56,12 +60,11 @@ export class ChainLength {
       this.#offered[at] = decay * this.#offered[at] + 1;
       this.#accepted[at] = decay * this.#accepted[at] + (at < right ? 1 : 0);
     }
-    if (right > 0) this.#pause = firstPause;
   }
 
   /** Notes what a chain took, or a tree with so many levels: seconds of its tokens, and around them. */
   time(tokens: number, engine: number, around: number): void {
-    this.#token.observe(engine / tokens);
+    this.#drafting.observe(tokens, engine);
     this.#call.observe(around);
   }
 
@@ -74,18 +77,23 @@ export class ChainLength {
   choose(costs: DraftCosts | undefined, most: number): number {
     if (this.#rest > 0 || most < 1) return 0;
     const limit = Math.min(most, this.#offered.length);
-    const [token, call] = [this.#token.value, this.#call.value];
-    if (!costs || token === undefined || call === undefined) return Math.min(firstLength, limit);
+    const call = this.#call.value;
+    if (!costs || call === undefined) return Math.min(firstLength, limit);
     let [best, length, expected, reach] = [leastGain / costs.token, 0, 1, 1];
     for (let g = 1; g <= limit; g++) {
       reach *= this.acceptance(g - 1);
       expected += reach;
-      const rate = expected / (costs.tree(g + 1) + call + g * token);
+      const rate = expected / (costs.tree(g + 1) + call + (this.#drafting.seconds(g) ?? 0));
       if (rate > best) [best, length] = [rate, g];
     }
-    if (length > 0) return length;
+    if (length > 0) {
+      [this.#pause, this.#tries] = [firstPause, tries];
+      return length;
+    }
+    this.#tries -= 1; // so that acceptance and times go on being known; then it rests
+    if (this.#tries > 0) return Math.min(1, limit);
     this.#rest = this.#pause;
-    this.#pause = Math.min(longestPause, 2 * this.#pause);
-    return Math.min(1, limit); // so that acceptance goes on being known; then it rests
+    [this.#pause, this.#tries] = [Math.min(longestPause, 2 * this.#pause), tries];
+    return Math.min(1, limit);
   }
 }

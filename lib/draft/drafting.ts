@@ -65,7 +65,8 @@ export class Drafting {
   #token = 0; // seconds of a token without drafts
   readonly #credit: Credit;
   #quiet = 0; // calls since a draft was of use
-  readonly #untold: (PlainCall & { unwanted?: number })[] = [];
+  #cold = false; // a drafter was at work since the last step: the caches are its own
+  readonly #untold: (PlainCall & { unwanted?: number; cold?: boolean })[] = [];
   readonly #copier: Copier | undefined;
 
   /**
@@ -122,14 +123,19 @@ export class Drafting {
     return this.#parts.reduce((sum, { seconds }) => sum + seconds, 0);
   }
 
+  #waited(): number {
+    return this.#parts.reduce((sum, { waited }) => sum + waited, 0);
+  }
+
   /**
    * Of the time that asking took, what is charged now. The first asking reads the prompt: what it takes beyond the others is spent for the whole text, and is settled
-   * at its end. A pause in the middle that had other reasons is no measure.
+   * at its end. A pause in the middle that had other reasons is no measure, but what a proposal was waited for is work.
    */
-  #charged(asking: number): number {
-    const usual = this.#credit.usual(asking, this.#asks > 0);
-    if (this.#asks++ === 0) this.#reading = asking - usual;
-    return usual;
+  #charged(asking: number, waited: number): number {
+    const first = this.#asks++ === 0;
+    const usual = this.#credit.usual(asking - waited, !first);
+    if (first) this.#reading = asking - usual;
+    return first ? usual : usual + waited;
   }
 
   /**
@@ -138,24 +144,22 @@ export class Drafting {
    */
   async propose(depth: number, signal?: AbortSignal): Promise<TokenTree | undefined> {
     this.#gain = 1;
-    if (!this.due) return undefined;
     const { acceptance, curve, plain, host } = this.#experience;
-    const single = curve.seconds(1) ?? plain ?? 0;
-    const costs: DraftCosts | undefined =
-      plain === undefined
-        ? undefined
-        : Object.freeze({
-            // Where longer steps say that the machine has become faster, so has a token.
-            token: Math.min(plain, single + host),
-            tree: (rows: number) => (curve.seconds(rows) ?? plain * rows) + host,
-          });
-    const before = this.#seconds();
+    // What a token takes is measured while drafters are at rest.
+    if (!this.due || plain === undefined || this.#inRow >= plainEvery) return undefined;
+    const single = curve.seconds(1) ?? plain;
+    const costs: DraftCosts = Object.freeze({
+      // Where longer steps say that the machine has become faster, so has a token.
+      token: Math.min(plain, single + host),
+      tree: (rows: number) => (curve.seconds(rows) ?? plain * rows) + host,
+    });
+    const [before, waitedBefore] = [this.#seconds(), this.#waited()];
     const budget = { nodes: mostRows - 1, depth, costs };
     const proposals: TokenTree[] = [];
     let expected = 0; // tokens of the proposals so far
     for (const [i, part] of this.#parts.entries()) {
       // Who takes his time is not asked where those before him are sure already.
-      if (costs && expected >= enough && part.meanSeconds > slow * costs.token) {
+      if (expected >= enough && part.meanSeconds > slow * costs.token) {
         part.pass();
         continue;
       }
@@ -166,16 +170,16 @@ export class Drafting {
       for (let node = 1; node < tree.size; node++) expected += tree.reach[node];
     }
     const asking = this.#seconds() - before;
-    if (costs === undefined) return undefined;
+    const charged = this.#charged(asking, this.#waited() - waitedBefore);
+    this.#cold = asking > slow * costs.token;
     this.#token = costs.token;
     const { tree, gain } = choose(proposals, mostRows, costs, this.#inRow % oneMoreEvery === oneMoreEvery - 1 ? 1 : 0);
     if (tree) {
-      if (this.#inRow >= plainEvery) return undefined;
       this.#gain = gain;
-      this.#step = { tree: costs.tree(tree.size), asking: this.#charged(asking) };
+      this.#step = { tree: costs.tree(tree.size), asking: charged };
       return this.#explored(tree, depth, costs);
     }
-    this.#credit.note(-this.#charged(asking), costs.token);
+    this.#credit.note(-charged, costs.token);
     const probe = this.#idle >= probeEvery && proposals.length > 0 ? prune(mergeAll(proposals), 2) : undefined;
     return this.#explored(probe, depth, costs);
   }
@@ -184,7 +188,7 @@ export class Drafting {
   #explored(tree: TokenTree | undefined, depth: number, costs: DraftCosts): TokenTree | undefined {
     let all = tree;
     const before = this.#seconds();
-    for (const part of this.#inRow < plainEvery ? this.#parts : []) {
+    for (const part of this.#parts) {
       if (!part.explores) continue;
       const rows = all?.size ?? 1;
       const without = all ? costs.tree(rows) : costs.token;
@@ -226,7 +230,7 @@ export class Drafting {
    */
   plain(call: PlainCall): void {
     if (call.tokens.length === 0) return;
-    this.#untold.push(call);
+    this.#untold.push({ ...call, cold: this.#cold });
     this.#pass(call.tokens, false);
     this.#copier?.pass(call.tokens.length, call.steps);
     if (this.due) this.#tell();
@@ -235,6 +239,7 @@ export class Drafting {
   /** What has to be known at once of tokens that the text has grown by. */
   #pass(tokens: Int32Array, drafted: boolean): void {
     this.#root = tokens[tokens.length - 1];
+    this.#cold = false;
     this.#credit.pass(tokens.length);
     this.#quiet = drafted && tokens.length > 1 ? 0 : this.#quiet + 1;
     this.#idle = drafted ? 0 : this.#idle + tokens.length;
@@ -244,10 +249,10 @@ export class Drafting {
   /** Tells what was not told yet. */
   #tell(): void {
     for (const call of this.#untold.splice(0)) {
-      const { root, tokens, best, width, steps, engine, beside } = call;
+      const { root, tokens, best, width, steps, engine, beside, cold } = call;
       if (this.#copier && steps) this.#copier.learn({ ...call, steps }, this.#host(beside));
       else {
-        this.#time(0, tokens.length, engine, beside);
+        this.#time(0, tokens.length, engine, beside, cold);
         const token = Int32Array.of(root, ...tokens.subarray(0, -1));
         this.#learn({ tokens, best, rows: { token, parent: token.map((_, i) => i - 1) } }, width);
       }
@@ -290,10 +295,10 @@ export class Drafting {
     this.#time(rows, tokens, engine, beside);
   }
 
-  #time(rows: number, tokens: number, engine: number, beside: number | undefined): void {
+  #time(rows: number, tokens: number, engine: number, beside: number | undefined, cold = false): void {
     const host = this.#host(beside);
     this.#account.time(rows, tokens, engine, host);
-    this.#experience.observe(rows, tokens, engine, host);
+    if (!cold) this.#experience.observe(rows, tokens, engine, host);
   }
 
   /** Of the time beside the engine, what was not the drafters': 0 where they work beside it and say more than there was. */

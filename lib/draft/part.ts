@@ -54,8 +54,9 @@ export class Part {
   proposal: TokenTree | undefined;
   /** Why it was switched off. */
   off: string | undefined;
-  /** Seconds spent in its code. */
+  /** Seconds spent in its code, and of them those that a proposal was waited for. */
   seconds = 0;
+  waited = 0;
   #asked = 0;
   #session: DraftSession | undefined;
   #ended = false; // what fails from then on concerns nobody
@@ -126,7 +127,9 @@ export class Part {
       const started = performance.now();
       const settled = found.catch((error: unknown) => this.#fail(error));
       found = await (signal ? unlessAborted(settled, signal) : settled);
-      this.seconds += (performance.now() - started) / 1e3;
+      const waited = (performance.now() - started) / 1e3;
+      this.seconds += waited;
+      this.waited += waited;
     }
     if (this.off !== undefined || found === undefined) return;
     try {

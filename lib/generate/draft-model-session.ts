@@ -7,6 +7,7 @@ import type { Shape } from "../draft/shapes/growth.ts";
 import type { VocabularyBridge } from "../draft/vocabulary-bridge.ts";
 import type { NativeBatchResult, NativeStoppingHead } from "../native.ts";
 import type { TokenTree } from "../tree/token-tree.ts";
+import type { DraftCaches } from "./draft-caches.ts";
 import { DraftDraws, drawAhead } from "./draft-draws.ts";
 import { DraftText } from "./draft-text.ts";
 import { drawnChain } from "./drawn-chain.ts";
@@ -28,6 +29,7 @@ export class ModelDraftSession implements DraftSession {
   readonly #length: ChainLength;
   readonly #shape: ChainShape;
   readonly #trees: TreeDrafts | undefined;
+  readonly #caches: DraftCaches;
   readonly #cache: KvCache;
   readonly #draws: DraftDraws;
   readonly #said: DraftText;
@@ -49,14 +51,17 @@ export class ModelDraftSession implements DraftSession {
     tokens: ArrayLike<number>,
     sampling: DraftSampling,
     { shape, ...chain }: ChainShape & { shape?: Shape },
+    caches: DraftCaches,
   ) {
     this.#model = model;
     this.#bridge = bridge;
     this.#length = length;
     this.#shape = chain;
-    this.#cache = model.runtime.newCache();
     this.#said = new DraftText(model, bridge, tokens, sampling);
     this.#text = this.#said.tokens;
+    this.#caches = caches;
+    this.#cache = caches.take(model.runtime, this.#text);
+    this.#held = this.#cache.length;
     this.#draws = new DraftDraws(this.#said.sampling, model.runtime.spec.vocab, this.#text.length);
     const toModel = (id: number) => bridge.toModel(id);
     if (shape) this.#trees = new TreeDrafts(model.runtime, shape, toModel, this.#said.sampling, chain.minConfidence);
@@ -137,6 +142,8 @@ export class ModelDraftSession implements DraftSession {
   end(): void {
     this.#ended = true;
     this.#left.abort();
-    if (!this.#running) this.#cache.dispose();
+    if (this.#running) return;
+    if (this.#held < this.#cache.length) this.#cache.truncate(this.#held);
+    this.#caches.put(this.#text.slice(0, this.#held), this.#cache);
   }
 }

@@ -7,6 +7,7 @@ import { GreedyApart, PerModel } from "../draft/per-model.ts";
 import { type DraftShape, shapeMaker } from "../draft/shapes/options.ts";
 import { badArgument, checkOptions } from "../errors.ts";
 import type { NativeStoppingHead } from "../native.ts";
+import { DraftCaches } from "./draft-caches.ts";
 import { ModelDraftSession } from "./draft-model-session.ts";
 import { DraftSource } from "./draft-source.ts";
 import type { Model } from "./model.ts";
@@ -36,13 +37,13 @@ export interface DraftModelOptions {
 
 /** A drafter that draws from a model of its own. */
 export interface DraftModel extends Drafter {
-  /** Frees the model if it was loaded from a source; one that was given stays the caller's. Idempotent. */
+  /** Frees what it has read, and the model if it was loaded from a source; one that was given stays the caller's. Idempotent. */
   dispose(): Promise<void>;
 }
 
 /**
  * Drafts with a smaller model (speculative decoding, arXiv:2211.17192, with shared noise): it draws several tokens ahead by the sampling options and
- * the noise of the text, and keeps what it has in its KV cache from step to step. It pays where the smaller model takes a fraction of the
+ * the noise of the text. What it has read stays in its KV cache from step to step, and of the last four texts, together no more than a context, for those that begin alike. It pays where the smaller model takes a fraction of the
  * time and says mostly the same. With a `shape` it grows a tree in place of a chain (see {@link DraftShape}). Models of other vocabularies draft with the tokens that both have.
  * @param source a loaded model, which stays yours, or what `load()` takes: it is loaded before the first text that asks for it
  * @throws {OutriderError} OUTRIDER_ARGUMENT; calls that draft with it reject with what loading throws, and with OUTRIDER_UNSUPPORTED if the models
@@ -65,6 +66,7 @@ export function draftModel(source: Model | string, options: DraftModelOptions = 
       throw badArgument(name, "nothing beside a shape of its own", options[name]);
   const most = makeShape ? JSON.stringify(shape) : maxTokens;
   const model = new DraftSource(source);
+  const caches = new DraftCaches();
   const learnt = new PerModel(
     () =>
       new GreedyApart(() => {
@@ -91,8 +93,11 @@ export function draftModel(source: Model | string, options: DraftModelOptions = 
     start(tokens, context, sampling) {
       const { tree, length } = learnt.of(context).of(sampling);
       const how = { minConfidence, branches, stop, stopAt, shape: tree };
-      return new ModelDraftSession(model.parts, model.bridge(context), length, tokens, sampling, how);
+      return new ModelDraftSession(model.parts, model.bridge(context), length, tokens, sampling, how, caches);
     },
-    dispose: () => model.dispose(),
+    dispose() {
+      caches.close();
+      return model.dispose();
+    },
   };
 }

@@ -80,6 +80,38 @@ test("confidence ends chains", async () => {
   expect(await lengthOf(1)).toBeLessThan(1.5);
 });
 
+test.each<[string, DraftShape | undefined]>([
+  ["chains", undefined],
+  ["trees", { kind: "dynamic", nodes: 6, depth: 4 }],
+])("%s: what was read stays for texts that begin alike, which are the same as without", async (_, shape) => {
+  const { runtime } = partsOf(coarse) as ModelParts;
+  const read: number[] = [];
+  const step = runtime.step.bind(runtime);
+  const spy = vi.spyOn(runtime, "step").mockImplementation((batch, signal) => {
+    if (!batch.scratch) read.push(batch.tokens?.length as number);
+    return step(batch, signal);
+  });
+  const drafter = draftModel(coarse, shape ? { shape } : {});
+  const options = { temperature: 0.7, seed: 5 };
+  const texts = [prompt, `${prompt} many years`, "A wholly different matter is the", `${prompt} a week`];
+  const first: number[] = [];
+  for (const text of texts) {
+    const plain = await runDrafted(model, text, options, []);
+    read.length = 0;
+    const found = await runDrafted(model, text, options, [drafter]);
+    expect(found.drawn).toEqual(plain.drawn);
+    expect(found.stats?.drafters.draftModel.off).toBeUndefined();
+    first.push(read[0]);
+  }
+  const whole = texts.map((text) => model.tokenize(text).length);
+  const [, alike, other, later] = first;
+  expect(alike).toBeLessThan(whole[1] - whole[0] + 6); // tokens may join where the texts part
+  expect(other).toBeGreaterThan(whole[2] - 1);
+  expect(later).toBeLessThan(whole[3] - whole[0] + 6);
+  spy.mockRestore();
+  await drafter.dispose();
+});
+
 describe("through the public interface", () => {
   test("from a source, loaded once; whoever disposes it early gets plain text and a warning", async () => {
     const warned = vi.spyOn(process, "emitWarning").mockImplementation(() => {});

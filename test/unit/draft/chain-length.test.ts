@@ -58,8 +58,22 @@ describe("chain length", () => {
         if (token < 200) early += 1;
       }
     }
-    expect(early).toBeGreaterThan(2);
-    expect(tries).toBeLessThan(12);
+    expect(early).toBeGreaterThan(5); // three in a row each time
+    expect(tries).toBeLessThan(18);
+  });
+
+  test("a drafter whose first token is dear drafts more or nothing", () => {
+    const seconds = (count: number) => 0.6 + 0.1 * count;
+    const length = new ChainLength(8);
+    for (let i = 0; i < 400; i++) {
+      const count = 1 + (i % 4);
+      length.time(count, seconds(count), 0.01);
+      length.observe(8, false);
+    }
+    expect(length.choose(flat, 8)).toBe(8);
+    expect(length.choose(flat, 1)).toBe(1);
+    const dear = costsOf(() => 1.25, 1); // 2 / (1.25 + 0.7) is no gain, 3 / (1.25 + 0.8) is one
+    expect(length.choose(dear, 2)).toBe(2);
   });
 
   test("a short try where nothing was timed, and none in no room", () => {

@@ -225,6 +225,7 @@ describe("drafting", () => {
 
   test("what drafters take beside a call is theirs, and the rest is the call's", async () => {
     const experience = new Experience();
+    experience.observePlain(1, 1e-3, undefined);
     const drafting = new Drafting([fixed([2], 4e-3)], experience, [1], contextOf(10), greedy);
     await drafting.propose(100);
     drafting.time(0, 1, 1e-3, 6e-3 + drafting.stats.draftMs / 1e3);
@@ -256,6 +257,71 @@ describe("drafting", () => {
     await new Drafting([curious], experience, [1], contextOf(10), greedy).propose(100);
     expect(costs?.token).toBeLessThan(8);
     expect(costs?.token).toBeLessThanOrEqual(costs?.tree(2) ?? 0);
+  });
+
+  test("nobody is asked before it is known what a token takes, nor a token timed right after a slow drafter was at work", async () => {
+    const experience = new Experience();
+    let asked = 0;
+    const noted: Drafter = {
+      name: "noted",
+      start: () => ({
+        propose() {
+          asked += 1;
+          const until = performance.now() + 2;
+          while (performance.now() < until);
+          return undefined;
+        },
+        observe() {},
+      }),
+    };
+    const drafting = new Drafting([noted], experience, [1], contextOf(10), greedy);
+    const plain = (engine: number) =>
+      drafting.plain({ root: 1, tokens: Int32Array.of(2), width: 0, engine, beside: undefined });
+    await drafting.propose(100);
+    expect(asked).toBe(0);
+    plain(1e-3);
+    drafting.end();
+    expect(experience.plain).toBe(1e-3);
+    const later = new Drafting([noted], experience, [1], contextOf(10), greedy);
+    const told = (engine: number) => {
+      later.plain({ root: 1, tokens: Int32Array.of(2), width: 0, engine, beside: undefined });
+      return later.stats; // which tells what was not told yet
+    };
+    await later.propose(100);
+    expect(asked).toBe(1);
+    told(5e-4);
+    expect(experience.plain).toBe(1e-3); // of the first the shortest, were it counted
+    told(5e-4); // not asked before: it has overspent
+    expect(experience.plain).toBe(5e-4);
+  });
+
+  test("time that a proposal was waited for is owed in full, a pause is not", async () => {
+    const rest = async (waits: boolean) => {
+      const experience = known(1e-3);
+      const work: Drafter = {
+        name: "work",
+        start: () => ({
+          propose({ depth }) {
+            if (depth !== 7) return undefined;
+            if (waits) return new Promise((resolve) => setTimeout(() => resolve(undefined), 20));
+            const until = performance.now() + 20;
+            while (performance.now() < until);
+            return undefined;
+          },
+          observe() {},
+        }),
+      };
+      const drafting = new Drafting([work], experience, [1], contextOf(10), greedy);
+      for (let i = 0; i < 6; i++) {
+        await drafting.propose(i === 5 ? 7 : 100);
+        drafting.plain({ root: 1, tokens: Int32Array.of(2), width: 0, engine: 1e-3, beside: undefined });
+      }
+      const before = drafting.due;
+      drafting.end();
+      return !before;
+    };
+    expect(await rest(true)).toBe(true);
+    expect(await rest(false)).toBe(false);
   });
 
   test("a slow drafter is asked seldom where it brings nothing", async () => {
