@@ -6,6 +6,7 @@ import path from "node:path";
 import { draftModel, load, pearl } from "outrider";
 import { shared, smollm2 } from "../models.mjs";
 import { detailRows } from "./detail.mjs";
+import { boundRows } from "./draft-bound.mjs";
 import { rounds, speedOf } from "./rounds.mjs";
 import { workloads } from "./workloads.mjs";
 
@@ -90,46 +91,11 @@ async function pair({ name, target, draft, head, options, questions, answer }, {
         rows.push(...detailRows(id, last.stats, last.tokens));
       }
     }
-    if (!quick) rows.push(...(await boundRow(name, large, small, questions)));
+    if (!quick) rows.push(...(await boundRows(`speculation/draft-model/${name}`, large, small, questions)));
   } finally {
     await Promise.all([large.dispose(), small.dispose()]);
   }
   return rows;
-}
-
-const largest = (row) => row.reduce((best, value, i) => (value > row[best] ? i : best), 0);
-
-/**
- * What drafting could bring at most: with a the share of the larger model's greedy tokens that are the smaller one's too, c what a drafted token costs and T(n) what n
- * rows cost, both over one token of the larger model, the best of (1 + a + ... + a^g) / (T(g + 1) + g c) over g. Calls and drafters cost nothing here.
- */
-async function boundRow(name, large, small, prompts) {
-  let [same, all] = [0, 0];
-  for (const prompt of prompts) {
-    const { tokens } = await large.generate(prompt, { temperature: 0, maxTokens: 96, ignoreEos: true });
-    const before = large.tokenize(prompt);
-    const { data, shape } = await small.logits([...before, ...tokens.slice(0, -1)]);
-    for (const [i, token] of tokens.entries()) {
-      const at = before.length - 1 + i;
-      same += largest(data.subarray(at * shape[1], (at + 1) * shape[1])) === token ? 1 : 0;
-      all += 1;
-    }
-  }
-  const rows = [1, 2, 3, 4, 5, 6, 7, 8, 9];
-  const { costCurve } = await large.measure({ rows, promptTokens: 64, decodeTokens: 64 });
-  const [of, mine] = [await large.measure({ rows: [1] }), await small.measure({ rows: [1] })];
-  const cost = of.decodeTokensPerSecond / mine.decodeTokensPerSecond;
-  const accepted = same / all;
-  const gain = (g) => {
-    const tokens = Array.from({ length: g + 1 }, (_, j) => accepted ** j).reduce((a, b) => a + b);
-    return tokens / (costCurve[g].cost + g * cost);
-  };
-  const id = `speculation/draft-model/${name}`;
-  return [
-    { id: `${id}/bound`, value: Math.max(...rows.map((n) => gain(n - 1))), unit: "times plain decoding" },
-    { id: `${id}/agree`, value: accepted, unit: "of greedy tokens" },
-    { id: `${id}/cost`, value: cost, unit: "tokens of the larger model" },
-  ];
 }
 
 /** @returns rows of all pairs whose models are there, and the best */

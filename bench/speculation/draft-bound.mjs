@@ -1,0 +1,173 @@
+// The most that drafting with a model could bring: rows `speculation/draft-model/PAIR/bound` and what it is made of.
+//
+// Greedy texts of the larger model are replayed: behind every token the smaller model proposes what it would have said there, one token after the other, until g are
+// there or the product of their probabilities is below a threshold. Times of the engine are measured as they come about, the models by turns: t(g) of a draft of g
+// tokens, T(n) of n rows of the larger model behind it, against plain decoding of the larger model alone. The bound is the best of all g and thresholds, each tried on
+// the whole text. It leaves out what a step costs beside the engine, what is drafted behind a wrong token where confidence ends drafts, that a draft behind one that
+// was right to its end begins with two rows, and that the smaller model has to read the prompt. `bound-apart` is the same with times of each model alone: what it would be with
+// caches that hold both, or neither.
+import { makeSampler } from "../../dist/generate/decode.js";
+import { drawAhead } from "../../dist/generate/draft-draws.js";
+import { resolveOptions } from "../../dist/generate/options.js";
+import { partsOf } from "../../dist/generate/parts.js";
+import { want } from "../../dist/native.js";
+import { median } from "../measure.mjs";
+
+const longest = 8;
+const thresholds = [0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9];
+const textTokens = 96;
+const [rounds, steps] = [5, 8];
+
+/** For every token of greedy texts of the larger model: whether the smaller one says it too, and how likely that finds its own. */
+async function replayed(large, small, prompts) {
+  const texts = [];
+  for (const prompt of prompts) {
+    const { tokens } = await large.generate(prompt, {
+      ...{ temperature: 0, maxTokens: textTokens, ignoreEos: true, draft: false },
+    });
+    const before = large.tokenize(prompt);
+    const { data, shape } = await small.logits([...before, ...tokens.slice(0, -1)]);
+    texts.push(
+      Array.from(tokens, (token, i) => {
+        const at = before.length - 1 + i;
+        const row = data.subarray(at * shape[1], (at + 1) * shape[1]);
+        let best = 0;
+        for (let id = 1; id < row.length; id++) if (row[id] > row[best]) best = id;
+        const mass = row.reduce((sum, one) => sum + Math.exp(one - row[best]), 0);
+        return { right: best === token, sure: 1 / mass };
+      }),
+    );
+  }
+  return texts;
+}
+
+/** Steps that the texts take, by tokens drafted; and all their tokens. */
+function stepsOf(texts, most, least) {
+  const drafts = new Array(longest + 1).fill(0);
+  let tokens = 0;
+  for (const text of texts) {
+    for (let at = 0; at < text.length; ) {
+      let [drafted, right, all] = [0, 0, 1];
+      while (drafted < most && at + drafted < text.length && all >= least) {
+        const token = text[at + drafted];
+        if (right === drafted && token.right) right += 1;
+        else if (least > 0 && right < drafted) break; // nobody knows what it would have said there
+        all *= token.sure;
+        drafted += 1;
+      }
+      drafts[drafted] += 1;
+      at += right + 1; // and the larger model's own token in the place of a wrong one, or behind the last
+    }
+    tokens += text.length;
+  }
+  return { drafts, tokens };
+}
+
+/** A text of a model with its steps. */
+async function bench(model) {
+  const { runtime } = partsOf(model);
+  const { vocab } = runtime.spec;
+  const cache = runtime.newCache();
+  const text = Int32Array.from({ length: 64 }, (_, i) => 100 + i * 7);
+  const sampler = makeSampler(
+    { ...resolveOptions({ temperature: 0, seed: 1 }, {}, vocab), endIds: [] },
+    vocab,
+    text,
+    text.length,
+  );
+  const shared = { caches: [cache], samplers: [sampler] };
+  await runtime.step({
+    ...{ ...shared, tokens: text, sequence: new Int32Array(text.length) },
+    ...{ wants: new Uint8Array(text.length), topK: 1 },
+  });
+  const seconds = async (step) => (await runtime.step(step)).seconds;
+  return {
+    draw: (count) => seconds({ ...shared, ...drawAhead(cache, sampler, text.slice(0, 1), count, []) }),
+    plain: (count) =>
+      seconds({
+        ...{ ...shared, tokens: text.slice(0, 1), sequence: new Int32Array(1), wants: Uint8Array.of(want.sample) },
+        ...{ topK: 1, repeat: count },
+      }),
+    verify: (rows) =>
+      seconds({
+        ...{ ...shared, tokens: text.slice(0, rows), sequence: new Int32Array(rows) },
+        ...{
+          parents: Int32Array.from({ length: rows }, (_, i) => i - 1),
+          wants: new Uint8Array(rows).fill(want.sample),
+        },
+        ...{ topK: 1, scratch: true, verify: true },
+      }),
+    again: () => cache.truncate(text.length),
+    end: () => cache.dispose(),
+  };
+}
+
+/** Seconds of a plain token, of drafts and of rows behind them, models by turns or each alone. */
+async function timesOf(large, small, together) {
+  const [target, draft] = [await bench(large), await bench(small)];
+  const seen = { plain: [], draft: [], rows: [] };
+  const note = (list, at, value) => {
+    list[at] ??= [];
+    list[at].push(value);
+  };
+  for (let round = 0; round < rounds; round++) {
+    for (let i = 0; i <= steps; i++) {
+      const value = await target.plain(longest);
+      if (i > 0) note(seen.plain, 0, value / longest);
+    }
+    // By turns, or first one model and then the other: a pass brings into the caches what the next finds there.
+    for (const turns of together ? [[draft, target]] : [[draft], [target]]) {
+      for (let i = 0; i < steps; i++) for (const one of turns) await one.plain(1);
+      for (let count = 1; count <= longest; count++) {
+        for (let i = 0; i <= steps; i++) {
+          for (const one of turns) {
+            const value = await (one === draft ? draft.draw(count) : target.verify(count + 1));
+            if (i > 0) note(one === draft ? seen.draft : seen.rows, one === draft ? count : count + 1, value);
+          }
+        }
+        target.again();
+        draft.again();
+      }
+    }
+  }
+  target.end();
+  draft.end();
+  return { plain: median(seen.plain[0]), draft: seen.draft.map(median), rows: seen.rows.map(median) };
+}
+
+function boundOf(texts, { plain, draft, rows }) {
+  let best = { gain: 0 };
+  for (let most = 1; most <= longest; most++) {
+    for (const least of thresholds) {
+      const { drafts, tokens } = stepsOf(texts, most, least);
+      const seconds = drafts.reduce(
+        (sum, steps, g) => sum + (g === 0 ? steps * plain : steps * (draft[g] + rows[g + 1])),
+        0,
+      );
+      const gain = (tokens * plain) / seconds;
+      if (gain > best.gain) best = { gain, most, least };
+    }
+  }
+  return best;
+}
+
+/** Rows of what drafting for `large` with `small` could bring behind these prompts. */
+export async function boundRows(id, large, small, prompts) {
+  const texts = await replayed(large, small, prompts);
+  const all = texts.flat();
+  const together = await timesOf(large, small, true);
+  const apart = await timesOf(large, small, false);
+  const best = boundOf(texts, together);
+  const ratio = "tokens of the larger model";
+  return [
+    { id: `${id}/bound`, value: best.gain, unit: "times plain decoding" },
+    { id: `${id}/bound-apart`, value: boundOf(texts, apart).gain, unit: "times plain decoding" },
+    { id: `${id}/bound-tokens`, value: best.most, unit: "drafted tokens at most" },
+    { id: `${id}/bound-confidence`, value: best.least, unit: "least confidence" },
+    { id: `${id}/agree`, value: all.filter(({ right }) => right).length / all.length, unit: "of greedy tokens" },
+    { id: `${id}/draft1`, value: together.draft[1] / together.plain, unit: ratio },
+    { id: `${id}/draft1-apart`, value: apart.draft[1] / apart.plain, unit: ratio },
+    { id: `${id}/rows2`, value: together.rows[2] / together.plain, unit: ratio },
+    { id: `${id}/rows2-apart`, value: apart.rows[2] / apart.plain, unit: ratio },
+  ];
+}
