@@ -106,8 +106,8 @@ export interface NativeOps {
     level?: Level,
   ): void;
   attention(args: NativeAttention, level?: Level): void;
-  sample(logits: Float32Array, options: NativeSampleOptions): number;
-  sampleDraws(logits: Float32Array, options: NativeSampleOptions, count: number): SampleDraws;
+  sample(logits: Float32Array, options: NativeSampleOptions, level?: Level): number;
+  sampleDraws(logits: Float32Array, options: NativeSampleOptions, count: number, level?: Level): SampleDraws;
   sampleUniform(seed: bigint, position: number, token: number): number;
   /** Gradients of the loss of one decoder block in native/quantize/block_gradient.h, for tests; `spec` has one layer. */
   blockGradients(

@@ -7,12 +7,13 @@ import {
   finiteOr,
   type NativeSampleOptions,
   nativeOps,
+  type OpOptions,
   opInput,
   type SampleDraws,
 } from "./native-ops.ts";
 
 /** Inputs of {@link sample}. Stages run in the order of the members. Dims: V vocabulary. */
-export interface SampleInput {
+export interface SampleInput extends OpOptions {
   /** `[V]`; left as it is. */
   logits: Tensor<FloatType, 1>;
   /** Tokens the penalties count. @default none */
@@ -59,6 +60,7 @@ const known = [
   "minP",
   "seed",
   "position",
+  "level",
 ];
 
 function seedOf(seed: number | bigint): bigint {
@@ -128,7 +130,7 @@ function checked(input: SampleInput): { logits: Float32Array; options: NativeSam
  */
 export function sample(input: SampleInput): number {
   const { logits, options } = checked(input);
-  return nativeOps.sample(logits, options);
+  return nativeOps.sample(logits, options, input.level);
 }
 
 /** As many as the engine gives: they are kept in order while they are found. */
@@ -149,7 +151,7 @@ export function sampleDraws(input: SampleInput, count: number): SampleDraws {
   const most = Math.min(mostDraws, logits.length);
   if (!Number.isInteger(count) || count < 1 || count > most)
     throw badArgument("count", `an integer from 1 to ${most}`, count);
-  return nativeOps.sampleDraws(logits, options, count);
+  return nativeOps.sampleDraws(logits, options, count, input.level);
 }
 
 /**

@@ -17,6 +17,7 @@
 #include "ops/rmsnorm/rmsnorm.h"
 #include "ops/rope/rope.h"
 #include "ops/sample/sample.h"
+#include "ops/sample/scan.h"
 #include "ops/softmax/softmax.h"
 #include "ops/topk/topk.h"
 
@@ -34,11 +35,10 @@ Buffer take_buffer(Napi::Env env, std::size_t bytes) {
 Napi::Value op_levels(const Napi::CallbackInfo& info) {
   constexpr const char* kNames[] = {"rmsnorm", "layernorm", "rope",      "activation", "softmax", "topk",
                                     "gemm",    "embedding", "attention", "kv_write",   "sample"};
-  // sample is scalar by contract: the token must be the same on every level.
   constexpr unsigned (*kLevelsOf[])() = {ops::rmsnorm_levels,    ops::layernorm_levels, ops::rope_levels,
                                          ops::activation_levels, ops::softmax_levels,   ops::topk_levels,
                                          ops::gemm_levels,       ops::embedding_levels, ops::attention_levels,
-                                         ops::kv_write_levels,   [] { return 1u; }};
+                                         ops::kv_write_levels,   ops::scan_levels};
   static_assert(std::size(kNames) == std::size(kLevelsOf));
   const unsigned bits = kLevelsOf[take_choice(info[0], kNames, "op")]();
   Napi::Array names = Napi::Array::New(info.Env());
@@ -183,21 +183,21 @@ void read_sample(const Napi::CallbackInfo& info, SampleCall* call) {
                 -1};
 }
 
-void run_sample(Napi::Env env, SampleCall* call) {
-  if (ops::sample(call->args) == Status::kOk) return;
+void run_sample(Napi::Env env, SampleCall* call, Level level) {
+  if (ops::sample(call->args, level) == Status::kOk) return;
   throw_error(env, Status::kArgument,
               "Expected a finite largest logit after bias and suppression for logits, received none");
 }
 
-// (logits, options as in read_sample) => token
+// (logits, options as in read_sample, level?) => token
 Napi::Value sample(const Napi::CallbackInfo& info) {
   SampleCall call;
   read_sample(info, &call);
-  run_sample(info.Env(), &call);
+  run_sample(info.Env(), &call, read_level(info[2]));
   return Napi::Number::New(info.Env(), call.args.token);
 }
 
-// (logits, options as in read_sample, count) => { tokens, logq, values }, [count] each
+// (logits, options as in read_sample, count, level?) => { tokens, logq, values }, [count] each
 Napi::Value sample_draws(const Napi::CallbackInfo& info) {
   const Napi::Env env = info.Env();
   SampleCall call;
@@ -210,7 +210,7 @@ Napi::Value sample_draws(const Napi::CallbackInfo& info) {
   call.args.draw_ids = tokens.Data();
   call.args.draw_logq = logq.Data();
   call.args.draw_values = values.Data();
-  run_sample(env, &call);
+  run_sample(env, &call, read_level(info[3]));
   Napi::Object out = Napi::Object::New(env);
   out.Set("tokens", tokens);
   out.Set("logq", logq);

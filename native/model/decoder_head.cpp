@@ -291,6 +291,7 @@ Result Forward::draw(long row, const float* logits, float logsumexp, Workspace& 
                        scratch,
                        -1};
   const unsigned wants = batch_.wants[at];
+  args.law = batch_.verify && sampler.accept.rule != ops::AcceptRule::kNone;
   if ((wants & kWantDraws) != 0) {
     const auto count = static_cast<std::size_t>(batch_.draws_k);
     args.draws = batch_.draws_k;
@@ -298,7 +299,7 @@ Result Forward::draw(long row, const float* logits, float logsumexp, Workspace& 
     args.draw_logq = output_.draw_logq.extend(count);
     args.draw_values = output_.draw_values.extend(count);
   }
-  if (ops::sample(args) != Status::kOk) {
+  if (ops::sample(args, batch_.level) != Status::kOk) {
     return no_token();
   }
   if ((wants & kWantSample) == 0) return {};

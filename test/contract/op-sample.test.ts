@@ -15,10 +15,6 @@ function count(input: ReferenceInput, draws: number): number[] {
   return counts;
 }
 
-test("sampling has one implementation: the token is the same on every level", () => {
-  expect(opLevels("sample")).toEqual(["ref"]);
-});
-
 test("the uniform of (seed, position, token)", () => {
   const next = uniform(1);
   for (let i = 0; i < 200; i++) {
@@ -64,6 +60,68 @@ const inputOf = (V: number, i: number, options: (typeof cases)[number][1]) => ({
   ...(i % 2 ? penalties : {}),
   seed: i * 31,
   position: i * i,
+});
+
+describe("whole vocabularies: the token and the first draws are the reference's on every level", () => {
+  const V = 32_003; // not a whole number of vectors or blocks
+  /** Logits as models have them: a few stand out from a broad rest. */
+  const likely = (seed: number) => {
+    const logits = normal(V, seed, 2.5);
+    for (const [i, more] of normal(40, seed + 1, 6).entries()) logits[(i * 797 + seed) % V] += Math.abs(more);
+    return logits;
+  };
+  const flat = (seed: number) => normal(V, seed, 0.01);
+  const options: [string, Options][] = [
+    ["greedy", {}],
+    ["temperature", { temperature: 0.8 }],
+    ["a very low temperature", { temperature: 1e-4 }],
+    ["a very high temperature", { temperature: 50 }],
+    ["topK", { temperature: 1, topK: 40 }],
+    ["more topK than are listed", { temperature: 1, topK: 300 }],
+    ["topP", { temperature: 0.9, topP: 0.9 }],
+    ["topP of nearly all", { temperature: 1.5, topP: 0.999999 }],
+    ["minP", { temperature: 1, minP: 0.05 }],
+    ["a tiny minP", { temperature: 1, minP: 1e-9 }],
+    ["typicalP", { temperature: 0.8, typicalP: 0.9 }],
+    ["filters together", { temperature: 0.9, topK: 50, typicalP: 0.95, topP: 0.9, minP: 0.02 }],
+    ["topP and minP", { temperature: 1.2, topP: 0.95, minP: 0.01 }],
+    ["penalties and bias", { ...penalties, temperature: 0.8 }],
+  ];
+  test("all levels of scans are there", () => {
+    expect(opLevels("sample")).toEqual(opLevels("topk"));
+  });
+  test.each(options)("%s", (_, how) => {
+    for (const [i, logits] of [likely(1), flat(2)].entries()) {
+      const input = { logits, ...how, seed: 7 + i, position: 1000 * i + 3 };
+      const order = drawOrder(input).slice(0, 64);
+      const tensor = f32(logits, [V]);
+      for (const level of opLevels("sample")) {
+        expect(sample({ ...input, logits: tensor, level }), level).toBe(order[0].id);
+        for (const count of [1, 7, 64]) {
+          const { tokens, logq } = sampleDraws({ ...input, logits: tensor, level }, count);
+          const wanted = Array.from({ length: count }, (_, k) => order[k]?.id ?? -1);
+          expect([...tokens], `${level}, ${count} draws`).toEqual(wanted);
+          // Sums of 32,003 terms in double, in another order, and exponentials of two libraries.
+          const apart = Array.from({ length: Math.min(count, order.length) }, (_, k) =>
+            Math.abs(logq[k] - order[k].logq),
+          );
+          expect(Math.max(...apart)).toBeLessThan(1e-10);
+        }
+      }
+    }
+  });
+  test("logits that are no numbers, all over a vocabulary", () => {
+    const logits = likely(3).map((x, i) => (i % 3 === 0 ? Number.NaN : i % 3 === 1 ? Number.NEGATIVE_INFINITY : x));
+    const some = logits.filter((x) => x > Number.NEGATIVE_INFINITY);
+    for (const how of [{ temperature: 0.8 }, { temperature: 1, topP: 0.9 }, { temperature: 1, minP: 0.01 }])
+      for (const level of opLevels("sample")) {
+        const { tokens, logq } = sampleDraws({ ...how, logits: f32(logits, [V]), seed: 5, level }, 40);
+        const best = logits.indexOf(Math.max(...some));
+        expect(tokens.every((id) => id === -1 || id % 3 === 2)).toBe(true);
+        expect(logq[tokens.indexOf(best)] ?? 0).toBeLessThanOrEqual(0);
+        expect(Number.isFinite(logq[0])).toBe(true);
+      }
+  });
 });
 
 describe.each(cases)("%s", (_, options) => {

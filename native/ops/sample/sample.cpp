@@ -4,6 +4,8 @@
 #include <cmath>
 
 #include "ops/sample/candidate.h"
+#include "ops/sample/scan.h"
+#include "ops/topk/topk.h"
 
 namespace outrider::ops {
 namespace {
@@ -12,23 +14,8 @@ bool likelier(const Candidate& a, const Candidate& b) {
   return a.logit > b.logit || (a.logit == b.logit && a.id < b.id);
 }
 
-constexpr std::uint64_t kGolden = 0x9E3779B97F4A7C15u;
-
-// Stateless 64-bit mixer (the finaliser of splitmix64).
-std::uint64_t mix(std::uint64_t x) {
-  x ^= x >> 30;
-  x *= 0xBF58476D1CE4E5B9u;
-  x ^= x >> 27;
-  x *= 0x94D049BB133111EBu;
-  return x ^ (x >> 31);
-}
-
 std::uint64_t noise_stream(std::uint64_t seed, std::uint64_t position) {
   return mix(mix(seed + kGolden) ^ (position * 0xD1342543DE82EF95u + 1));
-}
-
-std::uint32_t uniform_bits(std::uint64_t stream, std::uint32_t token) {
-  return static_cast<std::uint32_t>(mix(stream + (static_cast<std::uint64_t>(token) + 1) * kGolden) >> 32);
 }
 
 double to_uniform(std::uint32_t bits) { return (static_cast<double>(bits) + 0.5) * 0x1p-32; }
@@ -149,55 +136,174 @@ double log_mass(const Candidate* c, long n) {
   return largest + std::log(total);
 }
 
+// Largest tokens that are looked up one by one.
+constexpr long kMostListed = 256;
+
+// The tokens that a call has to look at, brought to the front of its scratch. Of a vocabulary that is few of them: what
+// concerns all is left to the scans.
+class Shortlist {
+ public:
+  Shortlist(const SampleArgs& args, Level level, float largest)
+      : args_(args),
+        level_(level),
+        greedy_(args.params.temperature == 0 || args.params.top_k == 1),
+        c_(reinterpret_cast<Candidate*>(args.scratch)),
+        ids_(reinterpret_cast<std::int32_t*>(args.scratch + static_cast<std::size_t>(args.V) * sizeof(Candidate))),
+        stream_(noise_stream(args.params.seed, args.position)),
+        scan_{args.logits, args.V, ids_} {
+    scan_.largest = largest;
+    scan_.inverse = greedy_ ? 1.0 : 1.0 / static_cast<double>(args.params.temperature);
+    scan_.stream = stream_;
+  }
+
+  // Stages 3 to 7. Where they leave all tokens and the law is not asked for, those that may be drawn.
+  long survivors() {
+    SampleParams p = args_.params;
+    whole_ = false;
+    if (greedy_) {
+      whole_ = true;
+      return largest(std::min(args_.draws, args_.V));
+    }
+    if (p.top_k > 0 && p.top_k < args_.V && p.top_k <= kMostListed) return filter(p, c_, largest(p.top_k));
+    if ((p.top_k == 0 || p.top_k >= args_.V) && p.typical_p == 1) {
+      p.top_k = 0;
+      if (p.top_p < 1) {
+        if (const long n = nucleus(p.top_p); n > 0) {
+          p.top_p = 1;
+          return filter(p, c_, n);
+        }
+      } else if (p.min_p > 0) {
+        // A little below the floor, which the filter knows exactly.
+        return filter(p, c_, above(-std::log(static_cast<double>(p.min_p)) * (1 + 1e-6) + 1e-6));
+      } else if (!args_.law) {
+        whole_ = true;
+        return noisy();
+      }
+    }
+    return filter(p, c_, all());
+  }
+
+  // log sum exp of the law's logits.
+  double mass(long n) {
+    if (!whole_) return log_mass(c_, n);
+    scan_mass(scan_, level_);
+    return static_cast<double>(scan_.largest) * scan_.inverse + std::log(scan_.mass);
+  }
+
+  // What stage 8 looks for the largest of, and what that is at most.
+  [[nodiscard]] double value(const Candidate& x) const { return greedy_ ? x.logit : x.logit + gumbel(bits(x.id)); }
+  [[nodiscard]] double bound(const Candidate& x) const {
+    return greedy_ ? x.logit : x.logit + gumbel_bound(bits(x.id));
+  }
+  [[nodiscard]] bool greedy() const { return greedy_; }
+
+ private:
+  [[nodiscard]] std::uint32_t bits(std::int32_t id) const {
+    return uniform_bits(stream_, static_cast<std::uint64_t>(id));
+  }
+
+  [[nodiscard]] double scaled(std::int32_t id) const { return args_.logits[id] * scan_.inverse; }
+
+  // The first `count` of ids_.
+  long take(long count) {
+    long n = 0;
+    for (long i = 0; i < count; ++i) {
+      if (args_.logits[ids_[i]] > -INFINITY) c_[n++] = {scaled(ids_[i]), ids_[i], 0, 0};  // false for NaN
+    }
+    return n;
+  }
+
+  long all() {
+    long n = 0;
+    for (long v = 0; v < args_.V; ++v) {
+      const auto id = static_cast<std::int32_t>(v);
+      if (args_.logits[v] > -INFINITY) c_[n++] = {scaled(id), id, 0, 0};
+    }
+    return n;
+  }
+
+  long largest(long k) {
+    auto* const values = reinterpret_cast<float*>(ids_ + args_.V);
+    topk({args_.logits, 1, args_.V, args_.V, k, ids_, values, nullptr}, level_);
+    return take(k);
+  }
+
+  // Tokens whose logit after temperature is at most `reach` below the largest.
+  long above(double reach) {
+    scan_.least = static_cast<float>(static_cast<double>(scan_.largest) - reach / scan_.inverse);
+    scan_least(scan_, level_);
+    return take(scan_.count);
+  }
+
+  // The shortest run of the likeliest tokens whose mass reaches p; 0 if that takes too many of them.
+  long nucleus(double p) {
+    scan_mass(scan_, level_);
+    const double most = static_cast<double>(scan_.largest) * scan_.inverse;
+    for (double reach = 8; reach <= 32; reach *= 2) {
+      const long n = above(reach);
+      double mass = 0;
+      for (long i = 0; i < n; ++i) mass += c_[i].probability = std::exp(c_[i].logit - most) / scan_.mass;
+      if (mass > p + 1e-9) return keep_mass(c_, n, p, likelier);
+    }
+    return 0;
+  }
+
+  // Tokens that may be among the first: those whose noise may bring them to where the likeliest are with theirs.
+  long noisy() {
+    const long wanted = std::max(1L, args_.draws), n = largest(std::min(wanted, args_.V));
+    double mark = INFINITY;
+    for (long i = 0; i < n; ++i) mark = std::min(mark, value(c_[i]));
+    if (n < wanted) mark = -INFINITY;
+    scan_.mark = std::max(-1e30, mark - static_cast<double>(scan_.largest) * scan_.inverse);
+    scan_noise(scan_, level_);
+    return take(scan_.count);
+  }
+
+  const SampleArgs& args_;
+  const Level level_;
+  const bool greedy_;
+  Candidate* const c_;
+  std::int32_t* const ids_;  // [V], and as many floats behind them
+  const std::uint64_t stream_;
+  ScanArgs scan_;
+  bool whole_ = false;  // the law is that of all tokens
+};
+
 }  // namespace
 
 double sample_uniform(std::uint64_t seed, std::uint64_t position, std::uint32_t token) {
   return to_uniform(uniform_bits(noise_stream(seed, position), token));
 }
 
-std::size_t sample_scratch_bytes(long V) { return static_cast<std::size_t>(V) * sizeof(Candidate); }
+std::size_t sample_scratch_bytes(long V) { return static_cast<std::size_t>(V) * (sizeof(Candidate) + 8); }
 
-Status sample(SampleArgs& args) {
-  const SampleParams& p = args.params;
+Status sample(SampleArgs& args, Level level) {
   apply_penalties(args, reinterpret_cast<std::int32_t*>(args.scratch));
   for (long i = 0; i < args.bias_count; ++i) args.logits[args.bias_ids[i]] += args.bias[i];
   for (long i = 0; i < args.suppressed_count; ++i) args.logits[args.suppressed[i]] = -INFINITY;
 
-  long best = -1;
-  for (long v = 0; v < args.V; ++v) {
-    if (args.logits[v] > (best < 0 ? -INFINITY : args.logits[best])) best = v;
-  }
-  if (best < 0 || !std::isfinite(args.logits[best])) return Status::kArgument;
-  args.token = static_cast<std::int32_t>(best);
+  float largest;
+  topk({args.logits, 1, args.V, args.V, 1, &args.token, &largest, nullptr}, level);
+  if (!std::isfinite(largest)) return Status::kArgument;
   args.candidates = 0;
-  const bool greedy = p.temperature == 0 || p.top_k == 1;
-  if (greedy && args.draws == 0) return Status::kOk;
+  Shortlist list(args, level, largest);
+  if (list.greedy() && args.draws == 0) return Status::kOk;
 
-  auto* c = reinterpret_cast<Candidate*>(args.scratch);
-  long n = 0;
-  const double inverse = greedy ? 1.0 : 1.0 / static_cast<double>(p.temperature);
-  for (long v = 0; v < args.V; ++v) {
-    const float logit = args.logits[v];
-    if (logit > -INFINITY) c[n++] = {logit * inverse, static_cast<std::int32_t>(v), 0, 0};  // false for NaN
-  }
-  if (!greedy) n = filter(p, c, n);
-
+  auto* const c = reinterpret_cast<Candidate*>(args.scratch);
+  const long n = list.survivors();
   // A token that could not be among the first with the bound of its noise costs no logarithm. The likeliest survivor
   // goes first and sets the mark.
-  const std::uint64_t stream = noise_stream(p.seed, args.position);
   double logit, value;
   Front front{&args.token, &logit, &value, 1};
   if (args.draws > 0) front = {args.draw_ids, args.draw_logq, args.draw_values, args.draws};
   std::swap(c[0], *std::min_element(c, c + n, likelier));
   for (const Candidate* x = c; x < c + n; ++x) {
-    const std::uint32_t bits = uniform_bits(stream, static_cast<std::uint32_t>(x->id));
-    if (!front.takes(x->logit + (greedy ? 0 : gumbel_bound(bits)))) continue;
-    front.push(x->id, x->logit, x->logit + (greedy ? 0 : gumbel(bits)));
+    if (front.takes(list.bound(*x))) front.push(x->id, x->logit, list.value(*x));
   }
-  if (!greedy) args.candidates = n;
+  if (!list.greedy()) args.candidates = n;
   if (args.draws == 0) return Status::kOk;
   args.token = args.draw_ids[0];
-  const double mass = log_mass(c, n);
+  const double mass = list.mass(n);
   for (long i = 0; i < args.draws; ++i) {
     if (i >= front.count) args.draw_ids[i] = -1;
     args.draw_logq[i] = i < front.count ? args.draw_logq[i] - mass : -INFINITY;

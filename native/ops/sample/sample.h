@@ -19,14 +19,15 @@
 // temperature 1.
 //
 // The noise depends on (seed, position, token) alone, so a seeded text is a function of prompt and seed, whatever
-// drafts, batches or threads are used (shared-noise coupling). All arithmetic is scalar double: the token is the same
-// on every level.
+// drafts, batches or threads are used (shared-noise coupling). What decides is computed in double and in one order: the
+// token is the same on every level. Vectors only find the tokens that are worth it (scan.h).
 #pragma once
 
 #include <cstddef>
 #include <cstdint>
 
 #include "base/status.h"
+#include "cpu/level.h"
 
 namespace outrider::ops {
 
@@ -56,7 +57,8 @@ struct SampleArgs {
   long suppressed_count;
   std::byte* scratch;   // sample_scratch_bytes(V)
   std::int32_t token;   // out
-  long candidates = 0;  // out: tokens of the law that the draw was from, at the start of scratch; 0 if it was greedy
+  bool law = false;     // the law is asked for
+  long candidates = 0;  // out: if so, tokens of the law that the draw was from, at the start of scratch; 0 if greedy
   // Out, [draws] each: the first of the order, their log-probabilities log q, and log q + g. Where fewer tokens can be
   // drawn the rest is -1, -infinity and -infinity.
   long draws = 0;
@@ -68,8 +70,8 @@ struct SampleArgs {
 std::size_t sample_scratch_bytes(long V);
 
 // kArgument if no token has a finite logit. Reentrant with separate scratch.
-// Cost: O(V), and sorting as many candidates as top_k, top_p and typical_p keep.
-[[nodiscard]] Status sample(SampleArgs& args);
+// Cost: two or three passes over V, and sorting as many candidates as top_k, top_p and typical_p keep.
+[[nodiscard]] Status sample(SampleArgs& args, Level level);
 
 // The uniform of (seed, position, token): (x + 1/2) / 2^32 with x a 32-bit hash. Its Gumbel value lies in
 // (-3.15, 22.88).
