@@ -5,7 +5,6 @@
 
 #include "ops/sample/candidate.h"
 #include "ops/sample/scan.h"
-#include "ops/topk/topk.h"
 
 namespace outrider::ops {
 namespace {
@@ -136,14 +135,11 @@ double log_mass(const Candidate* c, long n) {
   return largest + std::log(total);
 }
 
-// Largest tokens that are looked up one by one.
-constexpr long kMostListed = 256;
-
 // The tokens that a call has to look at, brought to the front of its scratch. Of a vocabulary that is few of them: what
 // concerns all is left to the scans.
 class Shortlist {
  public:
-  Shortlist(const SampleArgs& args, Level level, float largest)
+  Shortlist(const SampleArgs& args, Level level)
       : args_(args),
         level_(level),
         greedy_(args.params.temperature == 0 || args.params.top_k == 1),
@@ -151,9 +147,17 @@ class Shortlist {
         ids_(reinterpret_cast<std::int32_t*>(args.scratch + static_cast<std::size_t>(args.V) * sizeof(Candidate))),
         stream_(noise_stream(args.params.seed, args.position)),
         scan_{args.logits, args.V, ids_} {
-    scan_.largest = largest;
     scan_.inverse = greedy_ ? 1.0 : 1.0 / static_cast<double>(args.params.temperature);
     scan_.stream = stream_;
+  }
+
+  // The token with the largest logit, the lowest of equals; -1 if that is not finite.
+  std::int32_t best() {
+    scan_largest(scan_, level_);
+    if (!std::isfinite(scan_.largest)) return -1;
+    scan_.least = scan_.largest;
+    scan_least(scan_, level_);
+    return ids_[0];
   }
 
   // Stages 3 to 7. Where they leave all tokens and the law is not asked for, those that may be drawn.
@@ -164,9 +168,8 @@ class Shortlist {
       whole_ = true;
       return largest(std::min(args_.draws, args_.V));
     }
-    if (p.top_k > 0 && p.top_k < args_.V && p.top_k <= kMostListed) return filter(p, c_, largest(p.top_k));
-    if ((p.top_k == 0 || p.top_k >= args_.V) && p.typical_p == 1) {
-      p.top_k = 0;
+    if (p.top_k > 0 && p.top_k < args_.V) return filter(p, c_, largest(p.top_k));
+    if (p.typical_p == 1) {
       if (p.top_p < 1) {
         if (const long n = nucleus(p.top_p); n > 0) {
           p.top_p = 1;
@@ -222,10 +225,19 @@ class Shortlist {
     return n;
   }
 
+  // The k largest, or all if there are fewer.
   long largest(long k) {
-    auto* const values = reinterpret_cast<float*>(ids_ + args_.V);
-    topk({args_.logits, 1, args_.V, args_.V, k, ids_, values, nullptr}, level_);
-    return take(k);
+    for (double reach = 4; reach <= 64; reach *= 2) {
+      const long n = above(reach);
+      if (n >= k) return cut(k, n);
+    }
+    const long n = all();
+    return n > k ? cut(k, n) : n;
+  }
+
+  long cut(long k, long n) {
+    if (k < n) std::nth_element(c_, c_ + k, c_ + n, likelier);
+    return k;
   }
 
   // Tokens whose logit after temperature is at most `reach` below the largest.
@@ -263,7 +275,7 @@ class Shortlist {
   const Level level_;
   const bool greedy_;
   Candidate* const c_;
-  std::int32_t* const ids_;  // [V], and as many floats behind them
+  std::int32_t* const ids_;  // [V]
   const std::uint64_t stream_;
   ScanArgs scan_;
   bool whole_ = false;  // the law is that of all tokens
@@ -275,18 +287,17 @@ double sample_uniform(std::uint64_t seed, std::uint64_t position, std::uint32_t 
   return to_uniform(uniform_bits(noise_stream(seed, position), token));
 }
 
-std::size_t sample_scratch_bytes(long V) { return static_cast<std::size_t>(V) * (sizeof(Candidate) + 8); }
+std::size_t sample_scratch_bytes(long V) { return static_cast<std::size_t>(V) * (sizeof(Candidate) + 4); }
 
 Status sample(SampleArgs& args, Level level) {
   apply_penalties(args, reinterpret_cast<std::int32_t*>(args.scratch));
   for (long i = 0; i < args.bias_count; ++i) args.logits[args.bias_ids[i]] += args.bias[i];
   for (long i = 0; i < args.suppressed_count; ++i) args.logits[args.suppressed[i]] = -INFINITY;
 
-  float largest;
-  topk({args.logits, 1, args.V, args.V, 1, &args.token, &largest, nullptr}, level);
-  if (!std::isfinite(largest)) return Status::kArgument;
+  Shortlist list(args, level);
+  args.token = list.best();
+  if (args.token < 0) return Status::kArgument;
   args.candidates = 0;
-  Shortlist list(args, level, largest);
   if (list.greedy() && args.draws == 0) return Status::kOk;
 
   auto* const c = reinterpret_cast<Candidate*>(args.scratch);

@@ -30,7 +30,7 @@ struct ScanArgs {
   long V;
   std::int32_t* ids = nullptr;  // [V], out: of the tokens that were found, in order; a NaN is never among them
   long count = 0;               // out
-  float largest = 0;            // scan_noise, scan_mass: the largest logit, finite
+  float largest = 0;            // scan_largest: out; scan_noise, scan_mass: that, finite
   double inverse = 1;           // the same: 1 / temperature, positive
   float least = 0;              // scan_least
   double mark = 0;              // scan_noise
@@ -38,6 +38,8 @@ struct ScanArgs {
   double mass = 0;              // scan_mass, out
 };
 
+// The largest logit, -infinity if there is none.
+void scan_largest(ScanArgs& args, Level level);
 // Tokens whose logit is `least` or more.
 void scan_least(ScanArgs& args, Level level);
 // All tokens for which logit * inverse + gumbel >= largest * inverse + mark, and a few for which it is not.
@@ -49,16 +51,19 @@ unsigned scan_levels();
 }  // namespace outrider::ops
 
 namespace outrider::ref {
+void scan_largest(ops::ScanArgs& args);
 void scan_least(ops::ScanArgs& args);
 void scan_noise(ops::ScanArgs& args);
 void scan_mass(ops::ScanArgs& args);
 }  // namespace outrider::ref
 namespace outrider::avx2 {
+void scan_largest(ops::ScanArgs& args);
 void scan_least(ops::ScanArgs& args);
 void scan_noise(ops::ScanArgs& args);
 void scan_mass(ops::ScanArgs& args);
 }  // namespace outrider::avx2
 namespace outrider::avx512f {
+void scan_largest(ops::ScanArgs& args);
 void scan_least(ops::ScanArgs& args);
 void scan_noise(ops::ScanArgs& args);
 void scan_mass(ops::ScanArgs& args);

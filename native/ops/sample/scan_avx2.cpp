@@ -1,6 +1,5 @@
 #include "ops/sample/scan.h"
 #ifdef __x86_64__
-#include "cpu/unroll.h"
 #include "cpu/begin_avx2.h"
 #include "ops/sample/scan_body.h"
 #include "cpu/end.h"

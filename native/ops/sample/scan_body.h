@@ -39,9 +39,22 @@ static inline bool any_of(const Ints& some) {
   return all != 0;
 }
 
+void scan_largest(ops::ScanArgs& args) {
+  Floats most = Floats{} - __builtin_inff();
+  each_block(args, [&most](const float* logits, long, long) {
+    for (long i = 0; i < kScanBlock; i += 16) {
+      Floats x;
+      __builtin_memcpy(&x, logits + i, sizeof(x));
+      most = x > most ? x : most;
+    }
+  });
+  args.largest = most[0];
+  for (int lane = 1; lane < 16; ++lane) args.largest = most[lane] > args.largest ? most[lane] : args.largest;
+}
+
 void scan_least(ops::ScanArgs& args) {
   args.count = 0;
-  each_block(args, [&args](const float* logits, long begin, long count) OUTRIDER_INLINE {
+  each_block(args, [&args](const float* logits, long begin, long count) {
     alignas(64) std::int32_t found[kScanBlock];
     Ints some = {};
     for (long i = 0; i < kScanBlock; i += 16) {
@@ -65,7 +78,7 @@ void scan_noise(ops::ScanArgs& args) {
   const float mark = static_cast<float>(args.mark) * kLog2e;
   Words lane;
   for (int i = 0; i < 8; ++i) lane[i] = static_cast<std::uint64_t>(i) * ops::kGolden;
-  each_block(args, [&](const float* logits, long begin, long count) OUTRIDER_INLINE {
+  each_block(args, [&](const float* logits, long begin, long count) {
     alignas(64) std::int32_t rest[kScanBlock], found[kScanBlock];  // (1 - u) * 2^31, rounded down
     const std::uint64_t first = args.stream + (static_cast<std::uint64_t>(begin) + 1) * ops::kGolden;
     for (long i = 0; i < kScanBlock; i += 8) {
@@ -106,7 +119,7 @@ void scan_mass(ops::ScanArgs& args) {
   constexpr double kShift = 6755399441055744.0;  // 1.5 * 2^52: a sum with it has an integer in its low bits
   const double inverse = args.inverse, largest = static_cast<double>(args.largest) * inverse;
   Doubles sums = {};
-  each_block(args, [&](const float* logits, long, long) OUTRIDER_INLINE {
+  each_block(args, [&](const float* logits, long, long) {
     for (long i = 0; i < kScanBlock; i += 8) {
       HalfFloats logit;
       __builtin_memcpy(&logit, logits + i, sizeof(logit));
