@@ -79,10 +79,12 @@ const report = {
   rows,
 };
 if (values.save) {
-  // One table for each level and kind of processor. With --only, rows of the saved table that were not measured stay, under the date of the newest.
+  // One table for each level and kind of processor. With --only, rows of the saved table that were not measured stay, under the date of the newest, but for those that what was measured has no more.
   const file = path.join(import.meta.dirname, "results", `${suite}-${diagnosis.level}-${key}.json`);
-  const before = values.only && existsSync(file) ? JSON.parse(readFileSync(file, "utf8")).rows : [];
   const fresh = new Map(rows.map((row) => [row.id, row]));
+  const gone = ({ id }) => id.startsWith(`${suite}/${values.only}/`) && !fresh.has(id);
+  const saves = values.only && existsSync(file) ? JSON.parse(readFileSync(file, "utf8")).rows : [];
+  const before = saves.filter((row) => !gone(row));
   const kept = before.map((row) => fresh.get(row.id) ?? row);
   const added = rows.filter(({ id }) => !before.some((row) => row.id === id));
   const saved = {

@@ -1,11 +1,12 @@
-// The most that drafting with a model could bring: rows `speculation/draft-model/PAIR/bound` and what it is made of.
+// What drafting chains with a model can bring: rows `speculation/draft-model/PAIR/bound` and what they are made of.
 //
-// Greedy texts of the larger model are replayed: behind every token the smaller model proposes what it would have said there, one token after the other, until g are
-// there or the product of their probabilities is below a threshold. Times of the engine are measured as they come about, the models by turns: t(g) of a draft of g
-// tokens, T(n) of n rows of the larger model behind it, against plain decoding of the larger model alone. The bound is the best of all g and thresholds, each tried on
-// the whole text. It leaves out what a step costs beside the engine, what is drafted behind a wrong token where confidence ends drafts, that a draft behind one that
-// was right to its end begins with two rows, and that the smaller model has to read the prompt. `bound-apart` is the same with times of each model alone: what it would be with
-// caches that hold both, or neither.
+// Greedy texts of the larger model are replayed: behind every token the smaller model proposes what it would have said there, one token after the other. Times of the
+// engine are measured as they come about, the models by turns: a draft of g tokens, n rows of the larger model behind it, and plain tokens of the larger model alone.
+// `bound`: nothing is drafted in vain. Whoever knew before each step how many proposals are right would take these times at least: the best way through the text,
+// found from its end on. `by-confidence`: what can be known. A draft ends where the product of its probabilities is below one threshold or g tokens are there, and
+// tokens are verified whose product is above another; the best of all thresholds and g, for the whole text, with g = 0 where nothing pays. Both leave out what a step
+// costs beside the engine, that a draft behind one that was right to its end begins with two rows, and that the smaller model has to read the prompt; the second also
+// what is drafted behind a wrong token. `-apart`: the same with times of each model alone, as they would be with caches that hold both, or neither.
 import { makeSampler } from "../../dist/generate/decode.js";
 import { drawAhead } from "../../dist/generate/draft-draws.js";
 import { resolveOptions } from "../../dist/generate/options.js";
@@ -41,26 +42,40 @@ async function replayed(large, small, prompts) {
   return texts;
 }
 
-/** Steps that the texts take, by tokens drafted; and all their tokens. */
-function stepsOf(texts, most, least) {
-  const drafts = new Array(longest + 1).fill(0);
-  let tokens = 0;
+/** Seconds of the texts if each step drafts as many tokens as are right, or fewer, whatever is fastest. */
+function foresight(texts, { plain, draft, rows }) {
+  let all = 0;
+  for (const text of texts) {
+    const left = new Array(text.length + 1).fill(0); // seconds from each token on
+    for (let at = text.length - 1; at >= 0; at--) {
+      left[at] = plain + left[at + 1];
+      for (let g = 1; g <= longest && at + g <= text.length && text[at + g - 1].right; g++)
+        left[at] = Math.min(left[at], draft[g] + rows[g + 1] + left[Math.min(at + g + 1, text.length)]);
+    }
+    all += left[0];
+  }
+  return all;
+}
+
+/** Seconds of the texts with drafts of up to `most` tokens that end below `least`, of which those above `sure` are verified. */
+function byConfidence(texts, { plain, draft, rows }, most, least, sure) {
+  let all = 0;
   for (const text of texts) {
     for (let at = 0; at < text.length; ) {
-      let [drafted, right, all] = [0, 0, 1];
-      while (drafted < most && at + drafted < text.length && all >= least) {
+      let [drafted, verified, right, reach] = [0, 0, 0, 1];
+      while (drafted < most && at + drafted < text.length && reach >= least) {
         const token = text[at + drafted];
+        if (least > 0 && right < drafted) break; // nobody knows what it would have said behind a wrong one
         if (right === drafted && token.right) right += 1;
-        else if (least > 0 && right < drafted) break; // nobody knows what it would have said there
-        all *= token.sure;
+        reach *= token.sure;
         drafted += 1;
+        if (reach >= sure) verified = drafted;
       }
-      drafts[drafted] += 1;
-      at += right + 1; // and the larger model's own token in the place of a wrong one, or behind the last
+      all += draft[drafted] + (verified > 0 ? rows[verified + 1] : plain);
+      at += Math.min(right, verified) + 1; // the larger model's own token is in the place of a wrong one, or behind the last
     }
-    tokens += text.length;
   }
-  return { drafts, tokens };
+  return all;
 }
 
 /** A text of a model with its steps. */
@@ -132,23 +147,22 @@ async function timesOf(large, small, together) {
   }
   target.end();
   draft.end();
-  return { plain: median(seen.plain[0]), draft: seen.draft.map(median), rows: seen.rows.map(median) };
+  return { plain: median(seen.plain[0]), draft: [0, ...seen.draft.slice(1).map(median)], rows: seen.rows.map(median) };
 }
 
-function boundOf(texts, { plain, draft, rows }) {
-  let best = { gain: 0 };
+/** Times plain decoding, at best: with foresight, and by confidence. */
+function gainsOf(texts, times) {
+  const plain = texts.flat().length * times.plain;
+  let best = { gain: 1, most: 0, least: 0, sure: 0 };
   for (let most = 1; most <= longest; most++) {
     for (const least of thresholds) {
-      const { drafts, tokens } = stepsOf(texts, most, least);
-      const seconds = drafts.reduce(
-        (sum, steps, g) => sum + (g === 0 ? steps * plain : steps * (draft[g] + rows[g + 1])),
-        0,
-      );
-      const gain = (tokens * plain) / seconds;
-      if (gain > best.gain) best = { gain, most, least };
+      for (const sure of thresholds) {
+        const gain = plain / byConfidence(texts, times, most, least, sure);
+        if (gain > best.gain) best = { gain, most, least, sure };
+      }
     }
   }
-  return best;
+  return { bound: plain / foresight(texts, times), best };
 }
 
 /** Rows of what drafting for `large` with `small` could bring behind these prompts. */
@@ -157,13 +171,16 @@ export async function boundRows(id, large, small, prompts) {
   const all = texts.flat();
   const together = await timesOf(large, small, true);
   const apart = await timesOf(large, small, false);
-  const best = boundOf(texts, together);
+  const { bound, best } = gainsOf(texts, together);
+  const alone = gainsOf(texts, apart);
   const ratio = "tokens of the larger model";
+  const times = "times plain decoding";
   return [
-    { id: `${id}/bound`, value: best.gain, unit: "times plain decoding" },
-    { id: `${id}/bound-apart`, value: boundOf(texts, apart).gain, unit: "times plain decoding" },
-    { id: `${id}/bound-tokens`, value: best.most, unit: "drafted tokens at most" },
-    { id: `${id}/bound-confidence`, value: best.least, unit: "least confidence" },
+    { id: `${id}/bound`, value: bound, unit: times },
+    { id: `${id}/bound-apart`, value: alone.bound, unit: times },
+    { id: `${id}/by-confidence`, value: best.gain, unit: times },
+    { id: `${id}/by-confidence/tokens`, value: best.most, unit: "drafted tokens at most" },
+    { id: `${id}/by-confidence-apart`, value: alone.best.gain, unit: times },
     { id: `${id}/agree`, value: all.filter(({ right }) => right).length / all.length, unit: "of greedy tokens" },
     { id: `${id}/draft1`, value: together.draft[1] / together.plain, unit: ratio },
     { id: `${id}/draft1-apart`, value: apart.draft[1] / apart.plain, unit: ratio },

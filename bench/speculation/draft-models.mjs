@@ -74,11 +74,9 @@ async function pair({ name, target, draft, head, options, questions, answer }, {
       const makers = { plain: () => false };
       const ways = waysOf(small, head);
       Object.assign(makers, quick ? { chain: ways.chain } : ways);
-      // One drafter of each shape for all rounds: what it learns about a pair of models is no answer.
-      const drafters = Object.fromEntries(Object.entries(makers).map(([shape, make]) => [shape, make()]));
-      const sets = Object.fromEntries(Object.entries(drafters).map(([shape, drafter]) => [shape, () => drafter]));
+      // New drafters in every round: those of the last one have read the questions.
       const seen = await rounds({
-        ...{ repetitions: quick ? 1 : 5, questions, sets },
+        ...{ repetitions: quick ? 1 : 5, questions, sets: makers },
         answer: (question, _, draft) => answer(large, question, { ...wish, temperature, draft }),
       });
       for (const shape of Object.keys(makers)) {
@@ -110,8 +108,7 @@ export async function draftModelRows(context) {
   const among = drafted.length > 0 ? drafted : measured.filter(({ id }) => id.endsWith("/chain")).slice(-1);
   if (among.length === 0) return rows;
   const best = among.reduce((a, b) => (b.value / b.baseline > a.value / a.baseline ? b : a));
-  const bound = Math.max(...rows.filter(({ id }) => id.endsWith("/bound")).map((row) => row.value));
-  context.say(`best draft model: ${best.id}, most that can be: ${bound.toFixed(2)}`);
-  const limit = Number.isFinite(bound) ? bound * best.baseline : undefined;
-  return [...rows, { ...best, id: "speculation/draft-model/best", limit }];
+  const bound = value(`${best.id.split("/").slice(0, 3).join("/")}/bound`);
+  context.say(`best draft model: ${best.id}, most that can be with its pair: ${bound.toFixed(2)}`);
+  return [...rows, { ...best, id: "speculation/draft-model/best" }];
 }

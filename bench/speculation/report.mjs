@@ -71,6 +71,16 @@ function ruleLines(rows) {
     .join("\n");
 }
 
+/** What drafting with a model could bring at most, if it was measured. */
+function draftBound(value) {
+  const of = (name) => value(`speculation/draft-model/smollm2/${name}`);
+  if (of("by-confidence") === undefined) return "";
+  return ` Two models
+that take turns also take the caches from each other: here the first token of a draft takes ${digits(of("draft1"))} of a token and two rows behind it ${digits(of("rows2"))}, where each model alone
+takes ${digits(of("draft1-apart"))} and ${digits(of("rows2-apart"))}. At these times drafts by confidence bring ${digits(of("by-confidence"))} at best, with all else free, and ${digits(of("bound"))} with foresight; ${digits(of("by-confidence-apart"))} and ${digits(of("bound-apart"))} at
+the times of each alone (\`bench/speculation/draft-bound.mjs\`).`;
+}
+
 /** @param found the table of `speculation` @param decode that of `decode` of the same level */
 export function speculationDoc(found, decode) {
   const rows = new Map(found.rows.map((row) => [row.id, row]));
@@ -145,7 +155,7 @@ ${ruleLines(rows)}
 A step of n rows costs T(n); one more drafted token pays if the chance that it is taken exceeds its share of the cost, about a fifth of a token here. Tables that are right
 four times in ten at the first token and seldom after (\`recycle\`, \`ngram\` on free text) are near that line: what they win on some texts they lose in steps of
 two rows that bring one token. A draft model pays if it takes a small part of the model's time: the default
-model and its 8-bit form read 65 and 150 MB a token, so that a drafted token costs half a token, and the small pair takes less time than the call around it. Trees (\`shape\`) bring more tokens a step than chains, and both models
+model and its 8-bit form read 65 and 150 MB a token, so that a drafted token costs half a token, and the small pair takes less time than the call around it.${draftBound(value)} Trees (\`shape\`) bring more tokens a step than chains, and both models
 pay for their rows; a trained head (\`head\`) ends chains where a token is likely refused, about as well as the draft's own confidence does; drafting beside the model (\`pearl\`) takes from it the
 cores and the memory bus that it works with, and is switched off where there are not enough cores; its rows here were made in spite of that (\`crowded\`).
 Skipping layers of the model itself (\`skipLayers\`) drafts at half its cost and needs nine of ten drafts right to break even; SWIFT reports 1.3 to 1.6 on GPUs for models of 13 to 70

@@ -14,6 +14,8 @@ import { choose, mergeAll, mostRows, plainEvery, probeEvery } from "./policy.ts"
 const freeShare = 0.002;
 /** Share of a token's time from which on a drafter is slow, and drafted tokens that are enough to do without it. */
 const [slow, enough] = [0.05, 1.5];
+/** Tokens' worth of time that a proposal may have been waited for at most: behind others in the queue, it was not worked on. */
+const mostWaited = 8;
 /** Tokens' worth of time that rows may take in a step which are evaluated for what they tell. */
 const exploring = 1;
 
@@ -131,10 +133,10 @@ export class Drafting {
    * Of the time that asking took, what is charged now. The first asking reads the prompt: what it takes beyond the others is spent for the whole text, and is settled
    * at its end. A pause in the middle that had other reasons is no measure, but what a proposal was waited for is work.
    */
-  #charged(asking: number, waited: number): number {
+  #charged(own: number, waited: number): number {
     const first = this.#asks++ === 0;
-    const usual = this.#credit.usual(asking - waited, !first);
-    if (first) this.#reading = asking - usual;
+    const usual = this.#credit.usual(own, !first);
+    if (first) this.#reading = own + waited - usual;
     return first ? usual : usual + waited;
   }
 
@@ -170,7 +172,8 @@ export class Drafting {
       for (let node = 1; node < tree.size; node++) expected += tree.reach[node];
     }
     const asking = this.#seconds() - before;
-    const charged = this.#charged(asking, this.#waited() - waitedBefore);
+    const waited = this.#waited() - waitedBefore;
+    const charged = this.#charged(asking - waited, Math.min(waited, mostWaited * costs.token));
     this.#cold = asking > slow * costs.token;
     this.#token = costs.token;
     const { tree, gain } = choose(proposals, mostRows, costs, this.#inRow % oneMoreEvery === oneMoreEvery - 1 ? 1 : 0);
@@ -239,11 +242,11 @@ export class Drafting {
   /** What has to be known at once of tokens that the text has grown by. */
   #pass(tokens: Int32Array, drafted: boolean): void {
     this.#root = tokens[tokens.length - 1];
+    if (!drafted && !this.#cold) this.#inRow = 0; // else a token is still to be timed
     this.#cold = false;
     this.#credit.pass(tokens.length);
     this.#quiet = drafted && tokens.length > 1 ? 0 : this.#quiet + 1;
     this.#idle = drafted ? 0 : this.#idle + tokens.length;
-    if (!drafted) this.#inRow = 0;
   }
 
   /** Tells what was not told yet. */

@@ -42,15 +42,16 @@ export class DraftCaches {
     return cache;
   }
 
-  /** Keeps a cache, in place of those whose text it begins with, or disposes it. */
+  /** Keeps a cache in place of those whose texts are the beginning of its own, or disposes it if it says nothing new. */
   put(text: readonly number[], cache: KvCache): void {
-    if (this.#closed || text.length < least || text.length !== cache.length) {
+    const known = this.#kept.some(({ text: longer }) => agreeing(longer, text) === text.length);
+    if (this.#closed || known || text.length < least || text.length !== cache.length) {
       cache.dispose();
       return;
     }
-    const begun = (known: readonly number[]) => agreeing(known, text) === known.length;
+    const begins = (other: readonly number[]) => agreeing(other, text) === other.length;
     const room = () => this.#kept.length < most && this.#tokens() + text.length <= cache.contextLength;
-    for (let i = this.#kept.length - 1; i >= 0; i--) if (begun(this.#kept[i].text)) this.#drop(i);
+    for (let i = this.#kept.length - 1; i >= 0; i--) if (begins(this.#kept[i].text)) this.#drop(i);
     while (this.#kept.length > 0 && !room()) this.#drop(0);
     this.#kept.push({ text, cache });
   }

@@ -14,6 +14,12 @@ import { drawnChain } from "./drawn-chain.ts";
 import type { ModelParts } from "./parts.ts";
 import { TreeDrafts } from "./tree-drafts.ts";
 
+/**
+ * Tokens that it may have missed while it was not asked: to read more costs more than it won before it was left alone. Then the rest of the text goes without it, and the
+ * next one begins anew.
+ */
+const mostMissed = 64;
+
 /** Where chains end, and what is beside them. */
 interface ChainShape {
   minConfidence: number;
@@ -40,6 +46,7 @@ export class ModelDraftSession implements DraftSession {
   #ahead: number[] = [];
   #running: Promise<unknown> | undefined;
   #ended = false;
+  #asked = false;
   readonly #left = new AbortController();
   /** Tokens of the model that were drafted behind the root. */
   #drafted: number[] = [];
@@ -79,6 +86,12 @@ export class ModelDraftSession implements DraftSession {
     return Int32Array.from(text.slice(this.#held));
   }
 
+  /** Whether it has missed too much. The prompt is read whole. */
+  get #lost(): boolean {
+    const behind = this.#text.length - this.#held - this.#ahead.length;
+    return this.#asked && behind > mostMissed;
+  }
+
   /** Takes the cache until it is done, and disposes it then if the text has ended meanwhile. */
   #run<T>(work: Promise<T>): Promise<T> {
     this.#running = work;
@@ -91,10 +104,12 @@ export class ModelDraftSession implements DraftSession {
   async propose(budget: DraftBudget): Promise<TokenTree | undefined> {
     const { nodes, depth, costs } = budget;
     this.#drafted = [];
+    if (this.#ended || this.#text.length === 0 || this.#lost) return undefined;
     const { minConfidence, branches, stop, stopAt } = this.#shape;
     const room = this.#cache.contextLength - this.#text.length;
     const count = this.#length.choose(costs, Math.min(Math.floor(nodes / branches), depth, room));
-    if (count < 1 || this.#ended || this.#text.length === 0) return undefined;
+    if (count < 1) return undefined;
+    this.#asked = true;
     const tokens = this.#catchUp();
     if (this.#trees) return this.#grow(this.#trees, tokens, count, budget);
     const started = performance.now();
@@ -143,7 +158,7 @@ export class ModelDraftSession implements DraftSession {
     this.#ended = true;
     this.#left.abort();
     if (this.#running) return;
-    if (this.#held < this.#cache.length) this.#cache.truncate(this.#held);
+    this.#cache.truncate(this.#held); // what trees left behind goes too
     this.#caches.put(this.#text.slice(0, this.#held), this.#cache);
   }
 }

@@ -110,6 +110,26 @@ describe("whole vocabularies: the token and the first draws are the reference's 
       }
     }
   });
+  // Where floats are too coarse for the scans: the law is then that of few tokens, or of all alike.
+  test.each([1e-6, 1e-15, 1e-30, 1e-40, 1e20, 1e38])("temperature %s", (temperature) => {
+    const logits = likely(4);
+    const close = logits.map((_, id) => 5 - 1e-7 * (id % 7));
+    const huge = logits.map((x) => x * 1e37);
+    for (const [i, some] of [logits, close, huge, Float32Array.of(5, 3, 1, 0, -1)].entries()) {
+      for (let position = 0; position < 3; position++) {
+        const input = { logits: some, temperature, seed: 3 + i, position };
+        const order = drawOrder(input).slice(0, 64);
+        for (const level of opLevels("sample")) {
+          for (const count of [1, 2, 5, 64].filter((one) => one <= some.length)) {
+            const { tokens } = sampleDraws({ ...input, logits: f32(some, [some.length]), level }, count);
+            expect([...tokens], `${level}, case ${i}, ${count} draws`).toEqual(
+              order.slice(0, count).map(({ id }) => id),
+            );
+          }
+        }
+      }
+    }
+  });
   test("logits that are no numbers, all over a vocabulary", () => {
     const logits = likely(3).map((x, i) => (i % 3 === 0 ? Number.NaN : i % 3 === 1 ? Number.NEGATIVE_INFINITY : x));
     const some = logits.filter((x) => x > Number.NEGATIVE_INFINITY);

@@ -61,6 +61,17 @@ test("a text takes the place of its own beginning, and the one used longest ago 
   expect(made.at(-1)?.disposed).toBe(true);
 });
 
+test("the beginning of a kept text is not kept beside it", async () => {
+  const caches = new DraftCaches();
+  const [long, short] = [textOf(0, 30), textOf(0, 20)];
+  const [first, second] = [await holding(long), await holding(short)];
+  caches.put(long, first);
+  caches.put(short, second);
+  expect([first.disposed, second.disposed]).toEqual([false, true]);
+  expect(caches.take(runtime, [...long, 9]).length).toBe(30);
+  caches.close();
+});
+
 test("together no more tokens than a context, and nothing that is not what it is said to be", async () => {
   const caches = new DraftCaches();
   const { contextLength } = runtime.options;

@@ -265,8 +265,13 @@ class Shortlist {
     const long wanted = std::max(1L, args_.draws), n = largest(std::min(wanted, args_.V));
     double mark = INFINITY;
     for (long i = 0; i < n; ++i) mark = std::min(mark, value(c_[i]));
-    if (n < wanted) mark = -INFINITY;
-    scan_.mark = std::max(-1e30, mark - static_cast<double>(scan_.largest) * scan_.inverse);
+    // The scan works in floats, from the largest logit on: where these would be too large or too far apart, all tokens
+    // are looked at.
+    const double most = static_cast<double>(scan_.largest) * scan_.inverse;
+    scan_.mark = mark - most;
+    const bool scannable = n == wanted && scan_.mark > -1000 && std::fabs(most) < 1e12 && scan_.inverse > 1e-30 &&
+                           scan_.inverse < 1e30 && std::fabs(scan_.largest) < 1e30f;
+    if (!scannable) return all();
     scan_noise(scan_, level_);
     return take(scan_.count);
   }

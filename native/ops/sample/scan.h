@@ -42,9 +42,10 @@ struct ScanArgs {
 void scan_largest(ScanArgs& args, Level level);
 // Tokens whose logit is `least` or more.
 void scan_least(ScanArgs& args, Level level);
-// All tokens for which logit * inverse + gumbel >= largest * inverse + mark, and a few for which it is not.
+// All tokens for which logit * inverse + gumbel >= largest * inverse + mark, and a few for which it is not. For inverse
+// and largest of less than 1e30 and a mark above -1000: it works in floats.
 void scan_noise(ScanArgs& args, Level level);
-// The sum of exp(logit * inverse - largest * inverse) within 1e-14 of itself.
+// The sum of exp(logit * inverse - largest * inverse) within 1e-12 of itself.
 void scan_mass(ScanArgs& args, Level level);
 unsigned scan_levels();
 

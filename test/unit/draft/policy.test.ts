@@ -1,5 +1,5 @@
 // How much is drafted: acceptance that is learnt, costs that are measured, and the cut between them.
-import { describe, expect, test } from "vitest";
+import { describe, expect, test, vi } from "vitest";
 import { Acceptance } from "../../../lib/draft/acceptance.ts";
 import { Account } from "../../../lib/draft/account.ts";
 import { CostCurve } from "../../../lib/draft/cost-curve.ts";
@@ -293,6 +293,39 @@ describe("drafting", () => {
     expect(experience.plain).toBe(1e-3); // of the first the shortest, were it counted
     told(5e-4); // not asked before: it has overspent
     expect(experience.plain).toBe(5e-4);
+  });
+
+  test("a drafter that is slow at every step does not keep a token from being timed", async () => {
+    const experience = known(1e-3);
+    let turn = 0;
+    const busy: Drafter = {
+      name: "busy",
+      start: () => ({
+        propose() {
+          const until = performance.now() + 0.2;
+          while (performance.now() < until);
+          turn += 1;
+          return turn % 2 === 0 ? undefined : chain(1, [1, 1, 1], [1, 1, 1]);
+        },
+        observe() {},
+      }),
+    };
+    const drafting = new Drafting([busy], experience, [1], contextOf(10), greedy);
+    let timed = 0;
+    const noted = vi.spyOn(experience, "observePlain").mockImplementation(() => {
+      timed += 1;
+    });
+    for (let step = 0; step < 400; step++) {
+      const tree = await drafting.propose(100);
+      const tokens = Int32Array.of(1, 1, 1, 1);
+      if (tree) {
+        drafting.time(tree.size, 4, 1.2e-3, undefined);
+        drafting.observe({ tokens, rows: tree }, 0, tree, [1, 2, 3]);
+      } else drafting.plain({ root: 1, tokens: Int32Array.of(1), width: 0, engine: 1e-3, beside: undefined });
+    }
+    noted.mockRestore();
+    expect(turn).toBeGreaterThan(300);
+    expect(timed).toBeGreaterThan(1);
   });
 
   test("time that a proposal was waited for is owed in full, a pause is not", async () => {
