@@ -14,6 +14,8 @@ import { choose, mergeAll, mostRows, plainEvery, probeEvery } from "./policy.ts"
 const freeShare = 0.002;
 /** Share of a token's time from which on a drafter is slow, and drafted tokens that are enough to do without it. */
 const [slow, enough] = [0.05, 1.5];
+/** Share of a token's time from which on drafters leave other things in the caches. */
+const busy = 0.15;
 /** Tokens' worth of time that a proposal may have been waited for at most: behind others in the queue, it was not worked on. */
 const mostWaited = 8;
 /** Tokens' worth of time that rows may take in a step which are evaluated for what they tell. */
@@ -100,8 +102,9 @@ export class Drafting {
       this.#copier = new Copier(one, one.copies, this.#kinds.get(one) as string, experience, this.#account);
   }
 
-  /** How many best ids of every row the drafters want. */
+  /** How many best ids of every row the drafters want. While they rest none: to look for them takes time as well. */
   get best(): number {
+    if (this.#credit.rest > 0) return 0;
     return this.#parts.reduce((most, { best, off }) => Math.max(most, off === undefined ? best : 0), 0);
   }
 
@@ -155,7 +158,7 @@ export class Drafting {
       token: Math.min(plain, single + host),
       tree: (rows: number) => (curve.seconds(rows) ?? plain * rows) + host,
     });
-    const [before, waitedBefore] = [this.#seconds(), this.#waited()];
+    const [started, before, waitedBefore] = [performance.now(), this.#seconds(), this.#waited()];
     const budget = { nodes: mostRows - 1, depth, costs };
     const proposals: TokenTree[] = [];
     let expected = 0; // tokens of the proposals so far
@@ -171,12 +174,13 @@ export class Drafting {
       proposals.push(tree);
       for (let node = 1; node < tree.size; node++) expected += tree.reach[node];
     }
-    const asking = this.#seconds() - before;
-    const waited = this.#waited() - waitedBefore;
-    const charged = this.#charged(asking - waited, Math.min(waited, mostWaited * costs.token));
-    this.#cold = asking > slow * costs.token;
     this.#token = costs.token;
     const { tree, gain } = choose(proposals, mostRows, costs, this.#inRow % oneMoreEvery === oneMoreEvery - 1 ? 1 : 0);
+    // What it takes to choose is spent on drafters too.
+    const asking = (performance.now() - started) / 1e3;
+    const waited = this.#waited() - waitedBefore;
+    const charged = this.#charged(asking - waited, Math.min(waited, mostWaited * costs.token));
+    this.#cold = this.#seconds() - before > busy * costs.token;
     if (tree) {
       this.#gain = gain;
       this.#step = { tree: costs.tree(tree.size), asking: charged };

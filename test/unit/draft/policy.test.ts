@@ -302,7 +302,7 @@ describe("drafting", () => {
       name: "busy",
       start: () => ({
         propose() {
-          const until = performance.now() + 0.2;
+          const until = performance.now() + 0.3;
           while (performance.now() < until);
           turn += 1;
           return turn % 2 === 0 ? undefined : chain(1, [1, 1, 1], [1, 1, 1]);
