@@ -7,6 +7,7 @@
 // tokens are verified whose product is above another; the best of all thresholds and g, for the whole text, with g = 0 where nothing pays. Both leave out what a step
 // costs beside the engine, that a draft behind one that was right to its end begins with two rows, and that the smaller model has to read the prompt; the second also
 // what is drafted behind a wrong token. `-apart`: the same with times of each model alone, as they would be with caches that hold both, or neither.
+import { topk } from "outrider/ops";
 import { makeSampler } from "../../dist/generate/decode.js";
 import { drawAhead } from "../../dist/generate/draft-draws.js";
 import { resolveOptions } from "../../dist/generate/options.js";
@@ -27,15 +28,11 @@ async function replayed(large, small, prompts) {
       ...{ temperature: 0, maxTokens: textTokens, ignoreEos: true, draft: false },
     });
     const before = large.tokenize(prompt);
-    const { data, shape } = await small.logits([...before, ...tokens.slice(0, -1)]);
+    const { ids, values, logsumexp } = topk({ x: await small.logits([...before, ...tokens.slice(0, -1)]), k: 1 });
     texts.push(
       Array.from(tokens, (token, i) => {
         const at = before.length - 1 + i;
-        const row = data.subarray(at * shape[1], (at + 1) * shape[1]);
-        let best = 0;
-        for (let id = 1; id < row.length; id++) if (row[id] > row[best]) best = id;
-        const mass = row.reduce((sum, one) => sum + Math.exp(one - row[best]), 0);
-        return { right: best === token, sure: 1 / mass };
+        return { right: ids.data[at] === token, sure: Math.exp(values.data[at] - logsumexp.data[at]) };
       }),
     );
   }
@@ -153,12 +150,12 @@ async function timesOf(large, small, together) {
 /** Times plain decoding, at best: with foresight, and by confidence. */
 function gainsOf(texts, times) {
   const plain = texts.flat().length * times.plain;
-  let best = { gain: 1, most: 0, least: 0, sure: 0 };
+  let best = { gain: 1, most: 0 };
   for (let most = 1; most <= longest; most++) {
     for (const least of thresholds) {
       for (const sure of thresholds) {
         const gain = plain / byConfidence(texts, times, most, least, sure);
-        if (gain > best.gain) best = { gain, most, least, sure };
+        if (gain > best.gain) best = { gain, most };
       }
     }
   }

@@ -109,6 +109,8 @@ export async function draftModelRows(context) {
   if (among.length === 0) return rows;
   const best = among.reduce((a, b) => (b.value / b.baseline > a.value / a.baseline ? b : a));
   const bound = value(`${best.id.split("/").slice(0, 3).join("/")}/bound`);
-  context.say(`best draft model: ${best.id}, most that can be with its pair: ${bound.toFixed(2)}`);
+  context.say(
+    `best draft model: ${best.id}${bound > 0 ? `, most that can be with its pair: ${bound.toFixed(2)}` : ""}`,
+  );
   return [...rows, { ...best, id: "speculation/draft-model/best" }];
 }

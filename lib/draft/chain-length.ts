@@ -1,6 +1,7 @@
 // How many tokens it pays to draft one after the other, where each takes time.
 
 import { ChainTime } from "./chain-time.ts";
+import { commonPrefix } from "./common-prefix.ts";
 import type { DraftCosts } from "./drafter.ts";
 import { MeanTime } from "./mean-time.ts";
 
@@ -47,8 +48,7 @@ export class ChainLength {
   /** Notes what came after the root of a chain, or of none. @returns tokens of the chain that were right */
   learn(chain: ArrayLike<number>, tokens: ArrayLike<number>): number {
     const known = Math.min(chain.length, tokens.length);
-    let right = 0;
-    while (right < known && chain[right] === tokens[right]) right += 1;
+    const right = commonPrefix(chain, tokens);
     if (chain.length > 0) this.observe(right, right < known);
     else this.skipped(tokens.length);
     return right;

@@ -1,6 +1,7 @@
 // Copies that decoding makes by itself, several steps a call: how long they are, and what comes of them.
 
 import type { Account } from "./account.ts";
+import { commonPrefix } from "./common-prefix.ts";
 import type { Experience } from "./experience.ts";
 import { longestRun, type Part } from "./part.ts";
 import { agreeing, type CopyLengths, copyLengths, mostRows, plainEvery, probeEvery } from "./policy.ts";
@@ -44,8 +45,7 @@ function stepsOf({ tokens, steps, proposed = nothing, engine }: CopyCall): CopyS
   let [at, from, all] = [0, 0, 0];
   for (let i = 0; i < steps.length; i += columns) {
     const [drawn, known, drafted, matched, seconds] = steps.subarray(i, i + columns);
-    let right = 0;
-    while (right < Math.min(drawn, known) && tokens[at + right] === proposed[from + right]) right += 1;
+    const right = commonPrefix(tokens.subarray(at, at + drawn), proposed.subarray(from, from + known));
     at += drawn;
     from += known;
     all += seconds;

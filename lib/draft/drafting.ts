@@ -128,6 +128,7 @@ export class Drafting {
     return this.#parts.reduce((sum, { seconds }) => sum + seconds, 0);
   }
 
+  /** Of these, the seconds that proposals were waited for. */
   #waited(): number {
     return this.#parts.reduce((sum, { waited }) => sum + waited, 0);
   }

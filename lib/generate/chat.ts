@@ -4,6 +4,7 @@
 import { createHash } from "node:crypto";
 import type { KvCache } from "../cache/kv-cache.ts";
 import { inPieces } from "../cache/pieces.ts";
+import { commonPrefix } from "../draft/common-prefix.ts";
 import { badArgument, expected, OutriderError } from "../errors.ts";
 import { checkMessages, type Message } from "../text/chat-template.ts";
 import { type Generation, GenerationRun, type Piece } from "./generation.ts";
@@ -128,9 +129,7 @@ export class Chat {
     const question = { role: "user", content: message };
     try {
       const prompt = tokenizer.encode(template.render([...this.#history, question]));
-      let common = 0;
-      while (common < Math.min(this.#cached.length, prompt.length - 1) && this.#cached[common] === prompt[common])
-        common++;
+      const common = commonPrefix(this.#cached, prompt.subarray(0, -1)); // the last token is evaluated anew
       this.#cache.truncate(common);
       this.#cached.length = common;
       const run = new GenerationRun(this.#parts, this.#cache, prompt, common, resolved);

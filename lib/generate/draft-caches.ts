@@ -1,6 +1,7 @@
 // KV caches of a draft model after their texts have ended, for texts that begin as those did: the next turn of a conversation, or the same instructions.
 
 import type { KvCache } from "../cache/kv-cache.ts";
+import { commonPrefix } from "../draft/common-prefix.ts";
 import type { Runtime } from "../model/runtime.ts";
 
 /** Texts that are kept at most. Together they have no more tokens than one context. */
@@ -14,13 +15,6 @@ interface Kept {
   cache: KvCache;
 }
 
-function agreeing(a: readonly number[], b: readonly number[]): number {
-  const { length } = a.length < b.length ? a : b;
-  let count = 0;
-  while (count < length && a[count] === b[count]) count += 1;
-  return count;
-}
-
 /** What one draft model has read. */
 export class DraftCaches {
   /** Used last at the end. */
@@ -31,7 +25,7 @@ export class DraftCaches {
   take(runtime: Runtime, text: readonly number[]): KvCache {
     let [best, count] = [-1, Math.min(least, text.length) - 1];
     for (const [i, { text: known }] of this.#kept.entries()) {
-      const same = Math.min(agreeing(known, text), text.length - 1);
+      const same = Math.min(commonPrefix(known, text), text.length - 1);
       if (same > count) [best, count] = [i, same];
     }
     if (best < 0) return runtime.newCache();
@@ -44,12 +38,12 @@ export class DraftCaches {
 
   /** Keeps a cache in place of those whose texts are the beginning of its own, or disposes it if it says nothing new. */
   put(text: readonly number[], cache: KvCache): void {
-    const known = this.#kept.some(({ text: longer }) => agreeing(longer, text) === text.length);
+    const known = this.#kept.some(({ text: longer }) => commonPrefix(longer, text) === text.length);
     if (this.#closed || known || text.length < least || text.length !== cache.length) {
       cache.dispose();
       return;
     }
-    const begins = (other: readonly number[]) => agreeing(other, text) === other.length;
+    const begins = (other: readonly number[]) => commonPrefix(other, text) === other.length;
     const room = () => this.#kept.length < most && this.#tokens() + text.length <= cache.contextLength;
     for (let i = this.#kept.length - 1; i >= 0; i--) if (begins(this.#kept[i].text)) this.#drop(i);
     while (this.#kept.length > 0 && !room()) this.#drop(0);

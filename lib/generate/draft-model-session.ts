@@ -2,6 +2,7 @@
 
 import type { KvCache } from "../cache/kv-cache.ts";
 import type { ChainLength } from "../draft/chain-length.ts";
+import { commonPrefix } from "../draft/common-prefix.ts";
 import type { DraftBudget, DraftOutcome, DraftSampling, DraftSession } from "../draft/drafter.ts";
 import type { Shape } from "../draft/shapes/growth.ts";
 import type { VocabularyBridge } from "../draft/vocabulary-bridge.ts";
@@ -78,8 +79,8 @@ export class ModelDraftSession implements DraftSession {
   #catchUp(): Int32Array {
     // The last token is always evaluated: what follows it is wanted.
     const text = this.#text;
-    let agreed = this.#trees?.commit(this.#cache, text.slice(this.#held, -1)) ?? 0;
-    while (agreed < this.#ahead.length && this.#ahead[agreed] === text[this.#held + agreed]) agreed += 1;
+    const agreed =
+      this.#trees?.commit(this.#cache, text.slice(this.#held, -1)) ?? commonPrefix(this.#ahead, text, this.#held);
     this.#held = Math.min(this.#held + agreed, text.length - 1);
     this.#ahead = [];
     if (this.#held < this.#cache.length) this.#cache.truncate(this.#held);

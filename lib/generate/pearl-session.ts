@@ -1,6 +1,7 @@
 // A smaller model at work on one text while the model verifies: it goes on from what it drafted as if that were right.
 
 import type { KvCache } from "../cache/kv-cache.ts";
+import { commonPrefix } from "../draft/common-prefix.ts";
 import type { DraftBudget, DraftCosts, DraftOutcome, DraftSampling, DraftSession } from "../draft/drafter.ts";
 import type { MeanTime } from "../draft/mean-time.ts";
 import type { VocabularyBridge } from "../draft/vocabulary-bridge.ts";
@@ -66,10 +67,7 @@ export class PearlSession implements DraftSession {
 
   /** Drafted tokens that the text has had so far. */
   #agreed(): number {
-    const text = this.#said.tokens;
-    let agreed = 0;
-    while (agreed < this.#ahead.length && this.#ahead[agreed] === text[this.#from + agreed]) agreed += 1;
-    return agreed;
+    return commonPrefix(this.#ahead, this.#said.tokens, this.#from);
   }
 
   /** Takes back what was drafted if the text says something else or more, and otherwise what the text has of it. */

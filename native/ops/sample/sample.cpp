@@ -141,7 +141,7 @@ class Shortlist {
  public:
   Shortlist(const SampleArgs& args, Level level)
       : args_(args),
-        level_(level),
+        scans_(scans_of(level)),
         greedy_(args.params.temperature == 0 || args.params.top_k == 1),
         c_(reinterpret_cast<Candidate*>(args.scratch)),
         ids_(reinterpret_cast<std::int32_t*>(args.scratch + static_cast<std::size_t>(args.V) * sizeof(Candidate))),
@@ -153,20 +153,19 @@ class Shortlist {
 
   // The token with the largest logit, the lowest of equals; -1 if that is not finite.
   std::int32_t best() {
-    scan_largest(scan_, level_);
+    scans_.largest(scan_);
     if (!std::isfinite(scan_.largest)) return -1;
     scan_.least = scan_.largest;
-    scan_least(scan_, level_);
+    scans_.least(scan_);
     return ids_[0];
   }
 
   // Stages 3 to 7. Where they leave all tokens and the law is not asked for, those that may be drawn.
   long survivors() {
     SampleParams p = args_.params;
-    whole_ = false;
     if (greedy_) {
       whole_ = true;
-      return largest(std::min(args_.draws, args_.V));
+      return largest(args_.draws);
     }
     if (p.top_k > 0 && p.top_k < args_.V) return filter(p, c_, largest(p.top_k));
     if (p.typical_p == 1) {
@@ -189,7 +188,7 @@ class Shortlist {
   // log sum exp of the law's logits.
   double mass(long n) {
     if (!whole_) return log_mass(c_, n);
-    scan_mass(scan_, level_);
+    scans_.mass(scan_);
     return static_cast<double>(scan_.largest) * scan_.inverse + std::log(scan_.mass);
   }
 
@@ -243,13 +242,13 @@ class Shortlist {
   // Tokens whose logit after temperature is at most `reach` below the largest.
   long above(double reach) {
     scan_.least = static_cast<float>(static_cast<double>(scan_.largest) - reach / scan_.inverse);
-    scan_least(scan_, level_);
+    scans_.least(scan_);
     return take(scan_.count);
   }
 
   // The shortest run of the likeliest tokens whose mass reaches p; 0 if that takes too many of them.
   long nucleus(double p) {
-    scan_mass(scan_, level_);
+    scans_.mass(scan_);
     const double most = static_cast<double>(scan_.largest) * scan_.inverse;
     for (double reach = 8; reach <= 32; reach *= 2) {
       const long n = above(reach);
@@ -262,7 +261,7 @@ class Shortlist {
 
   // Tokens that may be among the first: those whose noise may bring them to where the likeliest are with theirs.
   long noisy() {
-    const long wanted = std::max(1L, args_.draws), n = largest(std::min(wanted, args_.V));
+    const long wanted = std::max(1L, args_.draws), n = largest(wanted);
     double mark = INFINITY;
     for (long i = 0; i < n; ++i) mark = std::min(mark, value(c_[i]));
     // The scan works in floats, from the largest logit on: where these would be too large or too far apart, all tokens
@@ -272,12 +271,12 @@ class Shortlist {
     const bool scannable = n == wanted && scan_.mark > -1000 && std::fabs(most) < 1e12 && scan_.inverse > 1e-30 &&
                            scan_.inverse < 1e30 && std::fabs(scan_.largest) < 1e30f;
     if (!scannable) return all();
-    scan_noise(scan_, level_);
+    scans_.noise(scan_);
     return take(scan_.count);
   }
 
   const SampleArgs& args_;
-  const Level level_;
+  const Scans scans_;
   const bool greedy_;
   Candidate* const c_;
   std::int32_t* const ids_;  // [V]

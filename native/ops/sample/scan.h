@@ -30,42 +30,38 @@ struct ScanArgs {
   long V;
   std::int32_t* ids = nullptr;  // [V], out: of the tokens that were found, in order; a NaN is never among them
   long count = 0;               // out
-  float largest = 0;            // scan_largest: out; scan_noise, scan_mass: that, finite
+  float largest = 0;            // largest: out; noise, mass: that, finite
   double inverse = 1;           // the same: 1 / temperature, positive
-  float least = 0;              // scan_least
-  double mark = 0;              // scan_noise
+  float least = 0;              // least
+  double mark = 0;              // noise
   std::uint64_t stream = 0;     // the same
-  double mass = 0;              // scan_mass, out
+  double mass = 0;              // mass: out
 };
 
-// The largest logit, -infinity if there is none.
-void scan_largest(ScanArgs& args, Level level);
-// Tokens whose logit is `least` or more.
-void scan_least(ScanArgs& args, Level level);
-// All tokens for which logit * inverse + gumbel >= largest * inverse + mark, and a few for which it is not. For inverse
-// and largest of less than 1e30 and a mark above -1000: it works in floats.
-void scan_noise(ScanArgs& args, Level level);
-// The sum of exp(logit * inverse - largest * inverse) within 1e-12 of itself.
-void scan_mass(ScanArgs& args, Level level);
+// One pass over V each. Reentrant.
+struct Scans {
+  // The largest logit, -infinity if there is none.
+  void (*largest)(ScanArgs&);
+  // Tokens whose logit is `least` or more.
+  void (*least)(ScanArgs&);
+  // All tokens for which logit * inverse + gumbel >= largest * inverse + mark, and a few for which it is not. For
+  // inverse and largest of less than 1e30 and a mark above -1000: it works in floats.
+  void (*noise)(ScanArgs&);
+  // The sum of exp(logit * inverse - largest * inverse) within 1e-12 of itself.
+  void (*mass)(ScanArgs&);
+};
+
+Scans scans_of(Level level);
 unsigned scan_levels();
 
 }  // namespace outrider::ops
 
 namespace outrider::ref {
-void scan_largest(ops::ScanArgs& args);
-void scan_least(ops::ScanArgs& args);
-void scan_noise(ops::ScanArgs& args);
-void scan_mass(ops::ScanArgs& args);
-}  // namespace outrider::ref
+ops::Scans scans();
+}
 namespace outrider::avx2 {
-void scan_largest(ops::ScanArgs& args);
-void scan_least(ops::ScanArgs& args);
-void scan_noise(ops::ScanArgs& args);
-void scan_mass(ops::ScanArgs& args);
-}  // namespace outrider::avx2
+ops::Scans scans();
+}
 namespace outrider::avx512f {
-void scan_largest(ops::ScanArgs& args);
-void scan_least(ops::ScanArgs& args);
-void scan_noise(ops::ScanArgs& args);
-void scan_mass(ops::ScanArgs& args);
-}  // namespace outrider::avx512f
+ops::Scans scans();
+}

@@ -6,7 +6,6 @@ using Ints __attribute__((vector_size(64))) = std::int32_t;
 using Doubles __attribute__((vector_size(64))) = double;
 using Words __attribute__((vector_size(64))) = std::uint64_t;
 using HalfFloats __attribute__((vector_size(32))) = float;
-using HalfInts __attribute__((vector_size(32))) = std::int32_t;
 using HalfWords __attribute__((vector_size(32))) = std::uint32_t;
 
 constexpr long kScanBlock = 256;
@@ -26,20 +25,28 @@ static inline void each_block(const ops::ScanArgs& args, Visit visit) {
   }
 }
 
-// Appends the ids of a block that were found, whose entries are not 0.
-static inline void take_found(ops::ScanArgs& args, const std::int32_t* found, long begin, long count) {
+// Appends the ids of a block for whose logits test(place in the block, logits, &is) finds `is` true.
+template <typename Test>
+static inline void take_where(ops::ScanArgs& args, const float* logits, long begin, long count, Test test) {
+  alignas(64) std::int32_t found[kScanBlock];
+  Ints some = {};
+  for (long i = 0; i < kScanBlock; i += 16) {
+    Floats x;
+    Ints is;
+    __builtin_memcpy(&x, logits + i, sizeof(x));
+    test(i, x, &is);
+    __builtin_memcpy(found + i, &is, sizeof(is));
+    some |= is;
+  }
+  std::int32_t any = 0;
+  for (int lane = 0; lane < 16; ++lane) any |= some[lane];
+  if (any == 0) return;
   for (long i = 0; i < count; ++i) {
     if (found[i] != 0) args.ids[args.count++] = static_cast<std::int32_t>(begin + i);
   }
 }
 
-static inline bool any_of(const Ints& some) {
-  std::int32_t all = 0;
-  for (int lane = 0; lane < 16; ++lane) all |= some[lane];
-  return all != 0;
-}
-
-void scan_largest(ops::ScanArgs& args) {
+static void scan_largest(ops::ScanArgs& args) {
   Floats most = Floats{} - __builtin_inff();
   each_block(args, [&most](const float* logits, long, long) {
     for (long i = 0; i < kScanBlock; i += 16) {
@@ -52,26 +59,18 @@ void scan_largest(ops::ScanArgs& args) {
   for (int lane = 1; lane < 16; ++lane) args.largest = most[lane] > args.largest ? most[lane] : args.largest;
 }
 
-void scan_least(ops::ScanArgs& args) {
+static void scan_least(ops::ScanArgs& args) {
   args.count = 0;
   each_block(args, [&args](const float* logits, long begin, long count) {
-    alignas(64) std::int32_t found[kScanBlock];
-    Ints some = {};
-    for (long i = 0; i < kScanBlock; i += 16) {
-      Floats x;
-      __builtin_memcpy(&x, logits + i, sizeof(x));
-      const Ints is = x >= args.least;
-      __builtin_memcpy(found + i, &is, sizeof(is));
-      some |= is;
-    }
-    if (any_of(some)) take_found(args, found, begin, count);
+    const float least = args.least;
+    take_where(args, logits, begin, count, [least](long, const Floats& x, Ints* is) { *is = x >= least; });
   });
 }
 
 // g = -log(-log u) is at most -log(1 - u), so that logit * inverse + g >= largest * inverse + mark needs 1 - u <=
 // exp(t) with t = (logit - largest) * inverse - mark. The right side is a float here, within a thousandth, and a
 // hundredth is allowed for.
-void scan_noise(ops::ScanArgs& args) {
+static void scan_noise(ops::ScanArgs& args) {
   args.count = 0;
   constexpr float kLog2e = 1.44269504f, kShift = 12582912.0f;  // 1.5 * 2^23: a sum with it is rounded to an integer
   const float inverse = static_cast<float>(args.inverse * 1.4426950408889634), largest = args.largest;
@@ -79,7 +78,7 @@ void scan_noise(ops::ScanArgs& args) {
   Words lane;
   for (int i = 0; i < 8; ++i) lane[i] = static_cast<std::uint64_t>(i) * ops::kGolden;
   each_block(args, [&](const float* logits, long begin, long count) {
-    alignas(64) std::int32_t rest[kScanBlock], found[kScanBlock];  // (1 - u) * 2^31, rounded down
+    alignas(64) std::int32_t rest[kScanBlock];  // (1 - u) * 2^31, rounded down
     const std::uint64_t first = args.stream + (static_cast<std::uint64_t>(begin) + 1) * ops::kGolden;
     for (long i = 0; i < kScanBlock; i += 8) {
       Words x = lane + (first + static_cast<std::uint64_t>(i) * ops::kGolden);
@@ -91,11 +90,8 @@ void scan_noise(ops::ScanArgs& args) {
       const HalfWords part = __builtin_convertvector(~x >> 33, HalfWords);
       __builtin_memcpy(rest + i, &part, sizeof(part));
     }
-    Ints some = {};
-    for (long i = 0; i < kScanBlock; i += 16) {
-      Floats logit;
+    take_where(args, logits, begin, count, [&](long i, const Floats& logit, Ints* is) {
       Ints one_less;
-      __builtin_memcpy(&logit, logits + i, sizeof(logit));
       __builtin_memcpy(&one_less, rest + i, sizeof(one_less));
       const Floats t = (logit - largest) * inverse - mark;
       const Floats above = t > -100.0f ? t : Floats{} - 100.0f, in = above < 100.0f ? above : Floats{} + 100.0f;
@@ -105,17 +101,14 @@ void scan_noise(ops::ScanArgs& args) {
       Floats power;
       __builtin_memcpy(&power, &bits, sizeof(power));
       const Floats share = __builtin_convertvector(one_less, Floats) * 0x1p-31f;
-      const Ints is = (share <= p * power * 1.01f) & (t > -__builtin_inff());  // neither NaN nor suppressed
-      __builtin_memcpy(found + i, &is, sizeof(is));
-      some |= is;
-    }
-    if (any_of(some)) take_found(args, found, begin, count);
+      *is = (share <= p * power * 1.01f) & (t > -__builtin_inff());  // neither NaN nor suppressed
+    });
   });
 }
 
 // exp(t) for t <= 0: t = k log 2 + r, and the series of exp(r) to the power of 13 by Horner's rule, which is within 2
 // units in the last place. Below -708, where NaN counts too, it is less than 1e-306.
-void scan_mass(ops::ScanArgs& args) {
+static void scan_mass(ops::ScanArgs& args) {
   constexpr double kShift = 6755399441055744.0;  // 1.5 * 2^52: a sum with it has an integer in its low bits
   const double inverse = args.inverse, largest = static_cast<double>(args.largest) * inverse;
   Doubles sums = {};
@@ -150,3 +143,5 @@ void scan_mass(ops::ScanArgs& args) {
   });
   args.mass = ((sums[0] + sums[4]) + (sums[2] + sums[6])) + ((sums[1] + sums[5]) + (sums[3] + sums[7]));
 }
+
+ops::Scans scans() { return {scan_largest, scan_least, scan_noise, scan_mass}; }
